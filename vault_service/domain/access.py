@@ -1,0 +1,80 @@
+"""Who asks, for what, and what the policy said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vault_service.domain.envelope import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A service that calls us, as its certificate proves."""
+
+    spiffe_id: str
+    certificate_serial: str  # hexadecimal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call under way: who, from where, and until when."""
+
+    caller: Caller
+    rpc: str  # "TokenService/GetAccessToken"
+    request_id: str
+    source: str  # peer address as gRPC gives it
+    deadline: float  # on the monotonic clock, seconds
+
+
+class Permission(Enum):
+    """What a policy can permit; the value is the Cedar action's name."""
+
+    USE_TENANT = "UseTenant"
+    GET_ACCESS_TOKEN = "GetAccessToken"
+    START_AUTHORIZATION = "StartAuthorization"
+    COMPLETE_AUTHORIZATION = "CompleteAuthorization"
+    GET_GRANT = "GetGrant"
+    LIST_GRANTS = "ListGrants"
+    REVOKE_GRANT = "RevokeGrant"
+    PUT_PROVIDER = "PutProvider"
+    LIST_PROVIDERS = "ListProviders"
+    PUT_OAUTH_CLIENT = "PutOAuthClient"
+    LIST_OAUTH_CLIENTS = "ListOAuthClients"
+    PUT_SECRET = "PutSecret"
+    GET_SECRET_VALUE = "GetSecretValue"
+    LIST_AUDIT_RECORDS = "ListAuditRecords"
+
+
+class ResourceKind(Enum):
+    """Kinds of Cedar resources; the value is the entity type."""
+
+    TENANT = "Tenant"
+    PROVIDER = "Provider"
+    OAUTH_CLIENT = "OAuthClient"
+    GRANT = "Grant"
+    SECRET = "Secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a decision is about. ``id`` is the full resource name."""
+
+    kind: ResourceKind
+    id: str
+    tenant: str
+    level: Level = Level.APPLICATION
+    owner: str = ""
+    provider: str = ""
+    oauth_client: str = ""
+    label: str = ""  # alias label the caller used; "" when it named the grant itself
+    scopes: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """allow or deny, by which rule of which policy."""
+
+    allowed: bool
+    rule: str  # @id of the deciding policy; "default-deny" or "policy-error" where none is
+    policy_version: str  # hash of the policy text

@@ -1,0 +1,68 @@
+"""The record of who saw or changed what. Actions are in the past tense."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+
+class AuditAction(Enum):
+    """What happened, or for refusals what was asked."""
+
+    ACCESS_TOKEN_DISCLOSED = 1
+    SECRET_VALUE_DISCLOSED = 2
+    AUTHORIZATION_STARTED = 3
+    AUTHORIZATION_COMPLETED = 4
+    GRANT_REFRESHED = 5
+    GRANT_REFRESH_REFUSED = 6
+    GRANT_REVOKED = 7
+    GRANT_READ = 8
+    GRANTS_LISTED = 9
+    PROVIDER_REVOCATION_DONE = 10
+    PROVIDER_REVOCATION_ABANDONED = 11
+    PROVIDER_PUT = 12
+    PROVIDERS_LISTED = 13
+    OAUTH_CLIENT_PUT = 14
+    OAUTH_CLIENTS_LISTED = 15
+    SECRET_PUT = 16
+    AUDIT_RECORDS_LISTED = 17
+    TENANT_CREATED = 18
+    CALL_REFUSED = 19
+    REFRESH_RESULT_DISCARDED = 20
+
+
+class Outcome(Enum):
+    """ALLOW: it was done. DENY: policy or identity refused. ERROR: it failed otherwise."""
+
+    ALLOW = 1
+    DENY = 2
+    ERROR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One record. The database adds its own clock's time; ``record_time`` is None until read.
+
+    ``detail`` holds short facts (policy rule, generation, provider status); no secret and no
+    outside text that was not cut and escaped.
+    """
+
+    record_id: uuid.UUID
+    tenant: str
+    action: AuditAction
+    outcome: Outcome
+    reason: str  # name of the Reason, "" on ALLOW
+    caller: str
+    certificate_serial: str
+    source: str
+    rpc: str
+    request_id: str
+    resource: str  # full resource name, as asked
+    deployment: str
+    instance: str
+    token_fingerprint: str = ""
+    detail: Mapping[str, str] = field(default_factory=dict)
+    record_time: datetime | None = None

@@ -1,0 +1,155 @@
+"""A Grant: what a resource owner gave us and we keep."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from vault_service.domain import limits
+from vault_service.domain.envelope import Binding, DekOwner, Field, Level
+from vault_service.domain.names import GrantName
+from vault_service.domain.sensitive import Sensitive
+
+
+class GrantState(Enum):
+    """The lifecycle of a grant; REVOKED is a tombstone that nothing leaves."""
+
+    ACTIVE = 1
+    REAUTHORIZATION_REQUIRED = 2
+    REVOKED = 3
+
+
+class ReauthorizationCause(Enum):
+    """Why consent is needed again."""
+
+    REVOKED_BY_OWNER = 1
+    EXPIRED_UNUSED = 2
+    SUCCESSOR_LOST = 3
+    SCOPES_MISSING = 4
+    BY_OPERATOR = 5
+    NO_REFRESH_TOKEN = 6
+
+
+class ProviderRevocation(Enum):
+    """What became of a revocation at the provider (RFC 7009)."""
+
+    NONE = 0
+    DONE = 1
+    PENDING = 2
+    UNSUPPORTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One row of grants, its envelopes still sealed.
+
+    ``revision`` counts every change of the row; ``generation`` counts successful refreshes and
+    starts at 1. Each envelope keeps the generation at which it was sealed, because that number
+    is bound into it.
+    """
+
+    tenant: str
+    grant_id: uuid.UUID
+    owner: str  # the first owner, under whose DEK the envelopes are sealed
+    oauth_client: str
+    provider: str
+    issuer: str  # pinned at consent (RFC 9700 §4.4)
+    token_endpoint: str  # pinned at consent
+    subject: str | None
+    state: GrantState
+    cause: ReauthorizationCause | None
+    scopes: tuple[str, ...]
+    token_type: str
+    revision: int
+    generation: int
+    access_envelope: bytes | None
+    access_generation: int
+    access_expire_time: datetime | None
+    access_life_s: int  # life the provider last issued
+    refresh_envelope: bytes | None
+    refresh_generation: int
+    provider_revocation: ProviderRevocation
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def name(self) -> GrantName:
+        """``tenants/{t}/grants/{id}``"""
+        return GrantName(self.tenant, self.grant_id)
+
+    @property
+    def dek_owner(self) -> DekOwner:
+        """Whose DEK seals this grant."""
+        return DekOwner(self.tenant, Level.USER, self.owner)
+
+    def access_binding(self, generation: int | None = None) -> Binding:
+        """Binding of the access token envelope, of this row or of a coming generation."""
+        return self._binding(Field.ACCESS_TOKEN, generation or self.access_generation)
+
+    def refresh_binding(self, generation: int | None = None) -> Binding:
+        """Binding of the refresh token envelope, of this row or of a coming generation."""
+        return self._binding(Field.REFRESH_TOKEN, generation or self.refresh_generation)
+
+    def _binding(self, field: Field, generation: int) -> Binding:
+        return Binding(self.dek_owner, str(self.grant_id), field, generation, self.provider)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTokens:
+    """The envelopes of one token answer, ready for the row."""
+
+    generation: int
+    access_envelope: bytes
+    access_expire_time: datetime
+    access_life_s: int
+    refresh_envelope: bytes | None  # None keeps the one in the row
+    scopes: tuple[str, ...]
+    token_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The short exclusive right to refresh one grant."""
+
+    grant_id: uuid.UUID
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a caller gets: a short-lived token and nothing longer-lived."""
+
+    grant: GrantName
+    value: Sensitive
+    token_type: str
+    expire_time: datetime
+    scopes: tuple[str, ...]
+    fingerprint: str
+    refreshed: bool
+    grant_state: GrantState
+
+
+def effective_min_ttl_s(asked_s: float | None, life_s: int) -> float:
+    """The remaining life a token must have.
+
+    Unasked it is 60 s, but at most half of the life the provider issues, so that a provider
+    with very short tokens works without configuration.
+    """
+    if asked_s is None:
+        return min(float(limits.MIN_TTL_DEFAULT_S), life_s / 2)
+    return asked_s
+
+
+def min_ttl_reachable(min_ttl_s: float, life_s: int) -> bool:
+    """Whether a fresh token could satisfy it: at most the life last issued, less 10 %."""
+    return min_ttl_s <= life_s * 0.9
+
+
+def needs_refresh(expire_time: datetime | None, now: datetime, min_ttl_s: float) -> bool:
+    """Whether less than ``min_ttl_s`` is left; a token already expired always needs one."""
+    if expire_time is None:
+        return True
+    left = expire_time - now
+    return left <= timedelta(0) or left < timedelta(seconds=min_ttl_s)

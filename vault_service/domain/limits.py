@@ -1,0 +1,67 @@
+"""Every bound of the service, each with its reason. Units stand last in the names."""
+
+from __future__ import annotations
+
+# Names and texts -----------------------------------------------------------------------------
+ID_MAX_CHARS = 63  # a DNS label: what operators already use to name things
+OWNER_MAX_CHARS = 128  # fits a UUID, an e-mail address or a `sub` with a prefix
+LABEL_MAX_CHARS = 63
+URI_MAX_CHARS = 2_048  # what browsers and proxies carry without trouble
+SCOPE_MAX_CHARS = 256
+SCOPES_MAX_COUNT = 100
+REDIRECT_URIS_MAX_COUNT = 20
+STATE_MAX_CHARS = 512
+CODE_MAX_CHARS = 4_096  # Microsoft's codes reach 1.5 KiB
+SUBJECT_MAX_CHARS = 255  # OpenID Connect Core §2: sub is at most 255 ASCII characters
+CLIENT_ID_MAX_CHARS = 512
+TEXT_MAX_CHARS = 256  # outside text in a record or an error: cut here, escaped
+
+# Payloads ------------------------------------------------------------------------------------
+PAYLOAD_MAX_BYTES = 65_536  # one envelope; larger things are files, not secrets
+CLIENT_SECRET_MAX_BYTES = 4_096
+TOKEN_MAX_BYTES = 16_384  # Microsoft's access tokens with many groups reach 8 KiB
+MESSAGE_MAX_BYTES = 262_144  # one gRPC message
+METADATA_MAX_BYTES = 8_192
+
+# Pages ---------------------------------------------------------------------------------------
+PAGE_DEFAULT = 50
+PAGE_MAX = 500
+
+# Time ----------------------------------------------------------------------------------------
+MIN_TTL_DEFAULT_S = 60
+MIN_TTL_MAX_S = 86_400
+TOKEN_LIFE_DEFAULT_S = 3_600  # where a provider says nothing (RFC 6749 §5.1: RECOMMENDED only)
+TOKEN_LIFE_MAX_S = 31_536_000  # a longer expires_in is cut: nothing lives a year unasked
+AUTHORIZATION_LIFE_S = 600  # RFC 6749 §4.1.2: codes should live at most ten minutes
+COMPLETION_REPLAY_S = 600  # the same completion asked again gets the same answer for this long
+RPC_DEFAULT_BUDGET_S = 30.0  # a caller that sets no deadline
+RPC_MIN_BUDGET_S = 0.1  # less is not enough to do anything safely
+REPLY_RESERVE_S = 0.02  # kept back to answer
+POST_LIMIT_S = 20.0  # one request to a provider, connect to last byte
+LEASE_MARGIN_S = 5.0  # lease = POST limit + this, so that a lease outlives its POST
+LEASE_POLL_S = 0.05
+COMMIT_RETRY_S = 60.0  # how long a refreshed token is offered to a database that is away
+TRANSIT_LIMIT_S = 2.0
+STATEMENT_LIMIT_S = 5.0
+RETRY_AFTER_S = 1.0  # what RetryInfo says where nothing better is known
+REVOCATION_KEEP_S = 7 * 86_400  # how long an envelope is kept for revocation at the provider
+
+# Loops, queues, caches -----------------------------------------------------------------------
+DISCLOSURE_ATTEMPTS = 5  # a grant that changes under the reader is read again this often
+COMMIT_ATTEMPTS = 5  # compare-and-swap retries of a consent
+DISCLOSURE_BATCH_MAX = 256
+DISCLOSURE_QUEUE_MAX = 10_000  # waiting for a group commit; more is OVERLOADED
+FLIGHTS_MAX = 10_000  # refreshes under way in one process
+TRANSIT_BATCH_MAX = 160  # OpenBao takes 1,000 JSON strings a body
+TRANSIT_THREADS = 8
+DEK_CACHE_MAX = 50_000
+DEK_SOFT_LIFE_S = 300.0
+DEK_HARD_LIFE_S = 3_600.0
+DECISION_CACHE_MAX = 50_000
+CERTIFICATE_CACHE_MAX = 10_000
+TENANT_CACHE_MAX = 10_000
+REVOCATION_BATCH_MAX = 50
+
+# Provider answers ----------------------------------------------------------------------------
+BODY_MAX_BYTES = 65_536
+JSON_DEPTH_MAX = 16

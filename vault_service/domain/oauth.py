@@ -1,0 +1,109 @@
+"""OAuthClients, authorizations under way, and what a token endpoint answers."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from vault_service.domain.envelope import Binding, DekOwner, Field, Level
+from vault_service.domain.names import OAuthClientName
+from vault_service.domain.sensitive import Sensitive
+
+
+class ClientAuthMethod(Enum):
+    """How we authenticate at a token endpoint (RFC 6749 §2.3.1)."""
+
+    CLIENT_SECRET_BASIC = 1
+    CLIENT_SECRET_POST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthClient:
+    """Our registration at a provider; its credential stays sealed in the row."""
+
+    name: OAuthClientName
+    provider: str
+    issuer: str
+    client_id: str
+    auth_method: ClientAuthMethod
+    redirect_uris: tuple[str, ...]
+    scopes: tuple[str, ...]  # asked where StartAuthorization names none
+    credential_envelope: bytes
+    credential_version: int
+    revision: int
+    create_time: datetime
+    update_time: datetime
+
+    @property
+    def credential_binding(self) -> Binding:
+        """Binding of the credential envelope in this row."""
+        return credential_binding(self.name, self.credential_version, self.provider)
+
+
+def credential_binding(name: OAuthClientName, version: int, provider: str) -> Binding:
+    """Binding of an OAuthClient's credential: application level, one DEK per tenant."""
+    owner = DekOwner(name.tenant, Level.APPLICATION, "")
+    return Binding(owner, name.oauth_client, Field.CLIENT_CREDENTIAL, version, provider)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredential:
+    """An OAuthClient's registration with its secret opened, for one request."""
+
+    client_id: str
+    client_secret: Sensitive
+    auth_method: ClientAuthMethod
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """A consent under way: what its state is bound to.
+
+    ``state_hash`` is SHA-256 of the state; the state itself is only in the URL. ``code_hash`` is
+    set by the first completion and never changes.
+    """
+
+    tenant: str
+    authorization_id: uuid.UUID
+    state_hash: bytes
+    caller: str
+    owner: str
+    label: str
+    oauth_client: str
+    provider: str
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    nonce: str
+    verifier_envelope: bytes
+    create_time: datetime
+    expire_time: datetime
+    code_hash: bytes | None
+    claim_time: datetime | None
+    grant_id: uuid.UUID | None  # the outcome
+
+    @property
+    def verifier_binding(self) -> Binding:
+        """Binding of the PKCE verifier, sealed under the owner it was started for."""
+        return verifier_binding(self.tenant, self.owner, self.authorization_id, self.provider)
+
+
+def verifier_binding(
+    tenant: str, owner: str, authorization_id: uuid.UUID, provider: str
+) -> Binding:
+    """Binding of a PKCE verifier."""
+    dek_owner = DekOwner(tenant, Level.USER, owner)
+    return Binding(dek_owner, str(authorization_id), Field.CODE_VERIFIER, 1, provider)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """A successful answer of a token endpoint (RFC 6749 §5.1), bounded and parsed."""
+
+    access_token: Sensitive
+    refresh_token: Sensitive | None
+    token_type: str
+    expires_in_s: int | None
+    scopes: tuple[str, ...] | None  # None: the provider said nothing, as asked
+    subject: str | None

@@ -1,0 +1,307 @@
+"""What the use cases need from outside, and how each of it fails.
+
+Every method raises only ``VaultError`` (or ``TokenEndpointError`` where said). Stores raise
+STORE_UNREACHABLE when the database is away or too slow; a write that takes an ``AuditRecord``
+commits the record in the same transaction as the change, or neither.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from vault_service.domain.access import Caller, Decision, Permission, Resource
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.envelope import DekOwner, WrappedDek
+from vault_service.domain.grant import (
+    Grant,
+    Lease,
+    ProviderRevocation,
+    ReauthorizationCause,
+    SealedTokens,
+)
+from vault_service.domain.names import GrantTarget, OAuthClientName, ProviderName, SecretName
+from vault_service.domain.oauth import Authorization, ClientCredential, OAuthClient, TokenAnswer
+from vault_service.domain.provider import Provider, ProviderProfile
+from vault_service.domain.secret import SecretVersion
+from vault_service.domain.sensitive import Sensitive
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ``next_token`` is "" on the last one."""
+
+    items: Sequence[T]
+    next_token: str
+
+
+class Clock(Protocol):
+    """Two clocks: the wall for moments, the monotonic one for deadlines."""
+
+    def now(self) -> datetime:
+        """This moment, UTC, aware."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward."""
+
+
+class Entropy(Protocol):
+    """Randomness from the system's generator, and ids made of it."""
+
+    def token(self, size_bytes: int) -> bytes:
+        """Random bytes."""
+
+    def uuid7(self) -> uuid.UUID:
+        """A time-ordered id (RFC 9562 §5.7)."""
+
+
+class KeyWrapper(Protocol):
+    """KEK over DEK, by a tenant's transit key with the DEK's row as context.
+
+    Both raise KEK_UNREACHABLE (may work later), ``KekDenied`` (a policy or certificate is
+    wrong: never served from a cache) and TENANT_NOT_PROVISIONED (no such transit key).
+    """
+
+    async def wrap(self, dek_id: bytes, owner: DekOwner, key: Sensitive) -> WrappedDek:
+        """Wrap a new 32-byte DEK."""
+
+    async def unwrap(self, wrapped: WrappedDek) -> Sensitive:
+        """The 32-byte DEK; ENVELOPE_CORRUPT when the ciphertext is not of this row."""
+
+
+class DekStore(Protocol):
+    """The table deks."""
+
+    async def find(self, tenant: str, dek_id: bytes) -> WrappedDek | None:
+        """The DEK with this id, or None."""
+
+    async def find_current(self, owner: DekOwner) -> WrappedDek | None:
+        """The DEK that seals for this owner now, or None."""
+
+    async def insert(self, dek: WrappedDek) -> WrappedDek:
+        """Insert unless the owner has one; returns the row that stands. TENANT_NOT_PROVISIONED."""
+
+
+class TenantStore(Protocol):
+    """The table tenants."""
+
+    async def exists(self, tenant: str) -> bool:
+        """Whether the tenant was created."""
+
+    async def create(self, tenant: str, record: AuditRecord) -> bool:
+        """Create it; False when it was there already (then nothing is recorded)."""
+
+
+class ProviderStore(Protocol):
+    """The table providers."""
+
+    async def put(
+        self, name: ProviderName, profile: ProviderProfile, record: AuditRecord
+    ) -> Provider:
+        """Create or replace. TENANT_NOT_PROVISIONED."""
+
+    async def get(self, name: ProviderName) -> Provider | None:
+        """One provider or None."""
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[Provider]:
+        """By id. FIELD_MALFORMED for a page token that is not ours."""
+
+
+class OAuthClientStore(Protocol):
+    """The table oauth_clients."""
+
+    async def put(self, client: OAuthClient, expected_revision: int, record: AuditRecord) -> bool:
+        """Create (expected 0) or replace the row at that revision; False when it has moved.
+
+        CLIENT_ID_IN_USE when another OAuthClient has this client_id at this issuer.
+        """
+
+    async def get(self, name: OAuthClientName) -> OAuthClient | None:
+        """One OAuthClient or None."""
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[OAuthClient]:
+        """By id."""
+
+
+class AuthorizationStore(Protocol):
+    """Consents under way."""
+
+    async def insert(self, authorization: Authorization, record: AuditRecord) -> None:
+        """Remember one. TENANT_NOT_PROVISIONED."""
+
+    async def find(self, tenant: str, state_hash: bytes) -> Authorization | None:
+        """By SHA-256 of the state."""
+
+    async def claim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> bool:
+        """Take the right to exchange the code; False when someone holds or held it."""
+
+    async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
+        """Give it back after a try that did not reach an outcome."""
+
+
+class GrantStore(Protocol):
+    """The table grants and its aliases."""
+
+    async def get(self, target: GrantTarget) -> Grant | None:
+        """By name or alias."""
+
+    async def get_by_subject(self, client: OAuthClientName, subject: str) -> Grant | None:
+        """The one live (not REVOKED) grant of this provider subject."""
+
+    async def insert(
+        self, grant: Grant, authorization: Authorization, record: AuditRecord
+    ) -> bool:
+        """A new grant, its alias and the authorization's outcome; False: the subject has one."""
+
+    async def reconnect(
+        self, grant: Grant, expected_revision: int, authorization: Authorization, record: AuditRecord
+    ) -> bool:
+        """The same account consented again: write the row as given, generation included, its
+        alias and the outcome; False when the row has moved since ``expected_revision``."""
+
+    async def list(
+        self, tenant: str, owner: str, page_size: int, page_token: str
+    ) -> Page[Grant]:
+        """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
+
+    async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
+        """Tombstone: REVOKED, envelopes out of the row, leases ended; when ``queued`` the refresh
+        token's envelope goes to the revocation queue in the same transaction. Returns the row
+        as it stands, None when it was gone. A grant already REVOKED stays as it is."""
+
+    async def commit_refresh(
+        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost."""
+
+    async def queue_revocation(
+        self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
+    ) -> None:
+        """Queue a refresh token that arrived after its grant was revoked."""
+
+    async def require_reauthorization(
+        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
+    ) -> bool:
+        """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
+
+
+class LeaseStore(Protocol):
+    """Short exclusive rights to refresh, on the database's clock."""
+
+    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
+        """One conditional UPDATE; None when another holds it."""
+
+    async def release(self, lease: Lease, tenant: str) -> None:
+        """End it early, only if the fence is still ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRevocation:
+    """One refresh token that the provider must still be told to revoke."""
+
+    queue_id: uuid.UUID
+    grant: Grant
+    refresh_envelope: bytes
+    generation: int
+    attempts: int
+    expire_time: datetime
+
+
+class RevocationQueue(Protocol):
+    """Work for the worker role, across tenants. A taken row is hidden from others for a minute."""
+
+    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
+        """Rows whose time has come, skipping locked ones."""
+
+    async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
+        """The rows of one grant, for the attempt that follows RevokeGrant at once."""
+
+    async def finish(
+        self, item: QueuedRevocation, outcome: ProviderRevocation, record: AuditRecord
+    ) -> None:
+        """Delete the row with its envelope and write the outcome to the grant."""
+
+    async def postpone(self, item: QueuedRevocation, delay_s: float) -> None:
+        """Try again later."""
+
+
+class SecretStore(Protocol):
+    """The tables secrets and secret_versions."""
+
+    async def next_version(self, name: SecretName) -> int:
+        """The number the next version would have (1 for a new secret)."""
+
+    async def put(self, version: SecretVersion, record: AuditRecord) -> bool:
+        """Insert; False when that version exists already. TENANT_NOT_PROVISIONED."""
+
+    async def latest(self, name: SecretName) -> SecretVersion | None:
+        """The newest version or None."""
+
+
+class AuditLog(Protocol):
+    """The record. AUDIT_UNAVAILABLE when it cannot be made durable; OVERLOADED when full."""
+
+    async def append(self, record: AuditRecord) -> None:
+        """Durable when it returns."""
+
+    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+        """Durable, and the grant was ACTIVE at ``grant.revision`` when it committed; False: it
+        was not, nothing was written, read the grant again."""
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
+        """Newest first."""
+
+
+class Policy(Protocol):
+    """Who may do what. Never raises: what cannot be decided is denied."""
+
+    @property
+    def version(self) -> str:
+        """Hash of the policy in force."""
+
+    def decide(self, caller: Caller, permission: Permission, resource: Resource) -> Decision:
+        """Default deny."""
+
+
+class TokenEndpoint(Protocol):
+    """A provider's token and revocation endpoints. Raises ``TokenEndpointError`` (domain.answers),
+    nothing else; each method is one request, without a retry."""
+
+    async def exchange_code(
+        self,
+        profile: ProviderProfile,
+        client: ClientCredential,
+        *,
+        code: Sensitive,
+        redirect_uri: str,
+        verifier: Sensitive,
+        nonce: str,
+    ) -> TokenAnswer:
+        """RFC 6749 §4.1.3 with RFC 7636 §4.5; the subject is read as the profile says."""
+
+    async def refresh(
+        self,
+        profile: ProviderProfile,
+        client: ClientCredential,
+        *,
+        token_endpoint: str,
+        refresh_token: Sensitive,
+    ) -> TokenAnswer:
+        """RFC 6749 §6, at the endpoint pinned in the grant."""
+
+    async def revoke(
+        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+    ) -> None:
+        """RFC 7009 §2.1. An unknown token is a success (§2.2)."""
+
+
+class EndpointGuard(Protocol):
+    """Whether a URL may ever be called from here (egress rules, without a look-up)."""
+
+    def check(self, url: str) -> None:
+        """Raises ENDPOINT_NOT_ALLOWED with what is wrong."""
