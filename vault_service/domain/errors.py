@@ -140,6 +140,16 @@ class VaultError(Exception):
         self.recorded: dict[str, str] = dict(recorded or {})
         self.retry_after_s = retry_after_s
 
+    def again(self) -> VaultError:
+        """A copy for the next waiter: one exception object is not raised in many tasks."""
+        return VaultError(
+            self.reason,
+            self.message,
+            metadata=self.metadata,
+            recorded=self.recorded,
+            retry_after_s=self.retry_after_s,
+        )
+
     @property
     def code(self) -> Code:
         """The gRPC status code of the reason."""

@@ -29,7 +29,6 @@ class ReauthorizationCause(Enum):
     SUCCESSOR_LOST = 3
     SCOPES_MISSING = 4
     BY_OPERATOR = 5
-    NO_REFRESH_TOKEN = 6
 
 
 class ProviderRevocation(Enum):
@@ -73,6 +72,7 @@ class Grant:
     provider_revocation: ProviderRevocation
     create_time: datetime
     update_time: datetime
+    read_time: datetime  # the database's clock when the row was read: judges expiry
 
     @property
     def name(self) -> GrantName:
@@ -115,6 +115,7 @@ class Lease:
 
     grant_id: uuid.UUID
     fence: int
+    acquire_time: datetime  # the database's clock; token lives are counted from here
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Authorization:
     code_hash: bytes | None
     claim_time: datetime | None
     grant_id: uuid.UUID | None  # the outcome
+    read_time: datetime  # the database's clock when the row was read
 
     @property
     def verifier_binding(self) -> Binding:

@@ -146,8 +146,6 @@ class _ReauthorizationCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """The consent does not cover the scopes that are needed."""
     REAUTHORIZATION_CAUSE_BY_OPERATOR: _ReauthorizationCause.ValueType  # 5
     """An operator asked for it."""
-    REAUTHORIZATION_CAUSE_NO_REFRESH_TOKEN: _ReauthorizationCause.ValueType  # 6
-    """The provider gave no refresh token and the access token has expired."""
 
 class ReauthorizationCause(_ReauthorizationCause, metaclass=_ReauthorizationCauseEnumTypeWrapper):
     """Why consent is needed again."""
@@ -164,8 +162,6 @@ REAUTHORIZATION_CAUSE_SCOPES_MISSING: ReauthorizationCause.ValueType  # 4
 """The consent does not cover the scopes that are needed."""
 REAUTHORIZATION_CAUSE_BY_OPERATOR: ReauthorizationCause.ValueType  # 5
 """An operator asked for it."""
-REAUTHORIZATION_CAUSE_NO_REFRESH_TOKEN: ReauthorizationCause.ValueType  # 6
-"""The provider gave no refresh token and the access token has expired."""
 Global___ReauthorizationCause: _TypeAlias = ReauthorizationCause  # noqa: Y015
 
 class _ProviderRevocation:
