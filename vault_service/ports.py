@@ -131,8 +131,11 @@ class OAuthClientStore(Protocol):
 class AuthorizationStore(Protocol):
     """Consents under way."""
 
-    async def insert(self, authorization: Authorization, record: AuditRecord) -> None:
-        """Remember one. TENANT_NOT_PROVISIONED."""
+    async def insert(
+        self, authorization: Authorization, life_s: int, record: AuditRecord
+    ) -> datetime:
+        """Remember one; returns its expire_time, ``life_s`` from now on the database's clock (the
+        times in ``authorization`` are not read). TENANT_NOT_PROVISIONED."""
 
     async def find(self, tenant: str, state_hash: bytes) -> Authorization | None:
         """By SHA-256 of the state."""
@@ -298,6 +301,14 @@ class TokenEndpoint(Protocol):
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
     ) -> None:
         """RFC 7009 §2.1. An unknown token is a success (§2.2)."""
+
+
+class TenantKeys(Protocol):
+    """The admin's side of transit: makes a tenant's KEK. Only `tokenvault tenant create` has it."""
+
+    async def create_tenant_key(self, tenant: str) -> None:
+        """Create the transit key, or find the right one there already; reads it back and compares
+        (creating over a key of another type silently succeeds). KEK_UNREACHABLE, KekDenied."""
 
 
 class EndpointGuard(Protocol):

@@ -65,3 +65,15 @@ REVOCATION_BATCH_MAX = 50
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536
 JSON_DEPTH_MAX = 16
+RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
+ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
+ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a moment ago
+
+# Egress --------------------------------------------------------------------------------------
+HTTP_CONNECTIONS_MAX = 256  # to all providers together
+HTTP_CONNECTIONS_PER_HOST_MAX = 16  # bulkhead: a slow provider holds no more than these
+HTTP_CONNECT_LIMIT_S = 10.0  # one address, handshake included; then the next address is tried
+HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egress/client.py
+HTTP_READ_CHUNK_BYTES = 8_192
+ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
+ALLOWED_PRIVATE_MAX_COUNT = 256

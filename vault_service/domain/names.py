@@ -158,9 +158,7 @@ class SecretName:
 
     @classmethod
     def parse(cls, name: str) -> SecretName:
-        shape = (
-            "'tenants/{tenant}/secrets/{secret}' or 'tenants/{tenant}/owners/{owner}/secrets/{secret}'"
-        )
+        shape = "'tenants/{tenant}/secrets/{secret}' or 'tenants/{tenant}/owners/{owner}/secrets/{secret}'"
         if name.count("/") == 3:
             tenant, secret = _split(name, ("tenants", "secrets"), shape)
             return cls(require_id(tenant, "Tenant"), "", require_id(secret, "Secret"))

@@ -59,7 +59,7 @@ class Sensitive:
     def __eq__(self, other: object) -> NoReturn:
         raise SecretExposureError("secrets are compared with same_as")
 
-    def __hash__(self) -> NoReturn:  # type: ignore[override]  # refusing is the point
+    def __hash__(self) -> NoReturn:
         raise SecretExposureError("a secret is no key")
 
     def __reduce__(self) -> NoReturn:

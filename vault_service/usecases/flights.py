@@ -42,6 +42,10 @@ class Flights:
         done, _ = await asyncio.wait({task}, timeout=left_s)
         if not done:
             return False
+        if task.cancelled():
+            raise VaultError(
+                Reason.REFRESH_IN_PROGRESS, "this process is stopping; try again", retry_after_s=1.0
+            )
         error = task.result()
         if error is not None:
             raise error.again()

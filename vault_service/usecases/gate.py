@@ -27,7 +27,7 @@ class Gate:
         if tenant != SYSTEM_TENANT and not await self._tenants.exists(tenant):
             raise VaultError(
                 Reason.TENANT_NOT_PROVISIONED,
-                f"tenant {tenant} does not exist; an operator runs: tokenvault tenant create {tenant}",
+                f"no such tenant; an operator runs: tokenvault tenant create {tenant}",
             )
 
     def require(self, call: Call, permission: Permission, resource: Resource) -> Decision:
@@ -83,9 +83,7 @@ def _facts(decision: Decision, permission: Permission) -> dict[str, str]:
     }
 
 
-def _denied(
-    reason: Reason, message: str, decision: Decision, permission: Permission
-) -> VaultError:
+def _denied(reason: Reason, message: str, decision: Decision, permission: Permission) -> VaultError:
     return VaultError(reason, message, recorded=_facts(decision, permission))
 
 

@@ -1,0 +1,126 @@
+"""GetAccessToken: a token with enough life left, on record before it leaves."""
+
+from __future__ import annotations
+
+from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain import limits
+from vault_service.domain.access import Call, Decision, Permission
+from vault_service.domain.audit import AuditAction
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import (
+    AccessToken,
+    Grant,
+    GrantState,
+    ReauthorizationCause,
+    effective_min_ttl_s,
+    min_ttl_reachable,
+    needs_refresh,
+)
+from vault_service.domain.names import GrantTarget
+from vault_service.ports import AuditLog, GrantStore
+from vault_service.usecases.gate import Gate
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_grant import RefreshGrant
+
+
+class GetAccessToken:
+    """The fresh way never touches the refresh token; the stale way re-enters the fresh one."""
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        grants: GrantStore,
+        envelopes: Envelopes,
+        audit: AuditLog,
+        recorder: Recorder,
+        refresh: RefreshGrant,
+    ) -> None:
+        self._gate = gate
+        self._grants = grants
+        self._envelopes = envelopes
+        self._audit = audit
+        self._recorder = recorder
+        self._refresh = refresh
+
+    async def __call__(
+        self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
+    ) -> AccessToken:
+        """An access token with at least ``min_ttl_s`` of life; raises the reasons of the proto."""
+        await self._gate.enter(call, target.tenant)
+        refreshed = False
+        for _ in range(limits.DISCLOSURE_ATTEMPTS):
+            grant, decision = self._gate.require_on_grant(
+                call, Permission.GET_ACCESS_TOKEN, target, await self._grants.get(target)
+            )
+            wanted_s = effective_min_ttl_s(min_ttl_s, grant.access_life_s)
+            _require_usable(grant, wanted_s, scopes)
+            if needs_refresh(grant.access_expire_time, grant.read_time, wanted_s):
+                await self._refresh(call, grant)
+                refreshed = True
+                continue
+            token = await self._disclose(call, grant, decision, refreshed)
+            if token is not None:
+                return token
+        raise VaultError(
+            Reason.REFRESH_IN_PROGRESS, "the grant keeps changing; try again", retry_after_s=0.2
+        )
+
+    async def _disclose(
+        self, call: Call, grant: Grant, decision: Decision, refreshed: bool
+    ) -> AccessToken | None:
+        """The token once its record is durable; None when the grant changed meanwhile."""
+        if grant.access_envelope is None or grant.access_expire_time is None:
+            raise VaultError(Reason.ENVELOPE_CORRUPT, "the grant's row has no access token")
+        value = await self._envelopes.open(grant.access_binding(), grant.access_envelope)
+        fingerprint = await self._envelopes.fingerprint(grant.tenant, value)
+        record = self._recorder.done(
+            call,
+            AuditAction.ACCESS_TOKEN_DISCLOSED,
+            grant.tenant,
+            str(grant.name),
+            decision=decision,
+            detail={
+                "generation": str(grant.generation),
+                "expire_time": grant.access_expire_time.isoformat(),
+            },
+            token_fingerprint=fingerprint,
+        )
+        if not await self._audit.disclose(record, grant):
+            return None
+        return AccessToken(
+            grant=grant.name,
+            value=value,
+            token_type=grant.token_type,
+            expire_time=grant.access_expire_time,
+            scopes=grant.scopes,
+            fingerprint=fingerprint,
+            refreshed=refreshed,
+            grant_state=grant.state,
+        )
+
+
+def _require_usable(grant: Grant, wanted_s: float, scopes: frozenset[str]) -> None:
+    """Raises what no refresh could mend."""
+    if grant.state is GrantState.REVOKED:
+        raise VaultError(
+            Reason.GRANT_REVOKED, "the grant was revoked; a new consent makes a new grant"
+        )
+    if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
+        raise _reauthorization(grant.cause)
+    if not min_ttl_reachable(wanted_s, grant.access_life_s):
+        raise VaultError(
+            Reason.MIN_TTL_OUT_OF_RANGE,
+            f"the provider's tokens live {grant.access_life_s} s; ask for at most 90 % of that",
+            metadata={"access_life_s": str(grant.access_life_s)},
+        )
+    if not scopes <= set(grant.scopes):
+        raise _reauthorization(ReauthorizationCause.SCOPES_MISSING)
+
+
+def _reauthorization(cause: ReauthorizationCause | None) -> VaultError:
+    return VaultError(
+        Reason.REAUTHORIZATION_REQUIRED,
+        "consent is needed again; send the user through StartAuthorization",
+        metadata={"cause": cause.name if cause else ""},
+    )

@@ -1,0 +1,139 @@
+"""What a consent brought becomes a grant: a new one, or the account's own, connected again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain import limits
+from vault_service.domain.access import Call, Decision
+from vault_service.domain.audit import AuditAction
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, SealedTokens
+from vault_service.domain.oauth import Authorization, TokenAnswer
+from vault_service.ports import Entropy, GrantStore
+from vault_service.usecases.credentials import Registration
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_grant import seal_answer
+
+
+class StoreConsent:
+    """One grant per (tenant, OAuthClient, subject): one refresh token has one holder."""
+
+    def __init__(
+        self, *, grants: GrantStore, envelopes: Envelopes, recorder: Recorder, entropy: Entropy
+    ) -> None:
+        self._grants = grants
+        self._envelopes = envelopes
+        self._recorder = recorder
+        self._entropy = entropy
+
+    async def __call__(
+        self,
+        call: Call,
+        decision: Decision,
+        authorization: Authorization,
+        registration: Registration,
+        answer: TokenAnswer,
+        sealer: Sealer,
+    ) -> Grant:
+        """The row as written. Two consents of one account at once end as one grant."""
+        for _ in range(limits.COMMIT_ATTEMPTS):
+            client = registration.client.name
+            known = answer.subject and await self._grants.get_by_subject(client, answer.subject)
+            fresh = self._blank(authorization, registration, answer)
+            if not known:
+                grant = self._with_tokens(fresh, fresh, answer, registration, sealer)
+                revision = 0
+            else:
+                # Sealed under the grant's first owner, whoever consented now.
+                theirs = await self._envelopes.sealer(known.dek_owner)
+                grant = self._with_tokens(known, fresh, answer, registration, theirs)
+                revision = known.revision
+            record = self._recorder.done(
+                call,
+                AuditAction.AUTHORIZATION_COMPLETED,
+                grant.tenant,
+                str(grant.name),
+                decision=decision,
+                detail={
+                    "owner": authorization.owner,
+                    "label": authorization.label,
+                    "generation": str(grant.generation),
+                    "reconnected": str(bool(known)).lower(),
+                },
+            )
+            stored = (
+                await self._grants.reconnect(grant, revision, authorization, record)
+                if known
+                else await self._grants.insert(grant, authorization, record)
+            )
+            if stored:
+                return grant
+        raise VaultError(
+            Reason.STORE_UNREACHABLE,
+            "the account's grant keeps changing; try again",
+            retry_after_s=limits.RETRY_AFTER_S,
+        )
+
+    def _blank(
+        self, authorization: Authorization, registration: Registration, answer: TokenAnswer
+    ) -> Grant:
+        """A grant as this consent makes it, its tokens not yet sealed."""
+        profile = registration.provider.profile
+        start = authorization.read_time
+        return Grant(
+            tenant=authorization.tenant,
+            grant_id=self._entropy.uuid7(),
+            owner=authorization.owner,
+            oauth_client=authorization.oauth_client,
+            provider=authorization.provider,
+            issuer=profile.issuer,
+            token_endpoint=profile.token_endpoint,
+            subject=answer.subject,
+            state=GrantState.ACTIVE,
+            cause=None,
+            scopes=authorization.scopes,
+            token_type=answer.token_type,
+            revision=1,
+            generation=0,
+            access_envelope=None,
+            access_generation=0,
+            access_expire_time=None,
+            access_life_s=0,
+            refresh_envelope=None,
+            refresh_generation=0,
+            provider_revocation=ProviderRevocation.NONE,
+            create_time=start,
+            update_time=start,
+            read_time=start,
+        )
+
+    @staticmethod
+    def _with_tokens(
+        row: Grant, fresh: Grant, answer: TokenAnswer, registration: Registration, sealer: Sealer
+    ) -> Grant:
+        """``row`` at its next generation with this consent's tokens, scopes and endpoints."""
+        default_life_s = registration.provider.profile.default_life_s
+        # The consent's scopes are the new truth, also where the provider repeats none.
+        asked = replace(row, scopes=fresh.scopes, read_time=fresh.read_time)
+        tokens: SealedTokens = seal_answer(
+            answer, asked, row.generation + 1, None, default_life_s, sealer
+        )
+        kept = tokens.refresh_envelope is None
+        return replace(
+            row,
+            state=GrantState.ACTIVE,
+            cause=None,
+            issuer=fresh.issuer,
+            token_endpoint=fresh.token_endpoint,
+            scopes=tokens.scopes,
+            token_type=tokens.token_type,
+            generation=tokens.generation,
+            access_envelope=tokens.access_envelope,
+            access_generation=tokens.generation,
+            access_expire_time=tokens.access_expire_time,
+            access_life_s=tokens.access_life_s,
+            refresh_envelope=row.refresh_envelope if kept else tokens.refresh_envelope,
+            refresh_generation=row.refresh_generation if kept else tokens.generation,
+        )
