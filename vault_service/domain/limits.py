@@ -23,6 +23,13 @@ TOKEN_MAX_BYTES = 16_384  # Microsoft's access tokens with many groups reach 8 K
 MESSAGE_MAX_BYTES = 262_144  # one gRPC message
 METADATA_MAX_BYTES = 8_192
 
+# Connections ---------------------------------------------------------------------------------
+STREAMS_MAX = 256  # calls under way on one connection
+CONNECTION_AGE_S = 600  # so that new replicas get their share and certificates are read again
+CONNECTION_AGE_GRACE_S = 120  # the longest call
+PING_INTERVAL_MIN_S = 10
+DRAIN_S = 25.0  # after SIGTERM: a POST under way, and storing what it brought
+
 # Pages ---------------------------------------------------------------------------------------
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -33,8 +40,10 @@ MIN_TTL_MAX_S = 86_400
 TOKEN_LIFE_DEFAULT_S = 3_600  # where a provider says nothing (RFC 6749 §5.1: RECOMMENDED only)
 TOKEN_LIFE_MAX_S = 31_536_000  # a longer expires_in is cut: nothing lives a year unasked
 AUTHORIZATION_LIFE_S = 600  # RFC 6749 §4.1.2: codes should live at most ten minutes
+AUTHORIZATION_KEEP_S = 86_400  # after its end, so that a late callback is told what happened
 COMPLETION_REPLAY_S = 600  # the same completion asked again gets the same answer for this long
 RPC_DEFAULT_BUDGET_S = 30.0  # a caller that sets no deadline
+RPC_MAX_BUDGET_S = 120.0  # no call waits longer, whatever its deadline says
 RPC_MIN_BUDGET_S = 0.1  # less is not enough to do anything safely
 REPLY_RESERVE_S = 0.02  # kept back to answer
 POST_LIMIT_S = 20.0  # one request to a provider, connect to last byte
@@ -42,9 +51,11 @@ LEASE_MARGIN_S = 5.0  # lease = POST limit + this, so that a lease outlives its 
 LEASE_POLL_S = 0.05
 COMMIT_RETRY_S = 60.0  # how long a refreshed token is offered to a database that is away
 TRANSIT_LIMIT_S = 2.0
+TRANSIT_RELOGIN_S = 10.0  # a 403 soon after a new login is the policy, not the token
 STATEMENT_LIMIT_S = 5.0
 RETRY_AFTER_S = 1.0  # what RetryInfo says where nothing better is known
 REVOCATION_KEEP_S = 7 * 86_400  # how long an envelope is kept for revocation at the provider
+REVOCATION_HIDE_S = 60  # a queued revocation that someone took is not taken again before this
 
 # Loops, queues, caches -----------------------------------------------------------------------
 DISCLOSURE_ATTEMPTS = 5  # a grant that changes under the reader is read again this often
@@ -54,9 +65,16 @@ DISCLOSURE_QUEUE_MAX = 10_000  # waiting for a group commit; more is OVERLOADED
 FLIGHTS_MAX = 10_000  # refreshes under way in one process
 TRANSIT_BATCH_MAX = 160  # OpenBao takes 1,000 JSON strings a body
 TRANSIT_THREADS = 8
+TRANSIT_QUEUE_MAX = 10_000  # DEKs waiting for a batch; more is OVERLOADED
 DEK_CACHE_MAX = 50_000
 DEK_SOFT_LIFE_S = 300.0
 DEK_HARD_LIFE_S = 3_600.0
+DEK_HARD_LIFE_MAX_S = 86_400.0  # no setting lets a DEK outlive its revocation by more than a day
+DEK_JITTER = 0.2  # of the soft life, so that what was loaded together is not refreshed together
+DEK_RECHECK_S = 30.0  # how long "transit is unreachable" stands before a cached DEK asks again
+DEK_SWEEP_S = 60.0  # between looks for DEKs past their hard life that nobody asks for
+DEK_LOADS_MAX = 10_000  # DEKs being loaded at one time in one process; more is OVERLOADED
+SEALS_AHEAD = 4  # message ids drawn before a POST: refresh token, access token, two to spare
 DECISION_CACHE_MAX = 50_000
 CERTIFICATE_CACHE_MAX = 10_000
 TENANT_CACHE_MAX = 10_000

@@ -1,0 +1,1 @@
+"""The gRPC surface: translate in, call one use case, translate out."""

@@ -220,7 +220,7 @@ def _require_bound(authorization: Authorization, callback: Callback, provider: P
     if (callback.iss or profile.requires_iss) and callback.iss != profile.issuer:
         raise VaultError(
             Reason.ISSUER_MISMATCH,
-            "iss of the callback is not the issuer of this provider (RFC 9207): do not use the code",
+            "iss of the callback is not this provider's issuer (RFC 9207): do not use the code",
             recorded={"iss": shown(callback.iss)},
         )
     if callback.error:

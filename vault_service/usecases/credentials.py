@@ -34,13 +34,14 @@ class Credentials:
     async def find(self, name: OAuthClientName) -> tuple[OAuthClient, Provider]:
         """Raises OAUTH_CLIENT_NOT_FOUND."""
         client = await self._clients.get(name)
-        provider = client and await self._providers.get(ProviderName(name.tenant, client.provider))
-        if client is None or provider is None:
-            raise VaultError(
-                Reason.OAUTH_CLIENT_NOT_FOUND,
-                "no such OAuthClient; the platform team makes one with: tokenvault client put",
-            )
-        return client, provider
+        if client is not None:
+            provider = await self._providers.get(ProviderName(name.tenant, client.provider))
+            if provider is not None:
+                return client, provider
+        raise VaultError(
+            Reason.OAUTH_CLIENT_NOT_FOUND,
+            "no such OAuthClient; the platform team makes one with: tokenvault client put",
+        )
 
     async def open(self, name: OAuthClientName) -> Registration:
         """Raises OAUTH_CLIENT_NOT_FOUND, KEK_UNREACHABLE, ENVELOPE_CORRUPT."""

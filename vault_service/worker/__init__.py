@@ -1,0 +1,1 @@
+"""Background work: readiness, revocations at providers, sweeping. Every loop is bounded."""

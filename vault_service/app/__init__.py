@@ -1,0 +1,1 @@
+"""Only here is it known who is who: adapters meet use cases."""

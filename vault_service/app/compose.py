@@ -1,0 +1,207 @@
+"""Builds the service from its configuration. Nothing connects here; the first use does."""
+
+from __future__ import annotations
+
+from vault_service.adapters.cedar import CedarPolicy
+from vault_service.adapters.clock import SystemClock, SystemEntropy
+from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
+from vault_service.adapters.postgres.audit import PostgresAuditLog
+from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.leases import PostgresLeaseStore
+from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
+from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.providers import PostgresProviderStore
+from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.secrets import PostgresSecretStore
+from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.transit.wrapper import TransitKeyWrapper
+from vault_service.app.settings import database_settings, transit_settings
+from vault_service.config import Config
+from vault_service.crypto.cache import Lives
+from vault_service.crypto.envelopes import Envelopes
+from vault_service.crypto.ring import DekRing
+from vault_service.egress.client import HttpClient
+from vault_service.egress.guard import EgressGuard
+from vault_service.rpc.audit_servicer import AuditServicer
+from vault_service.rpc.caller import CallerReader
+from vault_service.rpc.grant_servicer import GrantServicer
+from vault_service.rpc.handling import Handling
+from vault_service.rpc.provider_servicer import ProviderServicer
+from vault_service.rpc.secret_servicer import SecretServicer
+from vault_service.rpc.server import Servicers
+from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
+from vault_service.usecases.complete_authorization import CompleteAuthorization
+from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.flights import Flights
+from vault_service.usecases.gate import Gate
+from vault_service.usecases.get_access_token import GetAccessToken
+from vault_service.usecases.grants import ReadGrants
+from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.providers import Providers
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.revoke_at_provider import RevokeAtProvider
+from vault_service.usecases.revoke_grant import RevokeGrant
+from vault_service.usecases.secrets import Secrets
+from vault_service.usecases.start_authorization import StartAuthorization
+from vault_service.usecases.store_consent import StoreConsent
+
+
+class Parts:
+    """The adapters and shared helpers of one process."""
+
+    def __init__(self, config: Config, policy: CedarPolicy) -> None:
+        self.clock = SystemClock()
+        self.entropy = SystemEntropy()
+        self.policy = policy
+        self.database = Database(database_settings(config, config.database.user))
+        self.worker_database = Database(database_settings(config, config.database.worker_user))
+        self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
+        self.guard = EgressGuard(config.egress.allowed_private)
+        self.http = HttpClient(self.guard, config.egress.ca_file)
+        self.endpoint = OAuthTokenEndpoint(self.http, self.clock)
+        lives = Lives(
+            config.dek_cache.soft_life_s,
+            config.dek_cache.hard_life_s,
+            config.dek_cache.entries_max,
+        )
+        self.ring = DekRing(
+            self.transit, PostgresDekStore(self.database), self.entropy, self.clock, lives
+        )
+        self.envelopes = Envelopes(config.deployment, self.ring, self.entropy)
+        self.audit = PostgresAuditLog(self.database)
+        self.recorder = Recorder(config.deployment, config.instance, self.entropy)
+        self.gate = Gate(policy, PostgresTenantStore(self.database))
+        self.grants = PostgresGrantStore(self.database)
+        self.authorizations = PostgresAuthorizationStore(self.database)
+        self.providers = PostgresProviderStore(self.database)
+        self.clients = PostgresOAuthClientStore(self.database)
+        self.credentials = Credentials(self.clients, self.providers, self.envelopes)
+        self.flights = Flights(self.clock)
+        self.queue = PostgresRevocationQueue(self.database, self.worker_database)
+        self.revoke_at_provider = RevokeAtProvider(
+            queue=self.queue,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+        )
+
+    async def close(self) -> None:
+        """In the order of use: what waits is settled before its connections go."""
+        await self.audit.close()
+        await self.http.close()
+        await self.ring.close()
+        await self.transit.close()
+        await self.database.close()
+        await self.worker_database.close()
+
+
+def servicers(config: Config, parts: Parts) -> Servicers:
+    """The gRPC surface over the use cases."""
+    handling = Handling(
+        callers=CallerReader(config.server.trust_domains, parts.clock),
+        refusals=RecordRefusal(audit=parts.audit, recorder=parts.recorder),
+        clock=parts.clock,
+        entropy=parts.entropy,
+    )
+    return Servicers(
+        token=TokenServicer(handling, _get_access_token(parts)),
+        grant=_grant_servicer(handling, parts),
+        provider=_provider_servicer(handling, parts),
+        secret=SecretServicer(
+            handling,
+            Secrets(
+                gate=parts.gate,
+                secrets=PostgresSecretStore(parts.database),
+                envelopes=parts.envelopes,
+                audit=parts.audit,
+                recorder=parts.recorder,
+                clock=parts.clock,
+            ),
+        ),
+        audit=AuditServicer(
+            handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
+        ),
+    )
+
+
+def _get_access_token(parts: Parts) -> GetAccessToken:
+    refresh = RefreshGrant(
+        grants=parts.grants,
+        leases=PostgresLeaseStore(parts.database),
+        audit=parts.audit,
+        endpoint=parts.endpoint,
+        credentials=parts.credentials,
+        envelopes=parts.envelopes,
+        revoke_at_provider=parts.revoke_at_provider,
+        recorder=parts.recorder,
+        clock=parts.clock,
+        flights=parts.flights,
+    )
+    return GetAccessToken(
+        gate=parts.gate,
+        grants=parts.grants,
+        envelopes=parts.envelopes,
+        audit=parts.audit,
+        recorder=parts.recorder,
+        refresh=refresh,
+    )
+
+
+def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
+    return GrantServicer(
+        handling,
+        start=StartAuthorization(
+            gate=parts.gate,
+            credentials=parts.credentials,
+            authorizations=parts.authorizations,
+            envelopes=parts.envelopes,
+            recorder=parts.recorder,
+            entropy=parts.entropy,
+            clock=parts.clock,
+        ),
+        complete=CompleteAuthorization(
+            gate=parts.gate,
+            authorizations=parts.authorizations,
+            grants=parts.grants,
+            credentials=parts.credentials,
+            endpoint=parts.endpoint,
+            envelopes=parts.envelopes,
+            store_consent=StoreConsent(
+                grants=parts.grants,
+                envelopes=parts.envelopes,
+                recorder=parts.recorder,
+                entropy=parts.entropy,
+            ),
+            clock=parts.clock,
+            flights=parts.flights,
+        ),
+        read=ReadGrants(gate=parts.gate, grants=parts.grants),
+        revoke=RevokeGrant(
+            gate=parts.gate,
+            grants=parts.grants,
+            credentials=parts.credentials,
+            recorder=parts.recorder,
+            revoke_at_provider=parts.revoke_at_provider,
+            flights=parts.flights,
+        ),
+    )
+
+
+def _provider_servicer(handling: Handling, parts: Parts) -> ProviderServicer:
+    providers = Providers(
+        gate=parts.gate, providers=parts.providers, guard=parts.guard, recorder=parts.recorder
+    )
+    clients = OAuthClients(
+        gate=parts.gate,
+        clients=parts.clients,
+        providers=parts.providers,
+        envelopes=parts.envelopes,
+        recorder=parts.recorder,
+        clock=parts.clock,
+    )
+    return ProviderServicer(handling, providers, clients)

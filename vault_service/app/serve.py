@@ -1,0 +1,127 @@
+"""Runs the service until it is told to stop.
+
+Wrong configuration never starts (``ConfigInvalid``: exit 78). What is unreachable or sealed does:
+the service listens, says NOT_SERVING with the reason, and goes on trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
+from vault_service.adapters.postgres.migrate import MigrationsMissing, check_migrations
+from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.process import harden
+from vault_service.app.compose import Parts, servicers
+from vault_service.app.settings import database_settings
+from vault_service.config import Config, ConfigInvalid, faults
+from vault_service.domain import limits
+from vault_service.domain.errors import VaultError
+from vault_service.rpc.server import Server, TlsFiles
+from vault_service.telemetry import configure_logging, get_logger
+from vault_service.worker.loop import every
+from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
+from vault_service.worker.readiness import Readiness
+from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
+from vault_service.worker.revocations import RevocationSweep
+
+_AUTHORIZATION_SWEEP_S = 600.0
+_AUTHORIZATION_SWEEP_MAX = 1_000
+_log = get_logger("service")
+
+
+async def check(config: Config) -> CedarPolicy:
+    """The policy in force; raises ConfigInvalid naming all that is wrong.
+
+    Looks at files and, where the database answers, at its migrations. Unreachable is not wrong.
+    """
+    found = faults(config, serving=True)
+    if found:
+        raise ConfigInvalid("\n".join(found))
+    try:
+        policy = CedarPolicy.load(config.policy_file)
+    except PolicyInvalid as error:
+        raise ConfigInvalid(f"policy_file: {error}") from None
+    database = Database(database_settings(config, config.database.user))
+    try:
+        await check_migrations(database)
+    except MigrationsMissing as error:
+        raise ConfigInvalid(f"database: {error}") from None
+    except VaultError as error:
+        _log.warning("database_unchecked", reason=error.reason.name)
+    finally:
+        await database.close()
+    return policy
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. ConfigInvalid; OSError for a taken port."""
+    configure_logging(config.log.level, config.log.json_lines)
+    undumpable = harden()
+    policy = await check(config)
+    parts = Parts(config, policy)
+    server = _server(config, parts)
+    tasks = _background(parts, server)
+    try:
+        port = await server.start(config.server.host, config.server.port)
+        if config.server.port_file is not None:
+            config.server.port_file.write_text(f"{port}\n")
+        _log.info(
+            "listening",
+            address=f"{config.server.host}:{port}",
+            policy_version=policy.version,
+            undumpable=undumpable,
+        )
+        await _until_told()
+        _log.info("draining")
+        await server.stop(limits.DRAIN_S)
+        lost = await parts.flights.drain(limits.DRAIN_S)
+        _log.info("stopped", unfinished=lost)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.close()
+
+
+def _server(config: Config, parts: Parts) -> Server:
+    tls = TlsFiles(
+        config.server.certificate_file, config.server.key_file, config.server.client_ca_file
+    )
+    return Server(servicers(config, parts), tls, reflect=config.server.reflection)
+
+
+def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
+    readiness = Readiness(
+        {"database": lambda: _database_ready(parts), "transit": parts.transit.probe},
+        server.set_health,
+    )
+    revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
+
+    async def sweep() -> None:
+        await parts.authorizations.delete_expired(_AUTHORIZATION_SWEEP_MAX)
+
+    return [
+        asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
+        asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
+    ]
+
+
+async def _database_ready(parts: Parts) -> None:
+    await check_migrations(parts.database)
+
+
+async def _until_told() -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    try:
+        await told.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,43 @@
+"""The configuration, as the adapters take it."""
+
+from __future__ import annotations
+
+from vault_service.adapters.postgres.pool import DatabaseSettings
+from vault_service.adapters.transit.settings import TransitSettings
+from vault_service.config import Config
+
+_WORKER_POOL = 3
+
+
+def database_settings(config: Config, user: str) -> DatabaseSettings:
+    """For one of the two roles; the worker has its own password and a small pool."""
+    database = config.database
+    is_worker = user == database.worker_user
+    password_file = database.worker_password_file if is_worker else database.password_file
+    assert password_file is not None, "config.faults asked for it"
+    return DatabaseSettings(
+        host=database.host,
+        port=database.port,
+        name=database.name,
+        user=user,
+        password_file=password_file,
+        ca_file=database.ca_file,
+        pool_size=_WORKER_POOL if is_worker else database.pool_size,
+        statement_limit_s=database.statement_limit_s,
+        application_name=f"tokenvault {config.instance}"[:63],
+    )
+
+
+def transit_settings(config: Config) -> TransitSettings:
+    """The login and the names of keys."""
+    transit = config.transit
+    return TransitSettings(
+        address=transit.address,
+        ca_file=transit.ca_file,
+        mount=transit.mount,
+        key_prefix=transit.key_prefix,
+        role_id_file=transit.role_id_file,
+        secret_id_file=transit.secret_id_file,
+        auth_mount=transit.auth_mount,
+        deployment=config.deployment,
+    )

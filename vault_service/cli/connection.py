@@ -1,0 +1,40 @@
+"""How commands reach a running service: one small TOML file with target and certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from tokenvault_client import ConfigurationError, TokenVaultClient, TokenVaultError
+from vault_service.cli.output import EXIT_USAGE, fail
+
+T = TypeVar("T")
+
+ClientOption = Annotated[
+    Path,
+    typer.Option(
+        "--client",
+        envvar="TOKENVAULT_CLIENT",
+        help="TOML file: target, ca_file, certificate_file, key_file.",
+    ),
+]
+TenantArgument = Annotated[str, typer.Argument(help="Tenant id.")]
+
+
+def call(client_file: Path, work: Callable[[TokenVaultClient], Awaitable[T]]) -> T:
+    """Run ``work`` with a client; a refusal is printed with its reason and ends the command."""
+
+    async def run() -> T:
+        async with TokenVaultClient.from_file(client_file) as vault:
+            return await work(vault)
+
+    try:
+        return asyncio.run(run())
+    except ConfigurationError as error:
+        fail(str(error), EXIT_USAGE)
+    except TokenVaultError as error:
+        fail(str(error))

@@ -1,0 +1,156 @@
+"""grant and token: consent, what there is, and its end."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tokenvault_client import (
+    AccessToken,
+    Authorization,
+    CompletedAuthorization,
+    Grant,
+    TokenVaultClient,
+    grant_alias_name,
+    grant_name,
+    oauth_client_name,
+    tenant_name,
+)
+from vault_service.cli.callback import Callback, CallbackListener, is_loopback
+from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.output import EXIT_USAGE, err, fail, out, table
+
+grant_app = typer.Typer(no_args_is_help=True, help="What resource owners gave us.")
+token_app = typer.Typer(no_args_is_help=True, help="Short-lived access tokens.")
+
+
+@grant_app.command("start")
+def grant_start(
+    tenant: TenantArgument,
+    oauth_client: Annotated[str, typer.Argument(help="OAuthClient id.")],
+    client: ClientOption,
+    owner: Annotated[str, typer.Option(help="Whose consent it is.")],
+    redirect_uri: Annotated[str, typer.Option(help="One of the OAuthClient's.")],
+    scope: Annotated[list[str] | None, typer.Option(help="Scope; repeatable.")] = None,
+    label: Annotated[str, typer.Option(help="Label of the alias.")] = "",
+) -> None:
+    """Print the authorization URL; with a loopback redirect URI, wait for the consent too."""
+    listener = CallbackListener(redirect_uri) if is_loopback(redirect_uri) else None
+
+    async def start(vault: TokenVaultClient) -> Authorization:
+        return await vault.start_authorization(
+            oauth_client_name(tenant, oauth_client),
+            owner=owner,
+            redirect_uri=redirect_uri,
+            scopes=scope or (),
+            label=label,
+        )
+
+    started = call(client, start)
+    out.print(started.url, markup=False, soft_wrap=True)
+    if listener is None:
+        return
+    err.print("Open it in a browser; waiting for the callback (Ctrl-C to leave it) ...")
+    callback = listener.wait(state=started.state)
+
+    async def complete(vault: TokenVaultClient) -> CompletedAuthorization:
+        return await _complete(vault, tenant, owner, redirect_uri, callback)
+
+    completed = call(client, complete)
+    out.print(f"{completed.grant.name}\n{completed.alias}", soft_wrap=True)
+
+
+async def _complete(
+    vault: TokenVaultClient, tenant: str, owner: str, redirect_uri: str, callback: Callback
+) -> CompletedAuthorization:
+    return await vault.complete_authorization(
+        tenant_name(tenant),
+        state=callback.state,
+        code=callback.code,
+        iss=callback.iss,
+        error=callback.error,
+        owner=owner,
+        redirect_uri=redirect_uri,
+    )
+
+
+@grant_app.command("list")
+def grant_list(
+    tenant: TenantArgument,
+    client: ClientOption,
+    owner: Annotated[str, typer.Option(help="Only this owner's.")] = "",
+) -> None:
+    """List grants, without tokens."""
+
+    async def work(vault: TokenVaultClient) -> list[Grant]:
+        return [item async for item in vault.iter_grants(tenant_name(tenant), owner=owner)]
+
+    table(
+        ("GRANT", "OWNER", "OAUTH CLIENT", "STATE", "GENERATION", "SUBJECT"),
+        (
+            (
+                item.name,
+                item.owner,
+                item.oauth_client.rpartition("/")[2],
+                item.state.name,
+                str(item.generation),
+                item.subject,
+            )
+            for item in call(client, work)
+        ),
+    )
+
+
+@grant_app.command("revoke")
+def grant_revoke(
+    tenant: TenantArgument,
+    grant_id: Annotated[str, typer.Argument(help="UUID of the grant.")],
+    client: ClientOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """End a grant for good, here and at the provider."""
+    name = grant_name(tenant, grant_id)
+    if not yes:
+        typer.confirm(f"End {name} for good?", abort=True)
+    ended = call(client, lambda vault: vault.revoke_grant(name))
+    out.print(f"{ended.name} {ended.state.name}, at the provider: {ended.provider_revocation.name}")
+
+
+@token_app.command("get")
+def token_get(
+    tenant: TenantArgument,
+    client: ClientOption,
+    grant: Annotated[str, typer.Option(help="UUID of a grant; or --owner and --label.")] = "",
+    owner: Annotated[str, typer.Option(help="Owner of the alias.")] = "",
+    label: Annotated[str, typer.Option(help="Label of the alias.")] = "",
+    min_ttl_s: Annotated[float | None, typer.Option(help="Seconds it must live on.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the token itself.")] = False,
+) -> None:
+    """Get an access token; what is printed tells about it, and with --show the token."""
+    if bool(grant) == bool(owner and label):
+        fail("give --grant, or --owner with --label", EXIT_USAGE)
+
+    async def work(vault: TokenVaultClient) -> AccessToken:
+        if grant:
+            name = grant_name(tenant, grant)
+            return await vault.get_access_token(grant=name, min_ttl_s=min_ttl_s)
+        alias = grant_alias_name(tenant, owner, label)
+        return await vault.get_access_token(alias=alias, min_ttl_s=min_ttl_s)
+
+    token = call(client, work)
+    if show:
+        typer.echo(token.value)
+        return
+    table(
+        ("GRANT", "TYPE", "EXPIRES", "SERVED", "FINGERPRINT"),
+        [
+            (
+                token.grant,
+                token.token_type,
+                token.expire_time.isoformat(timespec="seconds"),
+                "REFRESHED" if token.refreshed else "FRESH",
+                token.fingerprint,
+            )
+        ],
+    )

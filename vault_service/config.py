@@ -1,0 +1,232 @@
+"""The configuration: one TOML file and TOKENVAULT_* variables over it.
+
+Secrets come by file path only. Every field says its unit and bounds; ``load`` raises
+``ConfigInvalid`` with one line for each thing that is wrong. Nested fields are set from the
+environment with two underscores: TOKENVAULT_DATABASE__HOST.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
+TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,255}$")]
+
+
+class ConfigInvalid(ValueError):
+    """The configuration cannot be used; each line of the text is one fault."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerConfig(_Section):
+    """Where callers connect (mTLS, TLS 1.3)."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        8443, description="TCP port, 0 to 65535; 0 lets the system choose."
+    )
+    certificate_file: Path = Field(description="PEM chain of the server.")
+    key_file: Path = Field(description="PEM key of the server.")
+    client_ca_file: Path = Field(description="PEM bundle of the CAs that issue callers.")
+    trust_domains: tuple[TrustDomain, ...] = Field(
+        min_length=1, max_length=20, description="SPIFFE trust domains whose callers may connect."
+    )
+    reflection: bool = Field(False, description="Serve gRPC reflection; off in production.")
+    port_file: Path | None = Field(
+        None, description="Written with the port once listening, for port 0."
+    )
+
+
+class DatabaseConfig(_Section):
+    """PostgreSQL, by TLS verify-full or over a private socket."""
+
+    host: str = Field(description="Host name, or the absolute path of the socket directory.")
+    port: Port = Field(5432, description="TCP port, or the number in the socket's name.")
+    name: str = Field("tokenvault", description="Database.")
+    user: str = Field("tokenvault_app", description="Role that serves requests.")
+    password_file: Path = Field(description="File with the role's password.")
+    worker_user: str = Field("tokenvault_worker", description="Role of background work.")
+    worker_password_file: Path | None = Field(
+        None, description="File with the worker's password; needed by `serve`."
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM bundle that verifies the server; needed unless host is a socket."
+    )
+    pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
+        10, description="Connections for requests, 1 to 200."
+    )
+    statement_limit_s: Annotated[float, Field(ge=0.1, le=60)] = Field(
+        5.0, description="Longest statement in seconds, 0.1 to 60."
+    )
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether ``host`` is a socket directory."""
+        return self.host.startswith("/")
+
+
+class TransitConfig(_Section):
+    """HashiCorp Vault or OpenBao transit, by AppRole."""
+
+    address: str = Field(description="https URL of the server.", pattern=r"^https://[^\s]+$")
+    ca_file: Path = Field(description="PEM bundle that verifies the server.")
+    mount: str = Field("transit", description="Mount path of the transit engine.")
+    key_prefix: Name = Field("tokenvault-", description="Prefix of the tenants' transit keys.")
+    auth_mount: str = Field("approle", description="Mount path of the AppRole method.")
+    role_id_file: Path = Field(description="File with the role id.")
+    secret_id_file: Path = Field(description="File with the secret id.")
+
+
+class EgressConfig(_Section):
+    """The way out to providers."""
+
+    allowed_private: tuple[HostPort, ...] = Field(
+        (), max_length=50, description='Exceptions from the address rules, as "host:port" in URLs.'
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM bundle trusted beside the system's, for providers of your own."
+    )
+
+
+class DekCacheConfig(_Section):
+    """How long opened DEKs stay in memory."""
+
+    soft_life_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
+        300.0, description="Refreshed in the background after this many seconds, 1 to 3600."
+    )
+    hard_life_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        3_600.0, description="Never used after this many seconds, 1 to 86400 (24 h)."
+    )
+    entries_max: Annotated[int, Field(ge=10, le=50_000)] = Field(
+        50_000, description="DEKs in memory, 10 to 50000."
+    )
+
+
+class LogConfig(_Section):
+    """Logs go to standard error; they never hold a message."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+    json_lines: bool = Field(True, description="JSON lines; false prints for people.")
+
+
+class Config(BaseSettings):
+    """All of it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOKENVAULT_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    deployment: Name = Field(
+        description="Names this deployment in envelopes and records; it can never change."
+    )
+    instance: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
+        max_length=128,
+        description="Names this process in records; host and process id by default.",
+    )
+    policy_file: Path = Field(description="Cedar policy.")
+    server: ServerConfig
+    database: DatabaseConfig
+    transit: TransitConfig
+    egress: EgressConfig = Field(default_factory=EgressConfig)
+    dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
+    log: LogConfig = Field(default_factory=LogConfig)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; nothing else."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None) -> Config:
+    """Read the file (or the environment alone); relative paths are relative to the file.
+
+    Raises ConfigInvalid.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigInvalid(f"{path}: is not TOML: {error}") from None
+        _resolve(values, path.resolve().parent)
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        raise ConfigInvalid("\n".join(_lines(error))) from None
+
+
+def faults(config: Config, *, serving: bool) -> list[str]:
+    """What is wrong beyond types: plain-text transports, files that cannot be read."""
+    found = []
+    database = config.database
+    if not database.is_socket and database.ca_file is None:
+        found.append("database.ca_file: is needed: a host is only reached by TLS verify-full")
+    if serving and database.worker_password_file is None:
+        found.append("database.worker_password_file: is needed to serve")
+    if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s:
+        found.append("dek_cache.hard_life_s: is less than soft_life_s")
+    files = {
+        "database.password_file": database.password_file,
+        "database.worker_password_file": database.worker_password_file if serving else None,
+        "database.ca_file": database.ca_file,
+        "transit.ca_file": config.transit.ca_file,
+        "transit.role_id_file": config.transit.role_id_file,
+        "transit.secret_id_file": config.transit.secret_id_file,
+        "egress.ca_file": config.egress.ca_file,
+    }
+    if serving:
+        files |= {
+            "policy_file": config.policy_file,
+            "server.certificate_file": config.server.certificate_file,
+            "server.key_file": config.server.key_file,
+            "server.client_ca_file": config.server.client_ca_file,
+        }
+    return found + [
+        line for name, file in files.items() if file and (line := _unreadable(name, file))
+    ]
+
+
+def _unreadable(name: str, file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return "" if opened.read(1) else f"{name}: {file} is empty"
+    except OSError as error:
+        return f"{name}: {file} cannot be read: {error.strerror}"
+
+
+def _resolve(values: dict[str, Any], base: Path) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _resolve(value, base)
+        elif key.endswith("_file") and isinstance(value, str):
+            values[key] = str(base / value)
+
+
+def _lines(error: ValidationError) -> list[str]:
+    # Never the input: a value that should have been a path may be a secret.
+    return [
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        for fault in error.errors(include_input=False, include_url=False)
+    ]

@@ -1,0 +1,92 @@
+"""Whose account a consent was for, as the provider's own answer says it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from vault_service.domain import limits
+from vault_service.domain.strict_json import JsonRefusedError, parse_object
+
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_SUBJECT: Final = re.compile(rf"[ -~]{{1,{limits.SUBJECT_MAX_CHARS}}}")
+
+
+class SubjectRefusedError(ValueError):
+    """The answer names a subject that must not be believed. The message is in our words."""
+
+
+def read_subject(
+    subject_from: str,
+    members: Mapping[str, Any],
+    *,
+    issuer: str,
+    client_id: str,
+    nonce: str,
+    now: datetime,
+) -> str | None:
+    """The subject as ``ProviderProfile.subject_from`` says, or None where the answer has none.
+
+    ``id_token:<claim>``: the claims of the id_token, checked by OpenID Connect Core §3.1.3.7:
+    ``iss`` is the issuer, ``aud`` has our client_id, ``exp`` is to come (ID_TOKEN_LEEWAY_S), and
+    ``nonce`` is ours where we sent one ("" = none sent). Its signature is not checked: the token
+    came over TLS from the token endpoint itself (item 6 there).
+    ``response:<member>``: a member of the answer. Raises ``SubjectRefusedError``.
+    """
+    source, _, name = subject_from.partition(":")
+    if source == "response":
+        value = members.get(name)
+        return None if value is None else _subject(value)
+    if source != "id_token":
+        raise SubjectRefusedError("subject_from is neither id_token:<claim> nor response:<member>")
+    id_token = members.get("id_token")
+    if id_token is None:
+        return None
+    claims = _claims(id_token)
+    _check_claims(claims, issuer, client_id, nonce, now)
+    return _subject(claims.get(name))
+
+
+def _subject(value: object) -> str:
+    # GitHub and others number their accounts; a bool is an int to Python only.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _SUBJECT.fullmatch(text):
+        raise SubjectRefusedError("the subject is missing or malformed")
+    return text
+
+
+def _claims(id_token: object) -> dict[str, Any]:
+    """The payload of a signed JWT in compact form (RFC 7519 §3)."""
+    if not isinstance(id_token, str) or len(id_token) > limits.TOKEN_MAX_BYTES:
+        raise SubjectRefusedError("the id_token is no text or too long")
+    parts = id_token.split(".", 3)
+    # The third part, the signature, is empty for alg "none", which item 6 does not forbid.
+    if len(parts) != 3 or not all(_SEGMENT.fullmatch(part) for part in parts[:2]):
+        raise SubjectRefusedError("the id_token is not a signed JWT")
+    try:
+        payload = parts[1]
+        return parse_object(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except JsonRefusedError as error:
+        raise SubjectRefusedError(f"the id_token's claims: {error}") from None
+    except ValueError:
+        raise SubjectRefusedError("the id_token is not base64url") from None
+
+
+def _check_claims(
+    claims: Mapping[str, Any], issuer: str, client_id: str, nonce: str, now: datetime
+) -> None:
+    if claims.get("iss") != issuer:
+        raise SubjectRefusedError("the id_token is of another issuer")
+    audience = claims.get("aud")
+    if audience != client_id and not (isinstance(audience, list) and client_id in audience):
+        raise SubjectRefusedError("the id_token is for another audience")
+    expiry = claims.get("exp")
+    if not isinstance(expiry, int | float) or isinstance(expiry, bool):
+        raise SubjectRefusedError("the id_token has no expiry")
+    if expiry + limits.ID_TOKEN_LEEWAY_S <= now.timestamp():
+        raise SubjectRefusedError("the id_token has expired")
+    if nonce and claims.get("nonce") != nonce:
+        raise SubjectRefusedError("the id_token has another nonce")

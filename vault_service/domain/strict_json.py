@@ -1,0 +1,79 @@
+"""JSON from outside, read strictly: what two parsers could read differently is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+from vault_service.domain import limits
+
+# A string, whole or cut off at the end, is one match, so that each character is looked at once
+# (no quadratic time on hostile input) and brackets inside strings are not counted.
+_STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+
+
+class JsonRefusedError(ValueError):
+    """The bytes are not JSON as we read it. The message is in our words, never the body's."""
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The one object in ``body`` (RFC 8259): UTF-8 without a byte order mark, at most
+    BODY_MAX_BYTES, nested at most JSON_DEPTH_MAX deep, no member twice, finite numbers only.
+
+    What is accepted is what ``json.loads`` gives. Raises ``JsonRefusedError``, nothing else.
+    """
+    if len(body) > limits.BODY_MAX_BYTES:
+        raise JsonRefusedError(f"longer than {limits.BODY_MAX_BYTES} bytes")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise JsonRefusedError("not UTF-8") from None
+    # Before the parser, which recurses.
+    if _depth(text) > limits.JSON_DEPTH_MAX:
+        raise JsonRefusedError(f"nested deeper than {limits.JSON_DEPTH_MAX}")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except JsonRefusedError:
+        raise
+    except ValueError:
+        raise JsonRefusedError("not JSON") from None
+    if not isinstance(value, dict):
+        raise JsonRefusedError("not an object")
+    return value
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        first = match[0][0]
+        if first in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in "]}":
+            depth -= 1
+    return deepest
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise JsonRefusedError("a member stands twice")
+    return members
+
+
+def _no_constant(name: str) -> None:
+    raise JsonRefusedError("NaN or Infinity")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise JsonRefusedError("a number out of range")
+    return number

@@ -1,0 +1,116 @@
+"""GrantService."""
+
+from __future__ import annotations
+
+from tokenvault.v1 import grant_service_pb2 as pb
+from tokenvault.v1 import grant_service_pb2_grpc
+from vault_service.domain import limits
+from vault_service.domain.access import Call
+from vault_service.domain.names import (
+    GrantName,
+    OAuthClientName,
+    parse_tenant,
+    require_id,
+    require_owner,
+)
+from vault_service.domain.sensitive import Sensitive
+from vault_service.rpc import fields, translate
+from vault_service.rpc.handling import Handling, handled
+from vault_service.usecases.complete_authorization import Callback, CompleteAuthorization
+from vault_service.usecases.grants import ReadGrants
+from vault_service.usecases.revoke_grant import RevokeGrant
+from vault_service.usecases.start_authorization import AuthorizationRequest, StartAuthorization
+
+
+class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
+    """Consent becomes a grant; grants are read, listed and revoked."""
+
+    def __init__(
+        self,
+        handling: Handling,
+        *,
+        start: StartAuthorization,
+        complete: CompleteAuthorization,
+        read: ReadGrants,
+        revoke: RevokeGrant,
+    ) -> None:
+        self.handling = handling
+        self._start = start
+        self._complete = complete
+        self._read = read
+        self._revoke = revoke
+
+    @handled("GrantService", lambda request: request.oauth_client)
+    async def StartAuthorization(
+        self, request: pb.StartAuthorizationRequest, call: Call
+    ) -> pb.StartAuthorizationResponse:
+        """See the proto."""
+        started = await self._start(call, _authorization_request(request))
+        return pb.StartAuthorizationResponse(
+            authorization_url=started.url,
+            state=started.state,
+            expire_time=translate.timestamp(started.expire_time),
+        )
+
+    @handled("GrantService", lambda request: request.parent)
+    async def CompleteAuthorization(
+        self, request: pb.CompleteAuthorizationRequest, call: Call
+    ) -> pb.CompleteAuthorizationResponse:
+        """See the proto."""
+        completed = await self._complete(call, _callback(request))
+        return pb.CompleteAuthorizationResponse(
+            grant=translate.grant(completed.grant), alias=str(completed.alias)
+        )
+
+    @handled("GrantService", lambda request: request.name)
+    async def GetGrant(self, request: pb.GetGrantRequest, call: Call) -> pb.GetGrantResponse:
+        """See the proto."""
+        grant = await self._read.get(call, GrantName.parse(request.name))
+        return pb.GetGrantResponse(grant=translate.grant(grant))
+
+    @handled("GrantService", lambda request: request.parent)
+    async def ListGrants(self, request: pb.ListGrantsRequest, call: Call) -> pb.ListGrantsResponse:
+        """See the proto."""
+        page = await self._read.list(
+            call,
+            parse_tenant(request.parent),
+            require_owner(request.owner) if request.owner else "",
+            fields.page_size(request.page_size),
+            fields.page_token(request.page_token),
+        )
+        return pb.ListGrantsResponse(
+            grants=map(translate.grant, page.items), next_page_token=page.next_token
+        )
+
+    @handled("GrantService", lambda request: request.name)
+    async def RevokeGrant(
+        self, request: pb.RevokeGrantRequest, call: Call
+    ) -> pb.RevokeGrantResponse:
+        """See the proto."""
+        grant = await self._revoke(call, GrantName.parse(request.name))
+        return pb.RevokeGrantResponse(grant=translate.grant(grant))
+
+
+def _authorization_request(request: pb.StartAuthorizationRequest) -> AuthorizationRequest:
+    return AuthorizationRequest(
+        oauth_client=OAuthClientName.parse(request.oauth_client),
+        owner=require_owner(request.owner),
+        redirect_uri=fields.text("redirect_uri", request.redirect_uri, limits.URI_MAX_CHARS),
+        scopes=fields.scopes(request.scopes),
+        label=require_id(request.label, "Label") if request.label else "",
+    )
+
+
+def _callback(request: pb.CompleteAuthorizationRequest) -> Callback:
+    error = fields.text("error", request.error, limits.TEXT_MAX_CHARS, optional=True)
+    code = fields.text("code", request.code, limits.CODE_MAX_CHARS, optional=bool(error))
+    uri_max = limits.URI_MAX_CHARS
+    return Callback(
+        tenant=parse_tenant(request.parent),
+        state=fields.text("state", request.state, limits.STATE_MAX_CHARS),
+        code=Sensitive.from_text(code),
+        iss=fields.text("iss", request.iss, uri_max, optional=True),
+        owner=require_owner(request.owner),
+        redirect_uri=fields.text("redirect_uri", request.redirect_uri, uri_max, optional=True),
+        error=error,
+    )

@@ -1,0 +1,89 @@
+"""ProviderService."""
+
+from __future__ import annotations
+
+from tokenvault.v1 import provider_service_pb2 as pb
+from tokenvault.v1 import provider_service_pb2_grpc, resources_pb2
+from vault_service.domain import limits
+from vault_service.domain.access import Call
+from vault_service.domain.names import OAuthClientName, ProviderName, parse_tenant
+from vault_service.domain.oauth import ClientAuthMethod
+from vault_service.domain.sensitive import Sensitive
+from vault_service.rpc import fields, translate
+from vault_service.rpc.handling import Handling, handled
+from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.providers import Providers
+
+
+class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
+    """Providers and our registrations at them."""
+
+    def __init__(self, handling: Handling, providers: Providers, clients: OAuthClients) -> None:
+        self.handling = handling
+        self._providers = providers
+        self._clients = clients
+
+    @handled("ProviderService", lambda request: request.provider.name)
+    async def PutProvider(
+        self, request: pb.PutProviderRequest, call: Call
+    ) -> pb.PutProviderResponse:
+        """See the proto."""
+        name = ProviderName.parse(request.provider.name)
+        stored = await self._providers.put(call, name, translate.profile(request.provider))
+        return pb.PutProviderResponse(provider=translate.provider(stored))
+
+    @handled("ProviderService", lambda request: request.parent)
+    async def ListProviders(
+        self, request: pb.ListProvidersRequest, call: Call
+    ) -> pb.ListProvidersResponse:
+        """See the proto."""
+        page = await self._providers.list(
+            call,
+            parse_tenant(request.parent),
+            fields.page_size(request.page_size),
+            fields.page_token(request.page_token),
+        )
+        return pb.ListProvidersResponse(
+            providers=map(translate.provider, page.items), next_page_token=page.next_token
+        )
+
+    @handled("ProviderService", lambda request: request.oauth_client.name)
+    async def PutOAuthClient(
+        self, request: pb.PutOAuthClientRequest, call: Call
+    ) -> pb.PutOAuthClientResponse:
+        """See the proto."""
+        asked = request.oauth_client
+        secret = request.client_secret
+        stored = await self._clients.put(
+            call,
+            OAuthClientName.parse(asked.name),
+            ProviderName.parse(asked.provider),
+            client_id=fields.text("client_id", asked.client_id, limits.CLIENT_ID_MAX_CHARS),
+            client_secret=Sensitive.from_text(secret) if secret else None,
+            auth_method=_auth_method(asked.auth_method),
+            redirect_uris=tuple(dict.fromkeys(asked.redirect_uris)),
+            scopes=fields.scopes(asked.scopes),
+        )
+        return pb.PutOAuthClientResponse(oauth_client=translate.oauth_client(stored))
+
+    @handled("ProviderService", lambda request: request.parent)
+    async def ListOAuthClients(
+        self, request: pb.ListOAuthClientsRequest, call: Call
+    ) -> pb.ListOAuthClientsResponse:
+        """See the proto."""
+        page = await self._clients.list(
+            call,
+            parse_tenant(request.parent),
+            fields.page_size(request.page_size),
+            fields.page_token(request.page_token),
+        )
+        return pb.ListOAuthClientsResponse(
+            oauth_clients=map(translate.oauth_client, page.items), next_page_token=page.next_token
+        )
+
+
+def _auth_method(value: resources_pb2.ClientAuthMethod.ValueType) -> ClientAuthMethod:
+    try:
+        return ClientAuthMethod(value or ClientAuthMethod.CLIENT_SECRET_BASIC.value)
+    except ValueError:
+        raise fields.malformed("auth_method", "is CLIENT_SECRET_BASIC or _POST") from None

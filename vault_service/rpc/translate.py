@@ -1,0 +1,141 @@
+"""Domain values to messages, and provider profiles back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tokenvault.v1 import resources_pb2 as pb
+from vault_service.domain import limits
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.envelope import Level
+from vault_service.domain.grant import Grant
+from vault_service.domain.names import OAuthClientName, ProviderName
+from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.provider import Provider, ProviderProfile, RefreshClass
+from vault_service.domain.secret import SecretVersion
+from vault_service.rpc import fields
+
+LEVEL = {Level.APPLICATION: pb.LEVEL_APPLICATION, Level.USER: pb.LEVEL_USER}
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """None stays unset."""
+    if moment is None:
+        return None
+    out = Timestamp()
+    out.FromDatetime(moment)
+    return out
+
+
+def profile(message: pb.Provider) -> ProviderProfile:
+    """A provider's profile; the use case judges its content. FIELD_MALFORMED for sizes."""
+    urls = {
+        name: fields.text(
+            f"provider.{name}", getattr(message, name), limits.URI_MAX_CHARS, optional=True
+        )
+        for name in ("issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint")
+    }
+    try:
+        refresh_class = RefreshClass(message.refresh_class or RefreshClass.S.value)
+    except ValueError:
+        raise fields.malformed("provider.refresh_class", "is N, M, G or S") from None
+    return ProviderProfile(
+        **urls,
+        refresh_class=refresh_class,
+        grace_s=message.grace_s,
+        authorization_params=dict(message.authorization_params),
+        scope_separator=message.scope_separator or " ",
+        subject_from=message.subject_from or "id_token:sub",
+        requires_iss=message.requires_iss,
+        default_life_s=message.default_life_s or limits.TOKEN_LIFE_DEFAULT_S,
+    )
+
+
+def provider(value: Provider) -> pb.Provider:
+    """A provider on the wire."""
+    known = value.profile
+    return pb.Provider(
+        name=str(value.name),
+        issuer=known.issuer,
+        authorization_endpoint=known.authorization_endpoint,
+        token_endpoint=known.token_endpoint,
+        revocation_endpoint=known.revocation_endpoint,
+        refresh_class=pb.RefreshClass.ValueType(known.refresh_class.value),
+        grace_s=known.grace_s,
+        authorization_params=known.authorization_params,
+        scope_separator=known.scope_separator,
+        subject_from=known.subject_from,
+        requires_iss=known.requires_iss,
+        default_life_s=known.default_life_s,
+        etag=str(value.revision),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+    )
+
+
+def oauth_client(value: OAuthClient) -> pb.OAuthClient:
+    """An OAuthClient on the wire, without its credential."""
+    return pb.OAuthClient(
+        name=str(value.name),
+        provider=str(ProviderName(value.name.tenant, value.provider)),
+        client_id=value.client_id,
+        auth_method=pb.ClientAuthMethod.ValueType(value.auth_method.value),
+        redirect_uris=value.redirect_uris,
+        scopes=value.scopes,
+        etag=str(value.revision),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+    )
+
+
+def grant(value: Grant) -> pb.Grant:
+    """A grant on the wire, without its tokens."""
+    return pb.Grant(
+        name=str(value.name),
+        owner=value.owner,
+        oauth_client=str(OAuthClientName(value.tenant, value.oauth_client)),
+        provider=str(ProviderName(value.tenant, value.provider)),
+        subject=value.subject or "",
+        state=pb.GrantState.ValueType(value.state.value),
+        cause=pb.ReauthorizationCause.ValueType(value.cause.value if value.cause else 0),
+        scopes=value.scopes,
+        generation=value.generation,
+        access_token_expire_time=timestamp(value.access_expire_time),
+        provider_revocation=pb.ProviderRevocation.ValueType(value.provider_revocation.value),
+        etag=str(value.revision),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
+    )
+
+
+def secret_version(value: SecretVersion) -> pb.SecretVersion:
+    """A SecretVersion on the wire, without its value."""
+    return pb.SecretVersion(
+        secret=str(value.name),
+        version=value.version,
+        level=LEVEL[value.name.level],
+        create_time=timestamp(value.create_time),
+    )
+
+
+def audit_record(value: AuditRecord) -> pb.AuditRecord:
+    """A record on the wire."""
+    return pb.AuditRecord(
+        id=str(value.record_id),
+        record_time=timestamp(value.record_time),
+        action=value.action.name,
+        outcome=pb.AuditOutcome.ValueType(value.outcome.value),
+        reason=value.reason,
+        caller=value.caller,
+        certificate_serial=value.certificate_serial,
+        source=value.source,
+        rpc=value.rpc,
+        request_id=value.request_id,
+        resource=value.resource,
+        token_fingerprint=value.token_fingerprint,
+        detail=value.detail,
+        deployment=value.deployment,
+        instance=value.instance,
+    )

@@ -1,0 +1,57 @@
+"""Whether the service can serve: each dependency asked every two seconds.
+
+What is unreachable or sealed makes it NOT_SERVING with the reason in the log, and it goes on
+trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from vault_service.domain.errors import VaultError
+from vault_service.telemetry import get_logger
+
+INTERVAL_S: Final = 2.0
+_PROBE_LIMIT_S: Final = 3.0
+_log = get_logger("readiness")
+
+Probe = Callable[[], Awaitable[None]]
+
+
+class Readiness:
+    """Publishes a dictionary of dependency → up whenever it was asked."""
+
+    def __init__(
+        self,
+        probes: Mapping[str, Probe],
+        publish: Callable[[dict[str, bool]], Awaitable[None]],
+    ) -> None:
+        self._probes = probes
+        self._publish = publish
+        self._last: dict[str, str] = {}
+
+    async def step(self) -> None:
+        """Ask each dependency once, side by side."""
+        names = list(self._probes)
+        reasons = await asyncio.gather(*(self._ask(name) for name in names))
+        for name, reason in zip(names, reasons, strict=True):
+            if self._last.get(name) != reason:
+                event = "dependency_down" if reason else "dependency_up"
+                (_log.warning if reason else _log.info)(event, dependency=name, reason=reason)
+                self._last[name] = reason
+        await self._publish({name: not reason for name, reason in zip(names, reasons, strict=True)})
+
+    async def _ask(self, name: str) -> str:
+        """Why it is down, "" when it is up."""
+        try:
+            async with asyncio.timeout(_PROBE_LIMIT_S):
+                await self._probes[name]()
+        except VaultError as error:
+            return f"{error.reason.name}: {error.message}"
+        except TimeoutError:
+            return f"no answer in {_PROBE_LIMIT_S:g} s"
+        except Exception as fault:
+            return type(fault).__name__
+        return ""
