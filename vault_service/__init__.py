@@ -1,0 +1,1 @@
+"""tokenvault: OAuth grants and secrets under seal, short-lived tokens for whom a policy allows."""

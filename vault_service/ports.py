@@ -306,9 +306,10 @@ class TokenEndpoint(Protocol):
 class TenantKeys(Protocol):
     """The admin's side of transit: makes a tenant's KEK. Only `tokenvault tenant create` has it."""
 
-    async def create_tenant_key(self, tenant: str) -> None:
-        """Create the transit key, or find the right one there already; reads it back and compares
-        (creating over a key of another type silently succeeds). KEK_UNREACHABLE, KekDenied."""
+    async def create_tenant_key(self, tenant: str) -> str:
+        """Create the transit key, or find the right one there already; returns its name. Reads it
+        back and compares (creating over a key of another type silently succeeds). INTERNAL when
+        it differs, KEK_UNREACHABLE, ``KekDenied``."""
 
 
 class EndpointGuard(Protocol):

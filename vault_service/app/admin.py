@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from importlib import resources
 
 from vault_service.adapters.clock import SystemClock, SystemEntropy
-from vault_service.adapters.postgres.migrate import migrate
+from vault_service.adapters.postgres.migrate import migrate, roles_sql
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.transit.admin import TransitAdmin
@@ -15,6 +14,8 @@ from vault_service.config import Config
 from vault_service.domain.access import Call, Caller
 from vault_service.usecases.create_tenant import CreateTenant
 from vault_service.usecases.recorder import Recorder
+
+__all__ = ["create_tenant", "roles_sql", "run_migrations"]
 
 _BUDGET_S = 60.0
 
@@ -32,7 +33,7 @@ async def create_tenant(config: Config, tenant: str) -> bool:
     """True when it was created now, False when it was there."""
     clock, entropy = SystemClock(), SystemEntropy()
     database = Database(database_settings(config, config.database.user))
-    keys = TransitAdmin(transit_settings(config))
+    keys = TransitAdmin(transit_settings(config), clock)
     create = CreateTenant(
         keys=keys,
         tenants=PostgresTenantStore(database),
@@ -52,7 +53,3 @@ async def create_tenant(config: Config, tenant: str) -> bool:
         await database.close()
         await keys.close()
 
-
-def roles_sql() -> str:
-    """The roles that a database superuser makes once, before the first migration."""
-    return resources.files("vault_service.adapters.postgres").joinpath("roles.sql").read_text()

@@ -11,7 +11,13 @@ import contextlib
 import signal
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
-from vault_service.adapters.postgres.migrate import MigrationsMissing, check_migrations
+from vault_service.adapters.postgres.authorizations import PostgresSweeper
+from vault_service.adapters.postgres.migrate import (
+    MigrationsMissing,
+    RoleTooPowerful,
+    check_migrations,
+    check_role,
+)
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.process import harden
 from vault_service.app.compose import Parts, servicers
@@ -47,7 +53,8 @@ async def check(config: Config) -> CedarPolicy:
     database = Database(database_settings(config, config.database.user))
     try:
         await check_migrations(database)
-    except MigrationsMissing as error:
+        await check_role(database)
+    except (MigrationsMissing, RoleTooPowerful) as error:
         raise ConfigInvalid(f"database: {error}") from None
     except VaultError as error:
         _log.warning("database_unchecked", reason=error.reason.name)
@@ -95,13 +102,15 @@ def _server(config: Config, parts: Parts) -> Server:
 
 def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     readiness = Readiness(
-        {"database": lambda: _database_ready(parts), "transit": parts.transit.probe},
+        {"database": _DatabaseProbe(parts.database), "transit": parts.transit.probe},
         server.set_health,
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+    sweeper = PostgresSweeper(parts.worker_database)
+
     async def sweep() -> None:
-        await parts.authorizations.delete_expired(_AUTHORIZATION_SWEEP_MAX)
+        await sweeper.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
 
     return [
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
@@ -110,8 +119,19 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     ]
 
 
-async def _database_ready(parts: Parts) -> None:
-    await check_migrations(parts.database)
+class _DatabaseProbe:
+    """Its migrations until they were found once, then whether it answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._found = False
+
+    async def __call__(self) -> None:
+        if not self._found:
+            await check_migrations(self._database)
+            await check_role(self._database)
+            self._found = True
+        await self._database.ping()
 
 
 async def _until_told() -> None:

@@ -1,0 +1,1 @@
+"""Envelopes and their keys; the only room that imports the cipher library."""

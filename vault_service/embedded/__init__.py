@@ -1,0 +1,1 @@
+"""The one-command environment: OpenBao, PostgreSQL, a development CA, a demo provider."""

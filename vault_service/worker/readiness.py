@@ -53,5 +53,6 @@ class Readiness:
         except TimeoutError:
             return f"no answer in {_PROBE_LIMIT_S:g} s"
         except Exception as fault:
-            return type(fault).__name__
+            # What a probe raises beside these is ours and says what is missing (migrations).
+            return f"{type(fault).__name__}: {fault}"
         return ""

@@ -1,0 +1,1 @@
+"""PostgreSQL: one room per aggregate, on asyncpg. Every row carries its tenant."""

@@ -78,34 +78,37 @@ CREATE TABLE grants (
     create_time         timestamptz NOT NULL DEFAULT clock_timestamp(),
     update_time         timestamptz NOT NULL DEFAULT clock_timestamp(),
     FOREIGN KEY (tenant, oauth_client) REFERENCES oauth_clients,
+    -- What points at a grant names its tenant too: no pointer crosses tenants.
+    UNIQUE (tenant, grant_id),
     -- A tombstone keeps nothing that opens (state 3 is REVOKED).
     CONSTRAINT tombstone_is_empty
         CHECK (state <> 3 OR (access_envelope IS NULL AND refresh_envelope IS NULL))
 );
 CREATE UNIQUE INDEX one_live_grant_per_subject
     ON grants (tenant, oauth_client, subject) WHERE subject IS NOT NULL AND state <> 3;
-CREATE INDEX grants_by_tenant ON grants (tenant, grant_id);
 CREATE INDEX grants_by_owner ON grants (tenant, owner, grant_id);
 
 CREATE TABLE grant_aliases (
     tenant      text NOT NULL REFERENCES tenants,
     owner       text NOT NULL,
     label       text NOT NULL,
-    grant_id    uuid NOT NULL REFERENCES grants,
+    grant_id    uuid NOT NULL,
     create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
     update_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tenant, owner, label)
+    PRIMARY KEY (tenant, owner, label),
+    FOREIGN KEY (tenant, grant_id) REFERENCES grants (tenant, grant_id)
 );
 CREATE INDEX grant_aliases_by_grant ON grant_aliases (grant_id);
 
--- Leases live apart: taking one must not change a grant's revision.
+-- Leases live apart: taking one must not change a grant's revision. A fence of 0 holds nothing.
 CREATE SEQUENCE fences;
 CREATE TABLE grant_leases (
-    grant_id    uuid PRIMARY KEY REFERENCES grants,
-    tenant      text NOT NULL REFERENCES tenants,
+    grant_id    uuid PRIMARY KEY,
+    tenant      text NOT NULL,
     instance    text NOT NULL,
     fence       bigint NOT NULL,
-    lease_until timestamptz NOT NULL
+    lease_until timestamptz NOT NULL,
+    FOREIGN KEY (tenant, grant_id) REFERENCES grants (tenant, grant_id)
 );
 
 CREATE TABLE authorizations (
@@ -125,20 +128,22 @@ CREATE TABLE authorizations (
     expire_time       timestamptz NOT NULL,
     code_hash         bytea,
     claim_time        timestamptz,
-    grant_id          uuid REFERENCES grants,
-    FOREIGN KEY (tenant, oauth_client) REFERENCES oauth_clients
+    grant_id          uuid,
+    FOREIGN KEY (tenant, oauth_client) REFERENCES oauth_clients,
+    FOREIGN KEY (tenant, grant_id) REFERENCES grants (tenant, grant_id)
 );
 CREATE INDEX authorizations_by_expiry ON authorizations (expire_time);
 
 CREATE TABLE provider_revocations (
     queue_id          uuid PRIMARY KEY,
-    tenant            text NOT NULL REFERENCES tenants,
-    grant_id          uuid NOT NULL REFERENCES grants,
+    tenant            text NOT NULL,
+    grant_id          uuid NOT NULL,
     refresh_envelope  bytea NOT NULL,
     generation        bigint NOT NULL,
     attempts          integer NOT NULL DEFAULT 0,
     next_attempt_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    expire_time       timestamptz NOT NULL
+    expire_time       timestamptz NOT NULL,
+    FOREIGN KEY (tenant, grant_id) REFERENCES grants (tenant, grant_id)
 );
 CREATE INDEX provider_revocations_due ON provider_revocations (next_attempt_time);
 CREATE INDEX provider_revocations_by_grant ON provider_revocations (grant_id);
@@ -189,12 +194,11 @@ BEGIN
             'CREATE POLICY own_tenant ON %I TO tokenvault_app, tokenvault_owner '
             'USING (tenant = current_tenant()) WITH CHECK (tenant = current_tenant())', guarded);
     END LOOP;
-    -- The worker goes over all tenants, but only where its work is.
-    FOREACH guarded IN ARRAY ARRAY[
-        'tenants', 'deks', 'providers', 'oauth_clients', 'grants', 'authorizations',
-        'provider_revocations', 'audit_records'
-    ] LOOP
-        EXECUTE format('CREATE POLICY all_tenants ON %I TO tokenvault_worker USING (true) WITH CHECK (true)', guarded);
+    -- The worker looks over all tenants for what is due, and changes it as tokenvault_app.
+    FOREACH guarded IN ARRAY ARRAY['grants', 'authorizations', 'provider_revocations'] LOOP
+        EXECUTE format(
+            'CREATE POLICY all_tenants ON %I TO tokenvault_worker USING (true) WITH CHECK (true)',
+            guarded);
     END LOOP;
 END
 $$;
@@ -212,16 +216,40 @@ GRANT UPDATE ON providers, oauth_clients, grants, grant_aliases, grant_leases, a
 GRANT DELETE ON provider_revocations TO tokenvault_app;
 GRANT USAGE ON SEQUENCE fences TO tokenvault_app;
 
-GRANT SELECT ON tenants, deks, providers, oauth_clients, grants, provider_revocations,
-    authorizations TO tokenvault_worker;
-GRANT UPDATE (provider_revocation, revision, update_time) ON grants TO tokenvault_worker;
-GRANT UPDATE, DELETE ON provider_revocations TO tokenvault_worker;
-GRANT DELETE ON authorizations TO tokenvault_worker;
-GRANT INSERT ON audit_records TO tokenvault_worker;
+GRANT SELECT ON grants, provider_revocations, authorizations TO tokenvault_worker;
+GRANT UPDATE (next_attempt_time) ON provider_revocations TO tokenvault_worker;
+-- FOR UPDATE asks for the right to update one column.
+GRANT UPDATE (claim_time), DELETE ON authorizations TO tokenvault_worker;
 
 -- FOR SHARE asks for the right to update one column.
 GRANT SELECT, UPDATE (update_time) ON grants TO tokenvault_disclosure;
 GRANT INSERT ON audit_records TO tokenvault_disclosure;
+
+-- One round trip -----------------------------------------------------------------------------------
+-- The reads of GetAccessToken, which happen before every disclosure: setting the tenant and reading
+-- its row in one call. They run as the caller, so row-level security judges them like any SELECT.
+CREATE FUNCTION find_grant(asked_tenant text, asked_grant_id uuid) RETURNS SETOF grants
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM set_config('tokenvault.tenant', asked_tenant, true);
+    RETURN QUERY SELECT g.* FROM grants g
+        WHERE g.tenant = asked_tenant AND g.grant_id = asked_grant_id;
+END
+$$;
+CREATE FUNCTION find_grant_by_alias(asked_tenant text, asked_owner text, asked_label text)
+    RETURNS SETOF grants
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM set_config('tokenvault.tenant', asked_tenant, true);
+    RETURN QUERY SELECT g.* FROM grant_aliases a
+        JOIN grants g ON g.tenant = a.tenant AND g.grant_id = a.grant_id
+        WHERE a.tenant = asked_tenant AND a.owner = asked_owner AND a.label = asked_label;
+END
+$$;
+REVOKE ALL ON FUNCTION find_grant, find_grant_by_alias FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION find_grant, find_grant_by_alias TO tokenvault_app;
 
 -- The disclosure statement ------------------------------------------------------------------------
 -- One call for a batch of records of mixed tenants. Entries with a grant are accepted only where
@@ -229,10 +257,10 @@ GRANT INSERT ON audit_records TO tokenvault_disclosure;
 -- disclosure commits after a revocation. Entries without one (denials, secrets) are always
 -- written. Returns the ordinals (from 1) that were accepted.
 CREATE FUNCTION disclose(
-    ordinals integer[], tenant_ids text[], grant_ids uuid[], revisions bigint[], record_ids uuid[],
-    actions smallint[], outcomes smallint[], reasons text[], callers text[], serials text[],
-    sources text[], rpcs text[], request_ids text[], resources text[], deployments text[],
-    instances text[], fingerprints text[], details text[]
+    ordinals integer[], grant_ids uuid[], revisions bigint[],
+    record_ids uuid[], tenant_ids text[], actions smallint[], outcomes smallint[], reasons text[],
+    callers text[], serials text[], sources text[], rpcs text[], request_ids text[],
+    resources text[], deployments text[], instances text[], fingerprints text[], details text[]
 ) RETURNS SETOF integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -245,10 +273,10 @@ BEGIN
     RETURN QUERY
     WITH asked AS (
         SELECT * FROM unnest(
-            ordinals, tenant_ids, grant_ids, revisions, record_ids, actions, outcomes, reasons,
+            ordinals, grant_ids, revisions, record_ids, tenant_ids, actions, outcomes, reasons,
             callers, serials, sources, rpcs, request_ids, resources, deployments, instances,
             fingerprints, details
-        ) AS a (ordinal, tenant, grant_id, revision, record_id, action, outcome, reason, caller,
+        ) AS a (ordinal, grant_id, revision, record_id, tenant, action, outcome, reason, caller,
                 certificate_serial, source, rpc, request_id, resource, deployment, instance,
                 token_fingerprint, detail)
     ), accepted AS (
@@ -267,11 +295,9 @@ BEGIN
     SELECT a.ordinal FROM accepted a;
 END
 $$;
+REVOKE ALL ON FUNCTION disclose FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION disclose TO tokenvault_app;
 -- The new owner needs the right to create in the schema only for the moment of the change.
 GRANT USAGE, CREATE ON SCHEMA tokenvault TO tokenvault_disclosure;
 ALTER FUNCTION disclose OWNER TO tokenvault_disclosure;
 REVOKE CREATE ON SCHEMA tokenvault FROM tokenvault_disclosure;
-REVOKE ALL ON FUNCTION disclose FROM PUBLIC;
-SET ROLE tokenvault_disclosure;
-GRANT EXECUTE ON FUNCTION tokenvault.disclose TO tokenvault_app, tokenvault_worker;
-RESET ROLE;

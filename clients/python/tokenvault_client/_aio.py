@@ -1,0 +1,149 @@
+"""The asynchronous transport: one connection at a time, and the loop around an attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from tokenvault_client._calls import Call, ResponseT
+from tokenvault_client._retry import Attempts
+from tokenvault_client._settings import Settings, require_timeout
+from tokenvault_client._status import Ended, Failure, failure_of
+from tokenvault_client.errors import ClientClosed, DeadlineExceeded
+
+ResultT = TypeVar("ResultT")
+
+_CHANCE: Final = random.SystemRandom()
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+class Connection:
+    """A channel of its own, which outlives its replacement until its last call has ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._target = settings.target
+        self._channel = grpc.aio.secure_channel(
+            settings.target, settings.credentials(), settings.channel_options()
+        )
+        self._open_calls = 0
+        self._retired = False
+
+    async def attempt(
+        self, call: Call[ResponseT, ResultT], timeout_s: float
+    ) -> ResponseT | grpc.aio.AioRpcError:
+        """The answer, or how the attempt ended without one."""
+        method = self._channel.unary_unary(
+            call.path,
+            request_serializer=_serialize,
+            response_deserializer=call.response_type.FromString,
+        )
+        self._open_calls += 1
+        try:
+            return await method(call.request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as fault:
+            return fault
+        finally:
+            self._open_calls -= 1
+            await self._close_if_unused()
+
+    def explain(self, fault: grpc.aio.AioRpcError) -> Failure:
+        """What the fault means, with the state of the connection where that tells more."""
+        connected = self._retired or self._channel.get_state() is grpc.ChannelConnectivity.READY
+        return failure_of(
+            Ended.of(
+                self._target,
+                fault.code(),
+                fault.details(),
+                fault.trailing_metadata(),
+                connected=connected,
+            )
+        )
+
+    async def retire(self) -> None:
+        """No new calls will come; closes once the open ones have ended."""
+        self._retired = True
+        await self._close_if_unused()
+
+    async def close(self) -> None:
+        """Ends the open calls too."""
+        await self._channel.close()
+
+    async def _close_if_unused(self) -> None:
+        if self._retired and self._open_calls == 0:
+            await self._channel.close()
+
+
+class Runner:
+    """Makes calls inside their deadlines, with the attempts that ``Attempts`` allows."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings.credentials()  # unusable files are found now, not at the first call
+        self.settings = settings
+        self._connection: Connection | None = None
+        self._closed = False
+
+    async def run(self, call: Call[ResponseT, ResultT], timeout_s: float | None = None) -> ResultT:
+        """The result of a call; raises TokenVaultError, ConfigurationError or ClientClosed."""
+        timeout_s = require_timeout(self.settings.timeout_s if timeout_s is None else timeout_s)
+        attempts = Attempts(is_read=call.is_read, now_s=time.monotonic(), timeout_s=timeout_s)
+        last: Failure | None = None
+        while True:
+            connection = self._connect()
+            ended = await self._attempt(connection, call, attempts)
+            if not isinstance(ended, grpc.aio.AioRpcError):
+                return call.convert(ended)
+            failure = connection.explain(ended)
+            step = attempts.next_step(failure, now_s=time.monotonic(), chance=_CHANCE.random())
+            if step is None:
+                _note_earlier(failure, last)
+                raise failure.error from ended
+            last = failure
+            await asyncio.sleep(step.delay_s)
+            if step.new_connection:
+                await self._replace(connection)
+
+    async def close(self) -> None:
+        """Ends open calls with ClientClosed; may be called twice."""
+        self._closed = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _connect(self) -> Connection:
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if self._connection is None:
+            self._connection = Connection(self.settings)
+        return self._connection
+
+    async def _attempt(
+        self, connection: Connection, call: Call[ResponseT, ResultT], attempts: Attempts
+    ) -> ResponseT | grpc.aio.AioRpcError:
+        try:
+            return await connection.attempt(call, attempts.remaining_s(time.monotonic()))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and (task is None or not task.cancelling()):
+                raise ClientClosed("the client was closed during the call") from None
+            raise
+
+    async def _replace(self, connection: Connection) -> None:
+        """The next attempt connects anew, unless another call has seen to it already."""
+        if self._connection is connection:
+            self._connection = None
+            await connection.retire()
+
+
+def _note_earlier(failure: Failure, last: Failure | None) -> None:
+    """A deadline that ran out on a retry says what was in the way before."""
+    if last is not None and isinstance(failure.error, DeadlineExceeded):
+        failure.error.add_note(f"the attempt before ended with {last.error}")

@@ -1,0 +1,225 @@
+"""Between the messages of the protocol and what this package gives and takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tokenvault.v1 import grant_service_pb2, resources_pb2, secret_service_pb2, token_service_pb2
+from tokenvault_client import enums, models
+from tokenvault_client.errors import InternalFault
+
+_NANOS_PER_S: Final = 1_000_000_000
+
+
+def _name(descriptor: EnumDescriptor, number: int, prefix: str) -> str:
+    known = descriptor.values_by_number.get(number)
+    return "" if known is None else known.name.removeprefix(prefix)
+
+
+def _time(message: Timestamp) -> datetime | None:
+    """The moment in UTC; None where the field is unset, which reads as 1970."""
+    if not message.seconds:
+        return None
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as fault:
+        raise InternalFault("", f"the service's answer has no valid time: {fault}") from fault
+
+
+def _required_time(message: Timestamp) -> datetime:
+    moment = _time(message)
+    if moment is None:
+        raise InternalFault("", "the service's answer has no expire_time")
+    return moment
+
+
+def duration(seconds: float) -> Duration:
+    """A Duration to the nanosecond."""
+    whole, nanos = divmod(round(seconds * _NANOS_PER_S), _NANOS_PER_S)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def grant_state(number: int) -> enums.GrantState:
+    """GRANT_STATE_*."""
+    return enums.GrantState.of(_name(resources_pb2.GrantState.DESCRIPTOR, number, "GRANT_STATE_"))
+
+
+def access_token(message: token_service_pb2.GetAccessTokenResponse) -> models.AccessToken:
+    """The token with its end of life, which is never missing."""
+    return models.AccessToken(
+        value=message.access_token,
+        token_type=message.token_type,
+        expire_time=_required_time(message.expire_time),
+        scopes=tuple(message.scopes),
+        fingerprint=message.token_fingerprint,
+        refreshed=message.served == resources_pb2.SERVED_REFRESHED,
+        grant=message.grant,
+        grant_state=grant_state(message.grant_state),
+    )
+
+
+def authorization(
+    message: grant_service_pb2.StartAuthorizationResponse,
+) -> models.Authorization:
+    """Where to send the browser."""
+    return models.Authorization(
+        url=message.authorization_url,
+        state=message.state,
+        expire_time=_required_time(message.expire_time),
+    )
+
+
+def completed(
+    message: grant_service_pb2.CompleteAuthorizationResponse,
+) -> models.CompletedAuthorization:
+    """The grant and its alias."""
+    return models.CompletedAuthorization(grant=grant(message.grant), alias=message.alias)
+
+
+def grant(message: resources_pb2.Grant) -> models.Grant:
+    """A grant without its tokens."""
+    cause = _name(
+        resources_pb2.ReauthorizationCause.DESCRIPTOR, message.cause, "REAUTHORIZATION_CAUSE_"
+    )
+    revocation = _name(
+        resources_pb2.ProviderRevocation.DESCRIPTOR,
+        message.provider_revocation,
+        "PROVIDER_REVOCATION_",
+    )
+    return models.Grant(
+        name=message.name,
+        owner=message.owner,
+        oauth_client=message.oauth_client,
+        provider=message.provider,
+        subject=message.subject,
+        state=grant_state(message.state),
+        cause=enums.ReauthorizationCause.of(cause),
+        scopes=tuple(message.scopes),
+        generation=message.generation,
+        access_token_expire_time=_time(message.access_token_expire_time),
+        provider_revocation=enums.ProviderRevocation.of(revocation),
+        etag=message.etag,
+        create_time=_time(message.create_time),
+        update_time=_time(message.update_time),
+    )
+
+
+def provider(message: resources_pb2.Provider) -> models.Provider:
+    """A provider as the service has it."""
+    refresh_class = _name(
+        resources_pb2.RefreshClass.DESCRIPTOR, message.refresh_class, "REFRESH_CLASS_"
+    )
+    return models.Provider(
+        name=message.name,
+        issuer=message.issuer,
+        authorization_endpoint=message.authorization_endpoint,
+        token_endpoint=message.token_endpoint,
+        revocation_endpoint=message.revocation_endpoint,
+        refresh_class=enums.RefreshClass.of(refresh_class),
+        grace_s=message.grace_s,
+        authorization_params=dict(message.authorization_params),
+        scope_separator=message.scope_separator,
+        subject_from=message.subject_from,
+        requires_iss=message.requires_iss,
+        default_life_s=message.default_life_s,
+        etag=message.etag,
+        create_time=_time(message.create_time),
+        update_time=_time(message.update_time),
+    )
+
+
+def provider_message(provider: models.Provider) -> resources_pb2.Provider:
+    """A provider as it shall be; what the service does not read is left out."""
+    return resources_pb2.Provider(
+        name=provider.name,
+        issuer=provider.issuer,
+        authorization_endpoint=provider.authorization_endpoint,
+        token_endpoint=provider.token_endpoint,
+        revocation_endpoint=provider.revocation_endpoint,
+        refresh_class=resources_pb2.RefreshClass.Value(
+            f"REFRESH_CLASS_{provider.refresh_class.value}"
+        ),
+        grace_s=provider.grace_s,
+        authorization_params=dict(provider.authorization_params),
+        scope_separator=provider.scope_separator,
+        subject_from=provider.subject_from,
+        requires_iss=provider.requires_iss,
+        default_life_s=provider.default_life_s,
+    )
+
+
+def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
+    """A registration as the service has it, without its credential."""
+    method = _name(
+        resources_pb2.ClientAuthMethod.DESCRIPTOR, message.auth_method, "CLIENT_AUTH_METHOD_"
+    )
+    return models.OAuthClient(
+        name=message.name,
+        provider=message.provider,
+        client_id=message.client_id,
+        auth_method=enums.ClientAuthMethod.of(method),
+        redirect_uris=tuple(message.redirect_uris),
+        scopes=tuple(message.scopes),
+        etag=message.etag,
+        create_time=_time(message.create_time),
+        update_time=_time(message.update_time),
+    )
+
+
+def oauth_client_message(oauth_client: models.OAuthClient) -> resources_pb2.OAuthClient:
+    """A registration as it shall be; what the service does not read is left out."""
+    return resources_pb2.OAuthClient(
+        name=oauth_client.name,
+        provider=oauth_client.provider,
+        client_id=oauth_client.client_id,
+        auth_method=resources_pb2.ClientAuthMethod.Value(
+            f"CLIENT_AUTH_METHOD_{oauth_client.auth_method.value}"
+        ),
+        redirect_uris=oauth_client.redirect_uris,
+        scopes=oauth_client.scopes,
+    )
+
+
+def secret_version(message: resources_pb2.SecretVersion) -> models.SecretVersion:
+    """One version, without its value."""
+    level = _name(resources_pb2.Level.DESCRIPTOR, message.level, "LEVEL_")
+    return models.SecretVersion(
+        secret=message.secret,
+        version=message.version,
+        level=enums.Level.of(level),
+        create_time=_time(message.create_time),
+    )
+
+
+def secret_value(message: secret_service_pb2.GetSecretValueResponse) -> models.SecretValue:
+    """The value and which version it is."""
+    return models.SecretValue(
+        value=message.payload, secret_version=secret_version(message.secret_version)
+    )
+
+
+def audit_record(message: resources_pb2.AuditRecord) -> models.AuditRecord:
+    """One record."""
+    outcome = _name(resources_pb2.AuditOutcome.DESCRIPTOR, message.outcome, "AUDIT_OUTCOME_")
+    return models.AuditRecord(
+        id=message.id,
+        record_time=_time(message.record_time),
+        action=message.action,
+        outcome=enums.AuditOutcome.of(outcome),
+        reason=message.reason,
+        caller=message.caller,
+        certificate_serial=message.certificate_serial,
+        source=message.source,
+        rpc=message.rpc,
+        request_id=message.request_id,
+        resource=message.resource,
+        token_fingerprint=message.token_fingerprint,
+        detail=dict(message.detail),
+        deployment=message.deployment,
+        instance=message.instance,
+    )

@@ -1,0 +1,100 @@
+"""The closed vocabularies of results and requests. Their values are the names in the protocol."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class _OpenEnum(StrEnum):
+    """An enum that a newer service may extend: what is not known here is UNSPECIFIED."""
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """The member of this name; UNSPECIFIED where this client does not know it."""
+        return cls(name if name in cls.__members__ else "UNSPECIFIED")
+
+
+class GrantState(_OpenEnum):
+    """Lifecycle of a grant."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ACTIVE = "ACTIVE"
+    REAUTHORIZATION_REQUIRED = "REAUTHORIZATION_REQUIRED"
+    REVOKED = "REVOKED"
+
+
+class ReauthorizationCause(_OpenEnum):
+    """Why consent is needed again; UNSPECIFIED where it is not."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    REVOKED_BY_OWNER = "REVOKED_BY_OWNER"
+    EXPIRED_UNUSED = "EXPIRED_UNUSED"
+    SUCCESSOR_LOST = "SUCCESSOR_LOST"
+    SCOPES_MISSING = "SCOPES_MISSING"
+    BY_OPERATOR = "BY_OPERATOR"
+    NO_REFRESH_TOKEN = "NO_REFRESH_TOKEN"  # the name of a cause
+
+
+class ProviderRevocation(_OpenEnum):
+    """What became of a revocation at the provider (RFC 7009)."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    DONE = "DONE"
+    PENDING = "PENDING"
+    UNSUPPORTED = "UNSUPPORTED"
+
+
+class RefreshClass(_OpenEnum):
+    """What a refresh does to the old refresh token: N stays, M both live, G works for
+    ``grace_s`` more, S dies at once. UNSPECIFIED is treated as S.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    N = "N"
+    M = "M"
+    G = "G"
+    S = "S"
+
+
+class ClientAuthMethod(_OpenEnum):
+    """How the service authenticates at a token endpoint (RFC 6749 section 2.3.1).
+
+    UNSPECIFIED is treated as CLIENT_SECRET_BASIC.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    CLIENT_SECRET_BASIC = "CLIENT_SECRET_BASIC"  # the name of a method
+    CLIENT_SECRET_POST = "CLIENT_SECRET_POST"  # the name of a method
+
+
+class Level(_OpenEnum):
+    """Whose secret it is: the application's, or one owner's."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    APPLICATION = "APPLICATION"
+    USER = "USER"
+
+
+class AuditOutcome(_OpenEnum):
+    """How a record ended: done, refused by identity or policy, or failed otherwise."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ALLOW = "ALLOW"
+    DENY = "DENY"
+    ERROR = "ERROR"
+
+
+class TransportProblem(_OpenEnum):
+    """Why no connection came about."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    NOTHING_LISTENING = "NOTHING_LISTENING"
+    UNREACHABLE = "UNREACHABLE"
+    NAME_NOT_RESOLVED = "NAME_NOT_RESOLVED"
+    NOT_TLS = "NOT_TLS"
+    SERVER_NAME_WRONG = "SERVER_NAME_WRONG"
+    SERVER_CERTIFICATE_EXPIRED = "SERVER_CERTIFICATE_EXPIRED"
+    SERVER_NOT_TRUSTED = "SERVER_NOT_TRUSTED"
+    CLIENT_CERTIFICATE_REFUSED = "CLIENT_CERTIFICATE_REFUSED"
+    CLIENT_FILES_UNUSABLE = "CLIENT_FILES_UNUSABLE"

@@ -1,0 +1,160 @@
+"""What calls return. Frozen; times are aware datetimes in UTC; secrets are hidden from repr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from tokenvault_client.enums import (
+    AuditOutcome,
+    ClientAuthMethod,
+    GrantState,
+    Level,
+    ProviderRevocation,
+    ReauthorizationCause,
+    RefreshClass,
+)
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """A short-lived access token: ``value`` is secret, ``fingerprint`` names it in the record."""
+
+    value: str = field(repr=False)
+    token_type: str
+    expire_time: datetime
+    scopes: tuple[str, ...]
+    fingerprint: str
+    refreshed: bool  # whether a refresh was made for it, by this call or one it waited for
+    grant: str  # "tenants/{tenant}/grants/{uuid}", also where an alias was asked
+    grant_state: GrantState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """A consent that was begun. The URL carries the state: keep both out of logs."""
+
+    url: str = field(repr=False)
+    state: str = field(repr=False)
+    expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a resource owner gave and the service keeps; its tokens are not part of it."""
+
+    name: str
+    owner: str
+    oauth_client: str
+    provider: str
+    subject: str  # "" where the provider tells none
+    state: GrantState
+    cause: ReauthorizationCause
+    scopes: tuple[str, ...]
+    generation: int
+    access_token_expire_time: datetime | None
+    provider_revocation: ProviderRevocation
+    etag: str
+    create_time: datetime | None
+    update_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletedAuthorization:
+    """The grant that a consent became, and the alias that points at it."""
+
+    grant: Grant
+    alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """An authorization server and how it behaves. Endpoints are https URLs.
+
+    ``etag`` and the times are the service's; they are not sent.
+    """
+
+    name: str
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    revocation_endpoint: str = ""
+    refresh_class: RefreshClass = RefreshClass.UNSPECIFIED
+    grace_s: int = 0
+    authorization_params: Mapping[str, str] = field(default_factory=dict, hash=False)
+    scope_separator: str = ""
+    subject_from: str = ""
+    requires_iss: bool = False
+    default_life_s: int = 0
+    etag: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthClient:
+    """Our registration at a provider; its credential never comes back.
+
+    ``etag`` and the times are the service's; they are not sent.
+    """
+
+    name: str
+    provider: str
+    client_id: str
+    auth_method: ClientAuthMethod = ClientAuthMethod.UNSPECIFIED
+    redirect_uris: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    etag: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretVersion:
+    """One version of a secret, without its value. Versions count from 1."""
+
+    secret: str
+    version: int
+    level: Level
+    create_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretValue:
+    """A secret's value and which version it is."""
+
+    value: bytes = field(repr=False)
+    secret_version: SecretVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """The record of who saw or changed what."""
+
+    id: str
+    record_time: datetime | None
+    action: str
+    outcome: AuditOutcome
+    reason: str
+    caller: str
+    certificate_serial: str
+    source: str
+    rpc: str
+    request_id: str
+    resource: str
+    token_fingerprint: str
+    detail: Mapping[str, str] = field(hash=False)
+    deployment: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[ItemT]):
+    """One page of a list; ``next_page_token`` is "" on the last."""
+
+    items: tuple[ItemT, ...]
+    next_page_token: str

@@ -1,0 +1,157 @@
+"""The stores of one suite: in memory, and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from tests.fakes.stores import FakeStores
+from tests.support.postgres import TestDatabase
+from tests.support.samples import a_record, put_client
+from vault_service.adapters.postgres.audit import PostgresAuditLog
+from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.leases import PostgresLeaseStore
+from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
+from vault_service.adapters.postgres.providers import PostgresProviderStore
+from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.secrets import PostgresSecretStore
+from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.domain.audit import AuditRecord
+from vault_service.ports import (
+    AuditLog,
+    AuthorizationStore,
+    DekStore,
+    GrantStore,
+    LeaseStore,
+    OAuthClientStore,
+    ProviderStore,
+    RevocationQueue,
+    SecretStore,
+    TenantStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every store port, over the same rows."""
+
+    tenants: TenantStore
+    deks: DekStore
+    providers: ProviderStore
+    oauth_clients: OAuthClientStore
+    authorizations: AuthorizationStore
+    grants: GrantStore
+    leases: LeaseStore
+    revocations: RevocationQueue
+    secrets: SecretStore
+    audit: AuditLog
+    behind: Behind
+
+    async def records(self, tenant: str = "acme") -> list[AuditRecord]:
+        """All records of a tenant, newest first."""
+        return list((await self.audit.list(tenant, 500, "")).items)
+
+    async def with_tenant(self, tenant: str) -> None:
+        """A tenant with the provider ``op`` and the OAuthClient ``crm``."""
+        await self.tenants.create(tenant, a_record(tenant))
+        await put_client(self.providers, self.oauth_clients, tenant)
+
+
+class Behind(Protocol):
+    """What a test does behind the stores' back."""
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass on the stores' clock."""
+
+    async def make_due(self) -> None:
+        """Let all queued revocations be due, and those taken or postponed too."""
+
+    async def break_audit(self) -> None:
+        """From now on the table of records takes nothing."""
+
+
+class _BehindFakes:
+    def __init__(self, stores: FakeStores) -> None:
+        self._stores = stores
+
+    async def advance(self, seconds: float) -> None:
+        self._stores.clock.advance(seconds)
+
+    async def make_due(self) -> None:
+        for queue_id in self._stores.tables.due:
+            self._stores.tables.due[queue_id] = self._stores.clock.now()
+
+    async def break_audit(self) -> None:
+        self._stores.audit_unavailable = True
+
+
+class _BehindPostgres:
+    def __init__(self, database: TestDatabase) -> None:
+        self._database = database
+
+    async def advance(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def make_due(self) -> None:
+        await self._database.sql(
+            "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
+        )
+
+    async def break_audit(self) -> None:
+        await self._database.sql("REVOKE INSERT ON audit_records FROM tokenvault_app")
+        await self._database.sql("REVOKE INSERT ON audit_records FROM tokenvault_disclosure")
+
+
+@pytest.fixture(params=["fake", "postgres"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+    """Empty stores with the tenants ``acme`` and ``globex``, each with a provider and a client."""
+    if request.param == "fake":
+        made, log = _fakes(), None
+    else:
+        made, log = _on_postgres(request.getfixturevalue("own_database"))
+    for tenant in ("acme", "globex"):
+        await made.with_tenant(tenant)
+    yield made
+    if log is not None:
+        await log.close()
+
+
+def _fakes() -> Stores:
+    fakes = FakeStores()
+    return Stores(
+        tenants=fakes.tenants,
+        deks=fakes.deks,
+        providers=fakes.providers,
+        oauth_clients=fakes.oauth_clients,
+        authorizations=fakes.authorizations,
+        grants=fakes.grants,
+        leases=fakes.leases,
+        revocations=fakes.revocations,
+        secrets=fakes.secrets,
+        audit=fakes.audit,
+        behind=_BehindFakes(fakes),
+    )
+
+
+def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
+    log = PostgresAuditLog(database.app)
+    stores = Stores(
+        tenants=PostgresTenantStore(database.owner),
+        deks=PostgresDekStore(database.app),
+        providers=PostgresProviderStore(database.app),
+        oauth_clients=PostgresOAuthClientStore(database.app),
+        authorizations=PostgresAuthorizationStore(database.app),
+        grants=PostgresGrantStore(database.app),
+        leases=PostgresLeaseStore(database.app),
+        revocations=PostgresRevocationQueue(database.app, database.worker),
+        secrets=PostgresSecretStore(database.app),
+        audit=log,
+        behind=_BehindPostgres(database),
+    )
+    return stores, log

@@ -1,0 +1,361 @@
+"""In-memory grants, leases, authorizations and the revocation queue."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tests.fakes.tables import FakeTables
+from vault_service.adapters.postgres import pages
+from vault_service.domain import limits
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import (
+    Grant,
+    GrantState,
+    Lease,
+    ProviderRevocation,
+    ReauthorizationCause,
+    SealedTokens,
+)
+from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
+from vault_service.domain.oauth import Authorization
+from vault_service.ports import Page, QueuedRevocation
+
+
+class FakeAuthorizationStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def insert(
+        self, authorization: Authorization, life_s: int, record: AuditRecord
+    ) -> datetime:
+        await self._tables.reach()
+        self._tables.require_tenant(authorization.tenant)
+        name = OAuthClientName(authorization.tenant, authorization.oauth_client)
+        if name not in self._tables.oauth_clients:
+            raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
+        self._tables.record(record)
+        now = self._tables.clock.now()
+        expire_time = now + timedelta(seconds=life_s)
+        self._tables.authorizations[authorization.state_hash] = replace(
+            authorization,
+            create_time=now,
+            expire_time=expire_time,
+            code_hash=None,
+            claim_time=None,
+            grant_id=None,
+        )
+        return expire_time
+
+    async def find(self, tenant: str, state_hash: bytes) -> Authorization | None:
+        await self._tables.reach()
+        found = self._tables.authorizations.get(state_hash)
+        if found is None or found.tenant != tenant:
+            return None
+        return replace(found, read_time=self._tables.clock.now())
+
+    async def claim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> bool:
+        found = await self.find(tenant, state_hash)
+        if found is None or found.code_hash is not None:
+            return False
+        self._tables.authorizations[state_hash] = replace(
+            found, code_hash=code_hash, claim_time=self._tables.clock.now()
+        )
+        return True
+
+    async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
+        found = await self.find(tenant, state_hash)
+        if found is not None and found.code_hash == code_hash and found.grant_id is None:
+            self._tables.authorizations[state_hash] = replace(
+                found, code_hash=None, claim_time=None
+            )
+
+
+class FakeGrantStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def get(self, target: GrantTarget) -> Grant | None:
+        await self._tables.reach()
+        if isinstance(target, GrantAliasName):
+            return self._read(target.tenant, self._tables.aliases.get(target))
+        return self._read(target.tenant, target.grant_id)
+
+    async def get_by_subject(self, client: OAuthClientName, subject: str) -> Grant | None:
+        await self._tables.reach()
+        for grant in self._tables.grants.values():
+            holder = OAuthClientName(grant.tenant, grant.oauth_client)
+            live = grant.state is not GrantState.REVOKED
+            if live and holder == client and grant.subject == subject:
+                return self._read(grant.tenant, grant.grant_id)
+        return None
+
+    async def insert(self, grant: Grant, authorization: Authorization, record: AuditRecord) -> bool:
+        await self._tables.reach()
+        if self._has_outcome(authorization):
+            return True
+        client = OAuthClientName(grant.tenant, grant.oauth_client)
+        if grant.subject and await self.get_by_subject(client, grant.subject):
+            return False
+        self._tables.require_tenant(grant.tenant)
+        if client not in self._tables.oauth_clients:
+            raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
+        self._tables.record(record)
+        now = self._tables.clock.now()
+        self._put(replace(grant, revision=1, create_time=now, update_time=now))
+        self._point_to(grant, authorization)
+        return True
+
+    async def reconnect(
+        self,
+        grant: Grant,
+        expected_revision: int,
+        authorization: Authorization,
+        record: AuditRecord,
+    ) -> bool:
+        await self._tables.reach()
+        if self._has_outcome(authorization):
+            return True
+        current = self._read(grant.tenant, grant.grant_id)
+        if (
+            current is None
+            or current.revision != expected_revision
+            or current.state is GrantState.REVOKED
+        ):
+            return False
+        self._tables.record(record)
+        self._change(current, replace(grant, create_time=current.create_time))
+        self._point_to(grant, authorization)
+        return True
+
+    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
+        after = pages.uuid_key(page_token, pages.FIRST_UUID)
+        await self._tables.reach()
+        aliased = {
+            grant_id
+            for alias, grant_id in self._tables.aliases.items()
+            if (alias.tenant, alias.owner) == (tenant, owner)
+        }
+        found = [
+            self._stamped(grant)
+            for grant in self._tables.grants.values()
+            if grant.tenant == tenant
+            and grant.grant_id > after
+            and (not owner or grant.owner == owner or grant.grant_id in aliased)
+        ]
+        found.sort(key=lambda grant: grant.grant_id)
+        return pages.page_of(found, page_size, lambda grant: grant.grant_id.bytes)
+
+    async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
+        await self._tables.reach()
+        current = self._read(grant.tenant, grant.grant_id)
+        if current is None or current.state is GrantState.REVOKED:
+            return current
+        self._tables.record(record)
+        at_provider = ProviderRevocation.NONE
+        if current.refresh_envelope is not None:
+            at_provider = ProviderRevocation.PENDING if queued else ProviderRevocation.UNSUPPORTED
+        tombstone = replace(
+            current,
+            state=GrantState.REVOKED,
+            cause=None,
+            access_envelope=None,
+            access_expire_time=None,
+            refresh_envelope=None,
+            provider_revocation=at_provider,
+        )
+        self._tables.leases.pop(grant.grant_id, None)
+        changed = self._change(current, tombstone)
+        if current.refresh_envelope is not None and queued:
+            self._enqueue(record, changed, current.refresh_envelope, current.refresh_generation)
+        return changed
+
+    async def commit_refresh(
+        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        await self._tables.reach()
+        current = self._held(lease, grant)
+        if current is None:
+            return self._tables.is_recorded(record)
+        self._tables.record(record)
+        self._tables.leases.pop(grant.grant_id)
+        kept = tokens.refresh_envelope is None
+        self._change(
+            current,
+            replace(
+                current,
+                generation=tokens.generation,
+                access_envelope=tokens.access_envelope,
+                access_generation=tokens.generation,
+                access_expire_time=tokens.access_expire_time,
+                access_life_s=tokens.access_life_s,
+                refresh_envelope=current.refresh_envelope if kept else tokens.refresh_envelope,
+                refresh_generation=current.refresh_generation if kept else tokens.generation,
+                scopes=tokens.scopes,
+                token_type=tokens.token_type,
+            ),
+        )
+        return True
+
+    async def queue_revocation(
+        self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
+    ) -> None:
+        await self._tables.reach()
+        if self._tables.is_recorded(record):
+            return
+        current = self._read(grant.tenant, grant.grant_id)
+        if current is None:
+            raise VaultError(Reason.GRANT_NOT_FOUND, "no such grant")
+        self._tables.record(record)
+        pending = replace(current, provider_revocation=ProviderRevocation.PENDING)
+        self._enqueue(record, self._change(current, pending), refresh_envelope, generation)
+
+    async def require_reauthorization(
+        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
+    ) -> bool:
+        await self._tables.reach()
+        current = self._held(lease, grant)
+        if current is None:
+            return self._tables.is_recorded(record)
+        self._tables.record(record)
+        self._tables.leases.pop(grant.grant_id)
+        self._change(
+            current, replace(current, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
+        )
+        return True
+
+    def _read(self, tenant: str, grant_id: uuid.UUID | None) -> Grant | None:
+        grant = self._tables.grants.get(grant_id) if grant_id else None
+        return self._stamped(grant) if grant and grant.tenant == tenant else None
+
+    def _stamped(self, grant: Grant) -> Grant:
+        return replace(grant, read_time=self._tables.clock.now())
+
+    def _put(self, grant: Grant) -> None:
+        self._tables.grants[grant.grant_id] = grant
+
+    def _change(self, current: Grant, new: Grant) -> Grant:
+        now = self._tables.clock.now()
+        changed = replace(new, revision=current.revision + 1, update_time=now, read_time=now)
+        self._put(changed)
+        return changed
+
+    def _held(self, lease: Lease, grant: Grant) -> Grant | None:
+        current = self._read(grant.tenant, grant.grant_id)
+        fence, _ = self._tables.leases.get(grant.grant_id, (0, None))
+        if (
+            current is None
+            or current.generation != grant.generation
+            or current.state is not GrantState.ACTIVE
+            or fence != lease.fence
+        ):
+            return None
+        return current
+
+    def _has_outcome(self, authorization: Authorization) -> bool:
+        known = self._tables.authorizations.get(authorization.state_hash)
+        return known is not None and known.grant_id is not None
+
+    def _point_to(self, grant: Grant, authorization: Authorization) -> None:
+        owner, label = authorization.owner, authorization.label
+        self._tables.aliases[GrantAliasName(grant.tenant, owner, label)] = grant.grant_id
+        known = self._tables.authorizations.get(authorization.state_hash)
+        if known is not None:
+            self._tables.authorizations[authorization.state_hash] = replace(
+                known, grant_id=grant.grant_id
+            )
+
+    def _enqueue(self, record: AuditRecord, grant: Grant, envelope: bytes, generation: int) -> None:
+        now = self._tables.clock.now()
+        self._tables.due[record.record_id] = now
+        self._tables.queue[record.record_id] = QueuedRevocation(
+            queue_id=record.record_id,
+            grant=grant,
+            refresh_envelope=envelope,
+            generation=generation,
+            attempts=0,
+            expire_time=now + timedelta(seconds=limits.REVOCATION_KEEP_S),
+        )
+
+
+class FakeLeaseStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
+        await self._tables.reach()
+        if grant.grant_id not in self._tables.grants:
+            raise VaultError(Reason.GRANT_NOT_FOUND, "no such grant")
+        now = self._tables.clock.now()
+        _, until = self._tables.leases.get(grant.grant_id, (0, None))
+        if until is not None and until >= now:
+            return None
+        self._tables.fences += 1
+        self._tables.leases[grant.grant_id] = (
+            self._tables.fences,
+            now + timedelta(seconds=lease_s),
+        )
+        return Lease(grant.grant_id, self._tables.fences, now)
+
+    async def release(self, lease: Lease, tenant: str) -> None:
+        await self._tables.reach()
+        fence, _ = self._tables.leases.get(lease.grant_id, (0, None))
+        if fence == lease.fence:
+            self._tables.leases.pop(lease.grant_id)
+
+
+class FakeRevocationQueue:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
+        await self._tables.reach()
+        return self._take(list(self._tables.queue.values()), limit)
+
+    async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
+        await self._tables.reach()
+        rows = [q for q in self._tables.queue.values() if q.grant.name == grant.name]
+        return self._take(rows, limits.REVOCATION_BATCH_MAX)
+
+    async def finish(
+        self, item: QueuedRevocation, outcome: ProviderRevocation, record: AuditRecord
+    ) -> None:
+        await self._tables.reach()
+        if item.queue_id not in self._tables.queue:
+            return
+        self._tables.record(record)
+        del self._tables.queue[item.queue_id]
+        grant = self._tables.grants[item.grant.grant_id]
+        pending = any(q.grant.name == grant.name for q in self._tables.queue.values())
+        self._tables.grants[grant.grant_id] = replace(
+            grant,
+            provider_revocation=grant.provider_revocation if pending else outcome,
+            revision=grant.revision + 1,
+            update_time=self._tables.clock.now(),
+        )
+
+    async def postpone(self, item: QueuedRevocation, delay_s: float) -> None:
+        await self._tables.reach()
+        known = self._tables.queue.get(item.queue_id)
+        if known is not None:
+            self._tables.queue[item.queue_id] = replace(known, attempts=known.attempts + 1)
+            self._hide(known.queue_id, delay_s)
+
+    def _take(self, rows: Sequence[QueuedRevocation], limit: int) -> list[QueuedRevocation]:
+        now = self._tables.clock.now()
+        due = [row for row in rows if self._tables.due[row.queue_id] <= now]
+        due.sort(key=lambda row: self._tables.due[row.queue_id])
+        for row in due[:limit]:
+            self._hide(row.queue_id, limits.REVOCATION_HIDE_S)
+        taken = [replace(row, grant=self._current(row)) for row in due[:limit]]
+        return sorted(taken, key=lambda row: row.queue_id)
+
+    def _current(self, row: QueuedRevocation) -> Grant:
+        grant = self._tables.grants[row.grant.grant_id]
+        return replace(grant, read_time=self._tables.clock.now())
+
+    def _hide(self, queue_id: uuid.UUID, delay_s: float) -> None:
+        self._tables.due[queue_id] = self._tables.clock.now() + timedelta(seconds=delay_s)

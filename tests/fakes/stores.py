@@ -1,0 +1,260 @@
+"""In-memory stores with the semantics of the real ones (tests/contract holds them to it)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.grant_stores import (
+    FakeAuthorizationStore,
+    FakeGrantStore,
+    FakeLeaseStore,
+    FakeRevocationQueue,
+)
+from tests.fakes.tables import FakeTables
+from vault_service.adapters.postgres import pages
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.envelope import DekOwner, WrappedDek
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant, GrantState
+from vault_service.domain.names import OAuthClientName, ProviderName, SecretName
+from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.provider import Provider, ProviderProfile
+from vault_service.domain.secret import SecretVersion
+from vault_service.ports import Page
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class FakeTenantStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def exists(self, tenant: str) -> bool:
+        await self._tables.reach()
+        return tenant in self._tables.tenants
+
+    async def create(self, tenant: str, record: AuditRecord) -> bool:
+        await self._tables.reach()
+        if tenant in self._tables.tenants:
+            return False
+        self._tables.record(record)
+        self._tables.tenants.add(tenant)
+        return True
+
+
+class FakeDekStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def find(self, tenant: str, dek_id: bytes) -> WrappedDek | None:
+        await self._tables.reach()
+        dek = self._tables.deks.get(dek_id)
+        return dek if dek and dek.dek_owner.tenant == tenant else None
+
+    async def find_current(self, owner: DekOwner) -> WrappedDek | None:
+        await self._tables.reach()
+        return next((d for d in self._tables.deks.values() if d.dek_owner == owner), None)
+
+    async def insert(self, dek: WrappedDek) -> WrappedDek:
+        await self._tables.reach()
+        self._tables.require_tenant(dek.dek_owner.tenant)
+        standing = await self.find_current(dek.dek_owner)
+        return standing or self._tables.deks.setdefault(dek.dek_id, dek)
+
+
+class FakeProviderStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def put(
+        self, name: ProviderName, profile: ProviderProfile, record: AuditRecord
+    ) -> Provider:
+        await self._tables.reach()
+        self._tables.require_tenant(name.tenant)
+        self._tables.record(record)
+        now = self._tables.clock.now()
+        old = self._tables.providers.get(name)
+        provider = (
+            replace(old, profile=profile, revision=old.revision + 1, update_time=now)
+            if old
+            else Provider(name, profile, 1, now, now)
+        )
+        self._tables.providers[name] = provider
+        return provider
+
+    async def get(self, name: ProviderName) -> Provider | None:
+        await self._tables.reach()
+        return self._tables.providers.get(name)
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[Provider]:
+        after = pages.text_key(page_token)
+        await self._tables.reach()
+        return page_by_id(
+            [p for p in self._tables.providers.values() if p.name.tenant == tenant],
+            page_size,
+            lambda provider: provider.name.provider,
+            after,
+        )
+
+
+class FakeOAuthClientStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def put(self, client: OAuthClient, expected_revision: int, record: AuditRecord) -> bool:
+        await self._tables.reach()
+        self._tables.require_tenant(client.name.tenant)
+        old = self._tables.oauth_clients.get(client.name)
+        if (old.revision if old else 0) != expected_revision:
+            return False
+        if ProviderName(client.name.tenant, client.provider) not in self._tables.providers:
+            raise VaultError(Reason.PROVIDER_NOT_FOUND, "no such provider")
+        for other in self._tables.oauth_clients.values():
+            same = (other.issuer, other.client_id) == (client.issuer, client.client_id)
+            if same and other.name != client.name:
+                raise VaultError(Reason.CLIENT_ID_IN_USE, "another has it")
+        self._tables.record(record)
+        now = self._tables.clock.now()
+        self._tables.oauth_clients[client.name] = replace(
+            client,
+            revision=expected_revision + 1,
+            create_time=old.create_time if old else now,
+            update_time=now,
+        )
+        return True
+
+    async def get(self, name: OAuthClientName) -> OAuthClient | None:
+        await self._tables.reach()
+        return self._tables.oauth_clients.get(name)
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[OAuthClient]:
+        after = pages.text_key(page_token)
+        await self._tables.reach()
+        return page_by_id(
+            [c for c in self._tables.oauth_clients.values() if c.name.tenant == tenant],
+            page_size,
+            lambda client: client.name.oauth_client,
+            after,
+        )
+
+
+class FakeSecretStore:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def next_version(self, name: SecretName) -> int:
+        await self._tables.reach()
+        return len(self._tables.secrets.get(name, ())) + 1
+
+    async def put(self, version: SecretVersion, record: AuditRecord) -> bool:
+        await self._tables.reach()
+        self._tables.require_tenant(version.name.tenant)
+        versions = self._tables.secrets.setdefault(version.name, [])
+        if any(known.version == version.version for known in versions):
+            return False
+        self._tables.record(record)
+        versions.append(replace(version, create_time=self._tables.clock.now()))
+        return True
+
+    async def latest(self, name: SecretName) -> SecretVersion | None:
+        await self._tables.reach()
+        versions = self._tables.secrets.get(name, ())
+        return max(versions, key=lambda version: version.version, default=None)
+
+
+class FakeAuditLog:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def append(self, record: AuditRecord) -> None:
+        await self._reach()
+        self._tables.record(record)
+
+    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+        await self._reach()
+        current = self._tables.grants.get(grant.grant_id)
+        if (
+            current is None
+            or current.tenant != record.tenant
+            or current.state is not GrantState.ACTIVE
+            or current.revision != grant.revision
+        ):
+            return False
+        self._tables.record(record)
+        return True
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
+        before = pages.uuid_key(page_token, pages.LAST_UUID)
+        await self._tables.reach()
+        found = sorted(
+            (r for r in self._tables.records if r.tenant == tenant and r.record_id < before),
+            key=lambda record: record.record_id,
+            reverse=True,
+        )
+        return pages.page_of(found, page_size, lambda record: record.record_id.bytes)
+
+    async def close(self) -> None:
+        """Nothing waits here."""
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(0)
+        if self._tables.unreachable:
+            raise VaultError(Reason.AUDIT_UNAVAILABLE, "switched off", retry_after_s=1)
+
+
+def page_by_id(items: Sequence[T], page_size: int, key: Callable[[T], str], after: str) -> Page[T]:
+    """A page of items ordered by their id."""
+    found = sorted((item for item in items if key(item) > after), key=key)
+    return pages.page_of(found, page_size, lambda item: key(item).encode())
+
+
+class FakeStores:
+    """All stores over the same rows.
+
+    ``unreachable`` makes every call fail with STORE_UNREACHABLE (AUDIT_UNAVAILABLE for the audit
+    log's writes); ``audit_unavailable`` only what writes a record. Tenants are given here, or
+    created.
+    """
+
+    def __init__(self, clock: FakeClock | None = None, tenants: Sequence[str] = ()) -> None:
+        self.tables = FakeTables(clock or FakeClock())
+        self.tables.tenants.update(tenants)
+        self.clock = self.tables.clock
+        self.tenants = FakeTenantStore(self.tables)
+        self.deks = FakeDekStore(self.tables)
+        self.providers = FakeProviderStore(self.tables)
+        self.oauth_clients = FakeOAuthClientStore(self.tables)
+        self.authorizations = FakeAuthorizationStore(self.tables)
+        self.grants = FakeGrantStore(self.tables)
+        self.leases = FakeLeaseStore(self.tables)
+        self.revocations = FakeRevocationQueue(self.tables)
+        self.secrets = FakeSecretStore(self.tables)
+        self.audit = FakeAuditLog(self.tables)
+
+    @property
+    def unreachable(self) -> bool:
+        """The database is away."""
+        return self.tables.unreachable
+
+    @unreachable.setter
+    def unreachable(self, away: bool) -> None:
+        self.tables.unreachable = away
+
+    @property
+    def audit_unavailable(self) -> bool:
+        """The table of records takes nothing."""
+        return self.tables.audit_unavailable
+
+    @audit_unavailable.setter
+    def audit_unavailable(self, away: bool) -> None:
+        self.tables.audit_unavailable = away
+
+    @property
+    def records(self) -> list[AuditRecord]:
+        """All records of all tenants, oldest first."""
+        return self.tables.records

@@ -1,0 +1,63 @@
+"""The rows that the in-memory stores share, and the faults a test can switch on."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+from datetime import datetime
+
+from tests.fakes.clock import FakeClock
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.envelope import WrappedDek
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant
+from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
+from vault_service.domain.oauth import Authorization, OAuthClient
+from vault_service.domain.provider import Provider
+from vault_service.domain.secret import SecretVersion
+from vault_service.ports import QueuedRevocation
+
+
+class FakeTables:
+    """What all the fakes share: the rows, the clock, and two faults to switch on."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.unreachable = False
+        self.audit_unavailable = False
+        self.tenants: set[str] = set()
+        self.deks: dict[bytes, WrappedDek] = {}
+        self.providers: dict[ProviderName, Provider] = {}
+        self.oauth_clients: dict[OAuthClientName, OAuthClient] = {}
+        self.authorizations: dict[bytes, Authorization] = {}
+        self.grants: dict[uuid.UUID, Grant] = {}
+        self.aliases: dict[GrantAliasName, uuid.UUID] = {}
+        self.leases: dict[uuid.UUID, tuple[int, datetime]] = {}
+        self.queue: dict[uuid.UUID, QueuedRevocation] = {}
+        self.due: dict[uuid.UUID, datetime] = {}
+        self.secrets: dict[SecretName, list[SecretVersion]] = {}
+        self.records: list[AuditRecord] = []
+        self.fences = 0
+
+    async def reach(self) -> None:
+        """Where a real store would wait for its server, and perhaps in vain."""
+        await asyncio.sleep(0)
+        if self.unreachable:
+            raise VaultError(Reason.STORE_UNREACHABLE, "switched off", retry_after_s=1)
+
+    def require_tenant(self, tenant: str) -> None:
+        """The foreign key on tenants."""
+        if tenant not in self.tenants:
+            raise VaultError(Reason.TENANT_NOT_PROVISIONED, "no such tenant")
+
+    def record(self, *records: AuditRecord) -> None:
+        """Called before a change touches its rows: both happen, or neither."""
+        if self.audit_unavailable:
+            raise VaultError(Reason.AUDIT_UNAVAILABLE, "switched off", retry_after_s=1)
+        now = self.clock.now()
+        self.records.extend(replace(record, record_time=now) for record in records)
+
+    def is_recorded(self, record: AuditRecord) -> bool:
+        """Whether this record, and so its change, was committed before."""
+        return any(known.record_id == record.record_id for known in self.records)

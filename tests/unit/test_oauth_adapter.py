@@ -1,0 +1,289 @@
+"""ports.TokenEndpoint over TLS, against a scripted authorization server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+import pytest
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.https_server import (
+    DevCertificates,
+    Request,
+    Server,
+    make_certificates,
+    reply,
+    reset,
+    serve,
+)
+from vault_service.adapters.oauth import OAuthTokenEndpoint
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.oauth import ClientAuthMethod, ClientCredential
+from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.sensitive import Sensitive
+from vault_service.egress.client import HttpClient
+from vault_service.egress.guard import EgressGuard
+from vault_service.ports import TokenEndpoint
+
+SECRET = "p@ss word+%/&=€:~*"
+CODE, VERIFIER, REFRESH = "co/de+1=", "verifier-._~", "rt-0123456789-abcdef"
+BASIC = ClientCredential(
+    "id:ü 1", Sensitive.from_text(SECRET), ClientAuthMethod.CLIENT_SECRET_BASIC
+)
+POST = replace(BASIC, auth_method=ClientAuthMethod.CLIENT_SECRET_POST)
+TOKENS = b'{"access_token":"at","token_type":"bearer","expires_in":60,"refresh_token":"rt2"}'
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> DevCertificates:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def server(certificates: DevCertificates) -> AsyncIterator[Server]:
+    async with serve(reply(TOKENS), certificates) as state:
+        yield state
+
+
+@pytest.fixture
+def profile(server: Server) -> ProviderProfile:
+    base = f"https://{server.authority}"
+    return ProviderProfile(base, f"{base}/authorize", f"{base}/token", f"{base}/revoke")
+
+
+@pytest.fixture
+async def endpoint(
+    server: Server, certificates: DevCertificates
+) -> AsyncIterator[OAuthTokenEndpoint]:
+    http = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
+    yield OAuthTokenEndpoint(http, FakeClock())
+    await http.close()
+
+
+async def _refresh(
+    endpoint: TokenEndpoint, profile: ProviderProfile, client: ClientCredential = BASIC
+) -> TokenEndpointError:
+    with pytest.raises(TokenEndpointError) as caught:
+        await endpoint.refresh(
+            profile,
+            client,
+            token_endpoint=profile.token_endpoint,
+            refresh_token=Sensitive.from_text(REFRESH),
+        )
+    return caught.value
+
+
+async def _exchange(
+    endpoint: TokenEndpoint, profile: ProviderProfile, client: ClientCredential = BASIC
+) -> str | None:
+    answer = await endpoint.exchange_code(
+        profile,
+        client,
+        code=Sensitive.from_text(CODE),
+        redirect_uri="https://app.example/cb?a=b",
+        verifier=Sensitive.from_text(VERIFIER),
+        nonce="n-1",
+    )
+    assert answer.access_token.reveal() == b"at"
+    return answer.subject
+
+
+async def test_basic_is_encoded_before_base64(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """client_secret_basic encodes id and secret as a form first (RFC 6749 §2.3.1)."""
+    await _exchange(endpoint, profile)
+    pair = b"id%3A%C3%BC+1:p%40ss+word%2B%25%2F%26%3D%E2%82%AC%3A~%2A"
+    request = server.requests[0]
+    assert request.header("Authorization") == "Basic " + base64.b64encode(pair).decode()
+    assert request.body == (
+        b"grant_type=authorization_code&code=co%2Fde%2B1%3D"
+        b"&redirect_uri=https%3A%2F%2Fapp.example%2Fcb%3Fa%3Db&code_verifier=verifier-._~"
+    )
+
+
+async def test_post_sends_the_credential_in_the_body(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """client_secret_post has id and secret in the form and no Authorization header."""
+    await _exchange(endpoint, profile, POST)
+    request = server.requests[0]
+    assert request.header("Authorization") is None
+    assert request.body.endswith(
+        b"&client_id=id%3A%C3%BC+1&client_secret=p%40ss+word%2B%25%2F%26%3D%E2%82%AC%3A~%2A"
+    )
+    assert dict(parse_qsl(request.body.decode()))["client_secret"] == SECRET
+
+
+async def test_refresh_goes_to_the_pinned_endpoint(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A refresh posts to the grant's own endpoint, whatever the profile says by now."""
+    answer = await endpoint.refresh(
+        replace(profile, token_endpoint="https://moved.example/token"),
+        BASIC,
+        token_endpoint=f"https://{server.authority}/pinned",
+        refresh_token=Sensitive.from_text(REFRESH),
+    )
+    assert server.requests[0].head.startswith("POST /pinned HTTP/1.1")
+    assert server.requests[0].body == b"grant_type=refresh_token&refresh_token=rt-0123456789-abcdef"
+    assert answer.refresh_token is not None
+    assert (answer.refresh_token.reveal(), answer.expires_in_s) == (b"rt2", 60)
+    assert (answer.scopes, answer.subject) == (None, None)
+
+
+async def test_subject_comes_from_the_id_token(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A code exchange reads the subject of an id_token with our issuer, client_id and nonce."""
+    claims = {
+        "iss": profile.issuer,
+        "aud": BASIC.client_id,
+        "sub": "u-1",
+        "nonce": "n-1",
+        "exp": FakeClock().now().timestamp() + 60,
+    }
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    body = json.dumps({"access_token": "at", "id_token": f"e30.{payload}.c2ln"}).encode()
+    server.behaviour = reply(body)
+    assert await _exchange(endpoint, profile) == "u-1"
+    with pytest.raises(TokenEndpointError) as caught:
+        await _exchange(endpoint, replace(profile, issuer="https://other.example"))
+    assert caught.value.answer_class is AnswerClass.PROVIDER_FAULT
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "expected"),
+    [
+        (b"<html>canary</html>", "200 OK", "text/html", AnswerClass.PROVIDER_FAULT),
+        (b"canary", "500 Oops", "text/plain", AnswerClass.PROVIDER_FAULT),
+        (b'{"error":"bad_refresh_token"}', "200 OK", "text/plain", AnswerClass.INVALID_GRANT),
+        (b'{"error":"invalid_grant"}', "400 Bad", "application/json", AnswerClass.INVALID_GRANT),
+        (b'{"error":"invalid_client"}', "401 No", "application/json", AnswerClass.CLIENT_REFUSED),
+        (b'{"error":"invalid_scope"}', "400 Bad", "application/json", AnswerClass.REQUEST_REFUSED),
+        (b"", "429 Slow", "text/plain", AnswerClass.RATE_LIMITED),
+        (b"canary" * 200_000, "200 OK", "application/json", AnswerClass.PROVIDER_FAULT),
+        (b"", "302 Found", "text/html", AnswerClass.PROVIDER_FAULT),
+    ],
+)
+async def test_answers_have_their_class(
+    server: Server,
+    endpoint: OAuthTokenEndpoint,
+    profile: ProviderProfile,
+    body: bytes,
+    status: str,
+    kind: str,
+    expected: AnswerClass,
+) -> None:
+    """HTML, faults and errors in a 200 reach the engine as their class, without a body."""
+    server.behaviour = reply(body, status, kind, "Location: https://other.example/\r\n")
+    error = await _refresh(endpoint, profile)
+    assert (error.answer_class, error.status) == (expected, int(status[:3]))
+    assert "canary" not in str(error)
+    assert len(server.requests) == 1
+
+
+async def test_rate_limit_brings_its_delay(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """Retry-After travels with the failure."""
+    server.behaviour = reply(b"", "503 Busy", extra="Retry-After: 17\r\n")
+    error = await _refresh(endpoint, profile)
+    assert (error.answer_class, error.retry_after_s) == (AnswerClass.RATE_LIMITED, 17.0)
+
+
+async def test_reset_after_the_request_is_in_doubt(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A connection that is cut under the request leaves the refresh in doubt, tried once."""
+
+    async def cut(request: Request, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    server.behaviour = cut
+    assert (await _refresh(endpoint, profile)).answer_class is AnswerClass.IN_DOUBT
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1:1/token", "http://provider.example/token", "https://10.0.0.1/token"]
+)
+async def test_unreachable_and_refused_endpoints_are_not_sent(
+    endpoint: OAuthTokenEndpoint, profile: ProviderProfile, url: str
+) -> None:
+    """What the guard refuses never left this host."""
+    error = await _refresh(endpoint, replace(profile, token_endpoint=url))
+    assert error.answer_class is AnswerClass.NOT_SENT
+
+
+async def test_untrusted_server_is_not_sent(server: Server, profile: ProviderProfile) -> None:
+    """A provider whose certificate is not trusted gets no refresh token."""
+    http = HttpClient(EgressGuard([server.authority]))
+    error = await _refresh(OAuthTokenEndpoint(http, FakeClock()), profile)
+    assert error.answer_class is AnswerClass.NOT_SENT
+    assert server.requests == []
+    await http.close()
+
+
+@pytest.mark.parametrize("echo", [REFRESH, REFRESH[:12], f"bad token {REFRESH}", SECRET[:10]])
+@pytest.mark.parametrize("status", ["400 Bad", "401 No", "200 OK"])
+async def test_echoed_secrets_are_left_out(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile, echo: str, status: str
+) -> None:
+    """An error code that repeats a secret of the request does not reach the record."""
+    server.behaviour = reply(json.dumps({"error": echo}).encode(), status)
+    error = await _refresh(endpoint, profile)
+    assert error.error == "(left out: it repeats a secret)"
+    assert echo not in f"{error} {error.recorded()} {error.__cause__}"
+
+
+async def test_revoke(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A revocation names the refresh token and its type (RFC 7009 §2.1)."""
+    server.behaviour = reply(b"")
+    await endpoint.revoke(profile, BASIC, refresh_token=Sensitive.from_text(REFRESH))
+    assert server.requests[0].head.startswith("POST /revoke HTTP/1.1")
+    assert server.requests[0].header("Authorization") is not None
+    expected = b"token=rt-0123456789-abcdef&token_type_hint=refresh_token"
+    assert server.requests[0].body == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "expected"),
+    [
+        (b'{"error":"unsupported_token_type"}', "400 Bad", AnswerClass.REQUEST_REFUSED),
+        (b'{"error":"invalid_client"}', "401 No", AnswerClass.CLIENT_REFUSED),
+        (b"", "500 Oops", AnswerClass.PROVIDER_FAULT),
+    ],
+)
+async def test_refused_revocations(
+    server: Server,
+    endpoint: OAuthTokenEndpoint,
+    profile: ProviderProfile,
+    body: bytes,
+    status: str,
+    expected: AnswerClass,
+) -> None:
+    """A revocation that the provider refuses tells why."""
+    server.behaviour = reply(body, status)
+    with pytest.raises(TokenEndpointError) as caught:
+        await endpoint.revoke(profile, BASIC, refresh_token=Sensitive.from_text(REFRESH))
+    assert caught.value.answer_class is expected
+
+
+async def test_provider_without_revocation_endpoint(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """Where the provider has no revocation endpoint nothing is sent."""
+    with pytest.raises(TokenEndpointError) as caught:
+        await endpoint.revoke(
+            replace(profile, revocation_endpoint=""), BASIC, refresh_token=Sensitive(b"rt")
+        )
+    assert caught.value.answer_class is AnswerClass.REQUEST_REFUSED
+    assert server.requests == []

@@ -1,0 +1,364 @@
+"""Judging a token endpoint's answer: whose fault it is, and what is in it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_service.domain import limits
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.oauth import TokenAnswer
+from vault_service.domain.provider_subject import SubjectRefusedError
+from vault_service.domain.strict_json import JsonRefusedError
+from vault_service.domain.token_answer import (
+    Expected,
+    parse_object,
+    read_answer,
+    read_revocation,
+    read_subject,
+)
+
+ROWS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "answers.json").read_text("utf-8")
+)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ISSUER = "https://issuer.example"
+CLAIMS: dict[str, Any] = {
+    "iss": ISSUER,
+    "aud": "client-1",
+    "sub": "user-1",
+    "nonce": "n-1",
+    "exp": int(NOW.timestamp()) + 60,
+}
+
+
+def _answer(row: Mapping[str, Any]) -> HttpAnswer:
+    if "hex" in row:
+        body = bytes.fromhex(row["hex"])
+    elif "fill" in row:
+        before, filling, count, after = row["fill"]
+        body = (before + filling * count + after).encode()
+    else:
+        body = row["body"].encode()
+    return HttpAnswer(
+        row["status"],
+        row["content_type"],
+        body,
+        row.get("retry_after_s"),
+        row.get("refusal", ""),
+    )
+
+
+def _tokens(**members: object) -> TokenAnswer:
+    body = json.dumps({"access_token": "at", **members}).encode()
+    return read_answer(HttpAnswer(200, "application/json", body))
+
+
+def _fault(answer: HttpAnswer, expected: Expected | None = None) -> TokenEndpointError:
+    with pytest.raises(TokenEndpointError) as caught:
+        read_answer(answer, expected=expected)
+    return caught.value
+
+
+def test_table_is_large() -> None:
+    """The table of answers covers at least fifty cases and each class an answer can have."""
+    assert len(ROWS) >= 50
+    never = {"NOT_SENT", "IN_DOUBT"}  # no answer came
+    assert {row["expect"] for row in ROWS} == {"TOKENS", *AnswerClass.__members__} - never
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["name"]))
+def test_answers_are_classified(row: Mapping[str, Any]) -> None:
+    """Each answer of the table has its class, its status, its error code and its delay."""
+    answer = _answer(row)
+    if row["expect"] == "TOKENS":
+        assert read_answer(answer).access_token.reveal().startswith(b"a")
+        return
+    error = _fault(answer)
+    assert error.answer_class.name == row["expect"]
+    assert (error.status, error.error) == (row["status"], row.get("error", ""))
+    assert error.retry_after_s == row.get("retry_after_s")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["name"]))
+def test_detail_never_quotes_the_body(row: Mapping[str, Any]) -> None:
+    """The detail tells status, length and media type; of the body only the error code is told."""
+    if row["expect"] == "TOKENS":
+        return
+    answer = _answer(row)
+    error = _fault(answer)
+    assert error.detail.startswith(f"status {row['status']}, {len(answer.body)} bytes, ")
+    assert len(error.detail) < limits.TEXT_MAX_CHARS
+    marked = HttpAnswer(row["status"], "canary<x>", b"canary-1 {" + answer.body, None)
+    assert "canary" not in str(_fault(marked))
+
+
+def test_full_answer() -> None:
+    """All members of RFC 6749 §5.1 are read."""
+    answer = _tokens(refresh_token="rt", token_type="bearer", expires_in=3600, scope="a b")
+    assert answer.refresh_token is not None
+    assert answer.refresh_token.reveal() == b"rt"
+    assert (answer.token_type, answer.expires_in_s) == ("Bearer", 3_600)
+    assert (answer.scopes, answer.subject) == (("a", "b"), None)
+
+
+def test_minimal_answer() -> None:
+    """What is omitted is None, and the type is Bearer."""
+    answer = _tokens()
+    assert (answer.refresh_token, answer.expires_in_s, answer.scopes) == (None, None, None)
+    assert answer.token_type == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("value", "life_s"),
+    [
+        (3600, 3_600),
+        ("3599", 3_599),
+        (3600.0, 3_600),
+        (59.9, 59),
+        ("60.0", 60),
+        (0, 0),
+        (-1, 0),
+        ("-5", 0),
+        (31_536_001, 31_536_000),
+        (10**300, 31_536_000),
+        (1e308, 31_536_000),
+        ("9" * 400, 31_536_000),
+        ("9" * 401, None),
+        ("soon", None),
+        ("", None),
+        (" 60", None),
+        ("1e3", None),
+        ("٣", None),
+        (True, None),
+        (None, None),
+        ([60], None),
+    ],
+)
+def test_expires_in(value: object, life_s: int | None) -> None:
+    """A life is a number or its text, 0 to a year; what is unusable counts as omitted."""
+    assert _tokens(expires_in=value).expires_in_s == life_s
+
+
+@pytest.mark.parametrize(
+    ("value", "separator", "scopes"),
+    [
+        ("a b", " ", ("a", "b")),
+        ("a  b a", " ", ("a", "b")),
+        ("a,b", ",", ("a", "b")),
+        ("a, b", ",", ("a", "b")),
+        ("", " ", ()),
+        (["a", "b"], " ", ("a", "b")),
+        (["a", 5], " ", None),
+        (5, " ", None),
+        (None, " ", None),
+        ("a\u00fc", " ", None),
+        ("a" * 257, " ", None),
+        (" ".join(f"s{n}" for n in range(100)), " ", tuple(f"s{n}" for n in range(100))),
+        (" ".join(f"s{n}" for n in range(101)), " ", None),
+    ],
+)
+def test_scopes(value: object, separator: str, scopes: tuple[str, ...] | None) -> None:
+    """Scopes are split as the profile says; what is malformed counts as omitted."""
+    body = json.dumps({"access_token": "at", "scope": value}).encode()
+    answer = read_answer(HttpAnswer(200, "", body), scope_separator=separator)
+    assert answer.scopes == scopes
+
+
+@pytest.mark.parametrize(
+    ("value", "token_type"),
+    [
+        ("BEARER", "Bearer"),
+        ("bot", "bot"),
+        ("DPoP", "DPoP"),
+        (None, "Bearer"),
+        (5, "Bearer"),
+        ("a\r\nb", "Bearer"),
+        ("x" * 33, "Bearer"),
+    ],
+)
+def test_token_type(value: object, token_type: str) -> None:
+    """Bearer has one spelling; other types are kept as the provider spells them."""
+    assert _tokens(token_type=value).token_type == token_type
+
+
+def _id_token(claims: object = CLAIMS, signature: str = "c2ln") -> str:
+    parts = (json.dumps(part).encode() for part in ({"alg": "ES256"}, claims))
+    head, payload = (base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    return f"{head}.{payload}.{signature}"
+
+
+def _subject(id_token: object, claim: str = "sub", nonce: str = "n-1") -> str | None:
+    return read_subject(
+        f"id_token:{claim}",
+        {"id_token": id_token},
+        issuer=ISSUER,
+        client_id="client-1",
+        nonce=nonce,
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"aud": ["other", "client-1"]},
+        {"exp": NOW.timestamp() - 299},
+        {"padding": "x" * 1_000},
+    ],
+    ids=str,
+)
+def test_subject_of_an_id_token(changed: dict[str, Any]) -> None:
+    """An id_token of this issuer, for us, in time and with our nonce names the subject."""
+    assert _subject(_id_token({**CLAIMS, **changed})) == "user-1"
+
+
+def test_nonce_counts_only_where_one_was_sent() -> None:
+    """Without a nonce of ours the claim is not looked at."""
+    assert _subject(_id_token({**CLAIMS, "nonce": "other"}), nonce="") == "user-1"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": ISSUER + "/"},
+        {"iss": None},
+        {"aud": "other"},
+        {"aud": ["other"]},
+        {"aud": {"client-1": 1}},
+        {"aud": None},
+        {"aud": "client-1 other"},
+        {"exp": NOW.timestamp() - 300},
+        {"exp": "9999999999"},
+        {"exp": True},
+        {"exp": None},
+        {"nonce": "other"},
+        {"nonce": None},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": True},
+        {"sub": ["user-1"]},
+        {"sub": "x" * 256},
+        {"sub": "\u00fc"},
+        {"sub": "a\nb"},
+    ],
+    ids=str,
+)
+def test_id_tokens_that_are_not_believed(changed: dict[str, Any]) -> None:
+    """An id_token that is of or for somebody else, late, or without a usable subject is refused."""
+    with pytest.raises(SubjectRefusedError):
+        _subject(_id_token({**CLAIMS, **changed}))
+
+
+@pytest.mark.parametrize(
+    "id_token",
+    [
+        5,
+        "",
+        "a.b",
+        "a.b.c.d.e",
+        "..",
+        "a.b+c.d",
+        "a.bbbbb.c",
+        "a.eyJ9.c",
+        _id_token([CLAIMS]),
+        _id_token({**CLAIMS, "deep": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}),
+        "a." + "A" * limits.TOKEN_MAX_BYTES + ".c",
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_malformed_id_tokens(id_token: object) -> None:
+    """What is not a signed JWT within bounds is refused."""
+    with pytest.raises(SubjectRefusedError):
+        _subject(id_token)
+
+
+def test_absent_subject_is_none() -> None:
+    """Without an id_token, or without the member, the subject is not known."""
+    assert _subject(None) is None
+    assert _response("account_id", {}) is None
+
+
+def _response(member: str, members: Mapping[str, Any]) -> str | None:
+    return read_subject(
+        f"response:{member}", members, issuer=ISSUER, client_id="", nonce="", now=NOW
+    )
+
+
+def test_subject_of_a_member() -> None:
+    """A member of the answer names the subject, as text or as a number."""
+    assert _response("account_id", {"account_id": "acc-1"}) == "acc-1"
+    assert _response("user_id", {"user_id": 583231}) == "583231"
+    with pytest.raises(SubjectRefusedError):
+        _response("user", {"user": {"id": 5}})
+
+
+def test_wrong_subject_fails_the_exchange_only() -> None:
+    """A foreign id_token refuses a code exchange as a fault of the provider, never a refresh."""
+    body = json.dumps({"access_token": "at", "id_token": _id_token({**CLAIMS, "iss": "x"})})
+    answer = HttpAnswer(200, "application/json", body.encode())
+    expected = Expected("id_token:sub", ISSUER, "client-1", "n-1", NOW)
+    error = _fault(answer, expected)
+    assert error.answer_class is AnswerClass.PROVIDER_FAULT
+    assert error.detail.endswith("the id_token is of another issuer")
+    assert read_answer(answer).subject is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"OK"),
+        (200, b"{}"),
+        (200, b'{"ok":true,"revoked":true}'),
+        (204, b""),
+        (400, b'{"error":"invalid_token"}'),
+    ],
+)
+def test_revocation_done(status: int, body: bytes) -> None:
+    """A 200 of any body is success (RFC 7009 §2.2), and so is a token that is unknown already."""
+    read_revocation(HttpAnswer(status, "", body))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "retry_after_s", "expected"),
+    [
+        (400, b'{"error":"unsupported_token_type"}', None, AnswerClass.REQUEST_REFUSED),
+        (400, b'{"error":"invalid_client"}', None, AnswerClass.CLIENT_REFUSED),
+        (401, b"", None, AnswerClass.CLIENT_REFUSED),
+        (200, b'{"ok":false,"error":"invalid_auth"}', None, AnswerClass.REQUEST_REFUSED),
+        (404, b"<html>", None, AnswerClass.PROVIDER_FAULT),
+        (302, b"", None, AnswerClass.PROVIDER_FAULT),
+        (500, b'{"error":"invalid_token"}', None, AnswerClass.PROVIDER_FAULT),
+        (503, b"", None, AnswerClass.PROVIDER_FAULT),
+        (503, b"", 5.0, AnswerClass.RATE_LIMITED),
+        (429, b"", None, AnswerClass.RATE_LIMITED),
+    ],
+)
+def test_revocation_not_done(
+    status: int, body: bytes, retry_after_s: float | None, expected: AnswerClass
+) -> None:
+    """Every other answer to a revocation has its class."""
+    with pytest.raises(TokenEndpointError) as caught:
+        read_revocation(HttpAnswer(status, "", body, retry_after_s))
+    assert caught.value.answer_class is expected
+
+
+@pytest.mark.parametrize(
+    "body", [b'"' + b'\\"' * 32_000, b'"\\', b"[" * 65_536, b'{"a":' * 13_000, b'"' * 65_536]
+)
+def test_hostile_bodies_are_refused_fast(body: bytes) -> None:
+    """A body made to cost time or stack is refused within a fraction of a second."""
+    start = time.monotonic()
+    with pytest.raises(JsonRefusedError):
+        parse_object(body)
+    assert time.monotonic() - start < 0.5

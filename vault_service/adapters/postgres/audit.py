@@ -1,0 +1,114 @@
+"""The table audit_records: records of changes go with their change, all others in group commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vault_service.adapters.postgres import pages, rows
+from vault_service.adapters.postgres.errors import audit_errors, record_errors
+from vault_service.adapters.postgres.pool import Database
+from vault_service.domain import limits
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.grant import Grant
+from vault_service.gather import Gatherer
+from vault_service.ports import Page
+
+if TYPE_CHECKING:
+    from vault_service.adapters.postgres.pool import Connection
+
+_INSERT: Final = f"""
+    INSERT INTO audit_records ({rows.RECORD_COLUMNS})
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::text::jsonb)
+"""  # noqa: S608  # column names of ours
+
+_DISCLOSE: Final = """
+    SELECT * FROM disclose(
+        $1::integer[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::smallint[],
+        $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
+        $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
+        AS accepted
+"""
+
+
+async def insert_record(connection: Connection, record: AuditRecord) -> None:
+    """Write the record of a change in the change's own transaction. AUDIT_UNAVAILABLE."""
+    with record_errors():
+        await connection.execute(_INSERT, *rows.record_to_row(record))
+
+
+async def is_recorded(connection: Connection, record: AuditRecord) -> bool:
+    """Whether this very record has committed, and so the change it belongs to.
+
+    A commit whose answer was lost is tried again; its second try finds the row already moved.
+    """
+    found = await connection.fetchval(
+        "SELECT true FROM audit_records WHERE tenant = $1 AND record_id = $2",
+        record.tenant,
+        record.record_id,
+    )
+    return found is True
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One record of a batch, with the grant that must still be as it was read."""
+
+    record: AuditRecord
+    grant: Grant | None
+
+
+class PostgresAuditLog:
+    """ports.AuditLog. Appends and disclosures of one moment share one statement and commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._gatherer: Gatherer[_Entry, bool] = Gatherer(
+            self._write,
+            batch_max=limits.DISCLOSURE_BATCH_MAX,
+            queue_max=limits.DISCLOSURE_QUEUE_MAX,
+        )
+
+    async def append(self, record: AuditRecord) -> None:
+        """Durable when it returns. AUDIT_UNAVAILABLE, OVERLOADED."""
+        await self._gatherer.submit(_Entry(record, None))
+
+    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+        """Durable, and the grant was ACTIVE at this revision when it committed; else False."""
+        return await self._gatherer.submit(_Entry(record, grant))
+
+    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
+        """Newest first. FIELD_MALFORMED, STORE_UNREACHABLE."""
+        before = pages.uuid_key(page_token, pages.LAST_UUID)
+        async with self._database.tenant_transaction(tenant) as connection:
+            found = await connection.fetch(
+                f"SELECT {rows.AUDIT_RECORD} FROM audit_records"  # noqa: S608
+                " WHERE tenant = $1 AND record_id < $2 ORDER BY record_id DESC LIMIT $3",
+                tenant,
+                before,
+                pages.rows_wanted(page_size),
+            )
+        records = [rows.record_from(row) for row in found]
+        return pages.page_of(records, page_size, lambda record: record.record_id.bytes)
+
+    async def close(self) -> None:
+        """Take nothing more and write what waits."""
+        await self._gatherer.close()
+
+    async def _write(self, batch: Sequence[_Entry]) -> Sequence[bool]:
+        with audit_errors():
+            accepted = await self._database.call(_DISCLOSE, *_columns(batch))
+        ordinals = {row["accepted"] for row in accepted}
+        return [ordinal in ordinals for ordinal in range(1, len(batch) + 1)]
+
+
+def _columns(batch: Sequence[_Entry]) -> list[Sequence[object]]:
+    records = zip(*(rows.record_to_row(entry.record) for entry in batch), strict=True)
+    grants = [entry.grant for entry in batch]
+    return [
+        range(1, len(batch) + 1),
+        [grant and grant.grant_id for grant in grants],
+        [grant and grant.revision for grant in grants],
+        *records,
+    ]

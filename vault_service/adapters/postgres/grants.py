@@ -1,0 +1,323 @@
+"""The tables grants and grant_aliases.
+
+Order of locks in every transaction: authorization, grant, lease. What changes a row checks first
+and writes then, in statements of their own: each sees what the locks before it waited for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from vault_service.adapters.postgres import pages, rows
+from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.leases import end_lease
+from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.revocations import enqueue
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.grant import (
+    Grant,
+    GrantState,
+    Lease,
+    ProviderRevocation,
+    ReauthorizationCause,
+    SealedTokens,
+)
+from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName
+from vault_service.domain.oauth import Authorization
+from vault_service.ports import Page
+
+if TYPE_CHECKING:
+    from vault_service.adapters.postgres.pool import Connection
+
+_FIND: Final = f"SELECT {rows.GRANT} FROM find_grant($1, $2)"  # noqa: S608
+_FIND_BY_ALIAS: Final = f"SELECT {rows.GRANT} FROM find_grant_by_alias($1, $2, $3)"  # noqa: S608
+_FIND_BY_SUBJECT: Final = f"""
+    SELECT {rows.GRANT} FROM grants
+    WHERE tenant = $1 AND oauth_client = $2 AND subject = $3 AND state <> 3
+"""  # noqa: S608
+_LIST: Final = f"""
+    SELECT {rows.GRANT} FROM grants
+    WHERE tenant = $1 AND grant_id > $2
+    ORDER BY grant_id LIMIT $3
+"""  # noqa: S608
+_LIST_OF_OWNER: Final = f"""
+    SELECT {rows.GRANT} FROM grants
+    WHERE tenant = $1 AND grant_id IN (
+        SELECT grant_id FROM grants WHERE tenant = $1 AND owner = $4 AND grant_id > $2
+        UNION
+        SELECT grant_id FROM grant_aliases WHERE tenant = $1 AND owner = $4 AND grant_id > $2)
+    ORDER BY grant_id LIMIT $3
+"""  # noqa: S608
+_LOCK: Final = f"""
+    SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
+"""  # noqa: S608
+_INSERT: Final = """
+    INSERT INTO grants (
+        tenant, grant_id, owner, oauth_client, provider, issuer, token_endpoint, subject, state,
+        cause, scopes, token_type, generation, access_envelope, access_generation,
+        access_expire_time, access_life_s, refresh_envelope, refresh_generation,
+        provider_revocation)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+        $20)
+    ON CONFLICT (tenant, oauth_client, subject) WHERE subject IS NOT NULL AND state <> 3
+    DO NOTHING
+    RETURNING true
+"""
+_RECONNECT: Final = """
+    UPDATE grants SET
+        owner = $3, oauth_client = $4, provider = $5, issuer = $6, token_endpoint = $7,
+        subject = $8, state = $9, cause = $10, scopes = $11, token_type = $12, generation = $13,
+        access_envelope = $14, access_generation = $15, access_expire_time = $16,
+        access_life_s = $17, refresh_envelope = $18, refresh_generation = $19,
+        provider_revocation = $20, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2 AND revision = $21 AND state <> 3
+    RETURNING true
+"""
+_ALIAS: Final = """
+    INSERT INTO grant_aliases (tenant, owner, label, grant_id) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (tenant, owner, label) DO UPDATE
+    SET grant_id = excluded.grant_id, update_time = clock_timestamp()
+"""
+_LOCK_OUTCOME: Final = """
+    SELECT grant_id FROM authorizations WHERE tenant = $1 AND state_hash = $2 FOR NO KEY UPDATE
+"""
+_OUTCOME: Final = "UPDATE authorizations SET grant_id = $3 WHERE tenant = $1 AND state_hash = $2"
+_REFRESH: Final = """
+    UPDATE grants SET
+        generation = $3, access_envelope = $4, access_generation = $3, access_expire_time = $5,
+        access_life_s = $6, refresh_envelope = coalesce($7, refresh_envelope),
+        refresh_generation = CASE WHEN $7 IS NULL THEN refresh_generation ELSE $3 END,
+        scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+"""
+_CONDEMN: Final = """
+    UPDATE grants SET
+        state = $3, cause = $4, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+"""
+_TOMBSTONE: Final = f"""
+    UPDATE grants SET
+        state = 3, cause = NULL, access_envelope = NULL, refresh_envelope = NULL,
+        access_expire_time = NULL, provider_revocation = $3, revision = revision + 1,
+        update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
+_END_LEASES: Final = """
+    UPDATE grant_leases SET fence = 0, lease_until = '-infinity'
+    WHERE tenant = $1 AND grant_id = $2
+"""
+_QUEUED_LATE: Final = """
+    UPDATE grants SET
+        provider_revocation = $3, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+"""
+
+
+class PostgresGrantStore:
+    """ports.GrantStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, target: GrantTarget) -> Grant | None:
+        """By name or alias; one round trip."""
+        if isinstance(target, GrantName):
+            found = await self._database.call(_FIND, target.tenant, target.grant_id)
+        else:
+            found = await self._database.call(
+                _FIND_BY_ALIAS, target.tenant, target.owner, target.label
+            )
+        return rows.grant_from(found[0]) if found else None
+
+    async def get_by_subject(self, client: OAuthClientName, subject: str) -> Grant | None:
+        """The one live (not REVOKED) grant of this provider subject."""
+        async with self._database.tenant_transaction(client.tenant) as connection:
+            row = await connection.fetchrow(
+                _FIND_BY_SUBJECT, client.tenant, client.oauth_client, subject
+            )
+        return rows.grant_from(row) if row else None
+
+    async def insert(self, grant: Grant, authorization: Authorization, record: AuditRecord) -> bool:
+        """A new grant, its alias and the authorization's outcome; False: the subject has one.
+
+        An authorization that has its outcome already stays as it is (True, nothing is written):
+        one consent makes one grant, however often its storing is tried.
+        """
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            if await _has_outcome(connection, authorization):
+                return True
+            if not await connection.fetchval(_INSERT, *_columns(grant)):
+                return False
+            await _point_to(connection, grant, authorization)
+            await insert_record(connection, record)
+        return True
+
+    async def reconnect(
+        self,
+        grant: Grant,
+        expected_revision: int,
+        authorization: Authorization,
+        record: AuditRecord,
+    ) -> bool:
+        """The same account consented again: the row as given at the next revision, its alias and
+        the outcome; False when the row has moved since ``expected_revision`` or is REVOKED.
+
+        An authorization that has its outcome already: as for ``insert``.
+        """
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            if await _has_outcome(connection, authorization):
+                return True
+            if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
+                return False
+            await _point_to(connection, grant, authorization)
+            await insert_record(connection, record)
+        return True
+
+    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
+        """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
+        after = pages.uuid_key(page_token, pages.FIRST_UUID)
+        wanted = (tenant, after, pages.rows_wanted(page_size))
+        async with self._database.tenant_transaction(tenant) as connection:
+            found = (
+                await connection.fetch(_LIST_OF_OWNER, *wanted, owner)
+                if owner
+                else await connection.fetch(_LIST, *wanted)
+            )
+        grants = [rows.grant_from(row) for row in found]
+        return pages.page_of(grants, page_size, lambda grant: grant.grant_id.bytes)
+
+    async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
+        """Tombstone; the row as it stands, None when there is none.
+
+        ``provider_revocation`` becomes PENDING when the refresh token was queued, UNSUPPORTED
+        when there was one that is not, NONE without one. A grant already REVOKED stays as it
+        is, and nothing is recorded.
+        """
+        key = (grant.tenant, grant.grant_id)
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            row = await connection.fetchrow(_LOCK, *key)
+            if row is None:
+                return None
+            current = rows.grant_from(row)
+            if current.state is GrantState.REVOKED:
+                return current
+            at_provider = _revocation_of(current, queued)
+            tombstone = await connection.fetchrow(_TOMBSTONE, *key, at_provider.value)
+            await connection.execute(_END_LEASES, *key)
+            if at_provider is ProviderRevocation.PENDING and current.refresh_envelope:
+                await enqueue(
+                    connection, record.record_id, current, current.refresh_envelope,
+                    current.refresh_generation,
+                )  # fmt: skip
+            await insert_record(connection, record)
+        return rows.grant_from(tombstone) if tombstone else None
+
+    async def commit_refresh(
+        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost.
+
+        Ends the lease in the same commit. Tried again after a commit whose answer was lost, it
+        is True.
+        """
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            if not await _holds(connection, lease, grant):
+                return await is_recorded(connection, record)
+            await connection.execute(
+                _REFRESH,
+                grant.tenant,
+                grant.grant_id,
+                tokens.generation,
+                tokens.access_envelope,
+                tokens.access_expire_time,
+                tokens.access_life_s,
+                tokens.refresh_envelope,
+                tokens.scopes,
+                tokens.token_type,
+            )
+            await insert_record(connection, record)
+        return True
+
+    async def queue_revocation(
+        self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
+    ) -> None:
+        """Queue a refresh token that arrived after its grant was revoked."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
+            if await is_recorded(connection, record):
+                return
+            await connection.execute(
+                _QUEUED_LATE, grant.tenant, grant.grant_id, ProviderRevocation.PENDING.value
+            )
+            await enqueue(connection, record.record_id, grant, refresh_envelope, generation)
+            await insert_record(connection, record)
+
+    async def require_reauthorization(
+        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
+    ) -> bool:
+        """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            if not await _holds(connection, lease, grant):
+                return await is_recorded(connection, record)
+            state = GrantState.REAUTHORIZATION_REQUIRED.value
+            await connection.execute(_CONDEMN, grant.tenant, grant.grant_id, state, cause.value)
+            await insert_record(connection, record)
+        return True
+
+
+async def _holds(connection: Connection, lease: Lease, grant: Grant) -> bool:
+    """Lock the row and end the lease; whether both were still what the holder read.
+
+    The grant comes first, as in ``revoke``. With the lease's row locked too, nobody takes the
+    next lease before this commit, and who does then reads the next generation.
+    """
+    row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
+    if row is None:
+        return False
+    current = rows.grant_from(row)
+    same = current.generation == grant.generation and current.state is GrantState.ACTIVE
+    return same and await end_lease(connection, grant.tenant, lease)
+
+
+async def _has_outcome(connection: Connection, authorization: Authorization) -> bool:
+    key = (authorization.tenant, authorization.state_hash)
+    return await connection.fetchval(_LOCK_OUTCOME, *key) is not None
+
+
+async def _point_to(connection: Connection, grant: Grant, authorization: Authorization) -> None:
+    tenant, owner = authorization.tenant, authorization.owner
+    await connection.execute(_ALIAS, tenant, owner, authorization.label, grant.grant_id)
+    await connection.execute(_OUTCOME, tenant, authorization.state_hash, grant.grant_id)
+
+
+def _revocation_of(grant: Grant, queued: bool) -> ProviderRevocation:
+    if grant.refresh_envelope is None:
+        return ProviderRevocation.NONE
+    return ProviderRevocation.PENDING if queued else ProviderRevocation.UNSUPPORTED
+
+
+def _columns(grant: Grant) -> tuple[Any, ...]:
+    """The columns that a consent writes, in the order of ``_INSERT`` and ``_RECONNECT``."""
+    return (
+        grant.tenant,
+        grant.grant_id,
+        grant.owner,
+        grant.oauth_client,
+        grant.provider,
+        grant.issuer,
+        grant.token_endpoint,
+        grant.subject,
+        grant.state.value,
+        None if grant.cause is None else grant.cause.value,
+        grant.scopes,
+        grant.token_type,
+        grant.generation,
+        grant.access_envelope,
+        grant.access_generation,
+        grant.access_expire_time,
+        grant.access_life_s,
+        grant.refresh_envelope,
+        grant.refresh_generation,
+        grant.provider_revocation.value,
+    )

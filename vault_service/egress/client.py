@@ -1,0 +1,241 @@
+"""The one way out: POSTs of forms over verified TLS, each bounded in place, size and time.
+
+Whether a request was sent decides if a single-use refresh token may be presented again, so
+"not sent" is claimed only where it is proven (see ``_Progress``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final
+from urllib.parse import quote_plus
+
+import aiohttp
+from yarl import URL
+
+from vault_service.domain import limits
+from vault_service.domain.errors import VaultError
+from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.sensitive import Sensitive
+from vault_service.egress.answer import TransportFailure, parse_retry_after
+from vault_service.egress.guard import EgressGuard
+from vault_service.egress.resolver import (
+    AddressRefusedError,
+    GuardedResolver,
+    Lookup,
+    system_lookup,
+)
+
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "User-Agent": "tokenvault",
+}
+
+
+# In this order: the first that fits.
+_DESCRIPTIONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ClientSSLError, "TLS handshake failed"),
+    (aiohttp.ClientConnectorError, "connection refused or unreachable"),
+    (TimeoutError, "no whole answer within the limit"),
+)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Progress:
+    """How far one request came. Set by aiohttp's trace right before it writes the first byte.
+
+    ``on_request_headers_sent`` fires, despite its name, before the headers are buffered, and
+    nothing is written to the transport before it. So False proves that nothing left; True means
+    that something may have. It also fires on a pooled connection that the peer closed a moment
+    ago: that counts as sent, since a peer may close after reading. ``HTTP_KEEP_ALIVE_S`` keeps
+    connections for less time than common servers do, so that this race is rare.
+    """
+
+    def __init__(self) -> None:
+        self.sent = False
+
+
+class HttpClient:
+    """Bounded HTTPS client. ``ca_file``: PEM of CAs to trust beside the system's.
+
+    Construction reads ``ca_file`` (OSError, ssl.SSLError); ``post_form`` needs a running loop.
+    """
+
+    def __init__(
+        self,
+        guard: EgressGuard,
+        ca_file: Path | None = None,
+        *,
+        lookup: Lookup = system_lookup,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._guard = guard
+        self._resolver = GuardedResolver(guard, lookup)
+        self._tls = _tls_context(ca_file)
+        self._now = now
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def post_form(
+        self,
+        url: str,
+        fields: Mapping[str, str | Sensitive],
+        *,
+        basic: Sensitive | None = None,
+        limit_s: float = limits.POST_LIMIT_S,
+    ) -> HttpAnswer:
+        """POST ``fields`` in their order as application/x-www-form-urlencoded, once.
+
+        ``basic``: the bytes ``user:password`` of an Authorization header (RFC 7617), encoded as
+        the caller's protocol wants. ``limit_s`` covers all from the wait for a connection to the
+        body's last byte, on the monotonic clock. Raises ``TransportFailure``, nothing else.
+        """
+        progress = _Progress()
+        try:
+            target = _pinned_url(self._guard.endpoint(url).url)
+            async with asyncio.timeout(limit_s):
+                return await self._post(target, _encoded(fields), _headers(basic), progress)
+        except VaultError as error:
+            raise TransportFailure(False, error.message) from error
+        # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
+        except Exception as error:
+            raise TransportFailure(progress.sent, _described(error)) from error
+
+    async def close(self) -> None:
+        """Close all connections; later requests fail as not sent."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(
+        self, url: URL, body: bytes, headers: Mapping[str, str], progress: _Progress
+    ) -> HttpAnswer:
+        session = self._open_session()
+        async with session.post(
+            url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=progress
+        ) as response:
+            content, refusal = await _read(response)
+            return HttpAnswer(
+                status=response.status,
+                content_type=response.headers.get("Content-Type", ""),
+                body=content,
+                retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._now()),
+                refusal=refusal,
+            )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("the HTTP client is closed")
+        if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_mark_sent)
+            self._session = aiohttp.ClientSession(
+                connector=self._connector(),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,  # no proxy and no netrc from the environment
+                # The one total limit is asyncio.timeout in post_form.
+                timeout=aiohttp.ClientTimeout(sock_connect=limits.HTTP_CONNECT_LIMIT_S),
+                trace_configs=[trace],
+            )
+        return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            ssl=self._tls,
+            resolver=self._resolver,
+            use_dns_cache=False,  # each new connection goes to addresses checked just now
+            keepalive_timeout=limits.HTTP_KEEP_ALIVE_S,
+            limit=limits.HTTP_CONNECTIONS_MAX,
+            limit_per_host=limits.HTTP_CONNECTIONS_PER_HOST_MAX,
+        )
+
+
+async def _mark_sent(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    progress = context.trace_request_ctx
+    assert isinstance(progress, _Progress)
+    progress.sent = True
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    # Not create_default_context: it obeys SSLKEYLOGFILE, which would give away every session.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def _pinned_url(text: str) -> URL:
+    """The URL for aiohttp, as it stands; both parsers must see the same host and port."""
+    url = URL(text, encoded=True)
+    host = url.raw_host or ""
+    shown = f"[{host}]" if ":" in host else host
+    if f"https://{shown}:{url.port}{url.raw_path_qs}" != text:
+        raise TransportFailure(False, "the URL reads differently to two parsers")
+    return url
+
+
+def _encoded(fields: Mapping[str, str | Sensitive]) -> bytes:
+    """RFC 6749 appendix B: UTF-8, form-urlencoded."""
+    pairs = (f"{quote_plus(name)}={_value(value)}" for name, value in fields.items())
+    return "&".join(pairs).encode()
+
+
+def _value(value: str | Sensitive) -> str:
+    return quote_plus(value.reveal() if isinstance(value, Sensitive) else value)
+
+
+def _headers(basic: Sensitive | None) -> dict[str, str]:
+    if basic is None:
+        return _HEADERS
+    return {**_HEADERS, "Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+    """(body, refusal). A body that is refused is left on the wire: its connection is closed."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        response.close()
+        return b"", "compressed although we asked for identity"
+    body = bytearray()
+    while chunk := await response.content.read(limits.HTTP_READ_CHUNK_BYTES):
+        body += chunk
+        if len(body) > limits.BODY_MAX_BYTES:
+            response.close()
+            cut = bytes(body[: limits.BODY_MAX_BYTES])
+            return cut, f"longer than {limits.BODY_MAX_BYTES} bytes"
+    return bytes(body), ""
+
+
+def _described(error: Exception) -> str:
+    """What went wrong in our words: texts of foreign exceptions may quote the other side."""
+    if isinstance(error, TransportFailure):
+        return error.detail
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        refused = isinstance(error.os_error, AddressRefusedError)
+        return str(error.os_error) if refused else "the name cannot be looked up"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = getattr(error.certificate_error, "verify_message", "") or "certificate refused"
+        return f"TLS: {text}"[: limits.TEXT_MAX_CHARS]
+    for kind, text in _DESCRIPTIONS:
+        if isinstance(error, kind):
+            return text
+    return f"connection failed ({type(error).__name__})"

@@ -1,0 +1,166 @@
+"""The files that the service, its operator and its callers read in the development environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vault_service.embedded.devca import DevCA
+from vault_service.embedded.files import write_private
+from vault_service.embedded.openbao import OpenBaoHandle
+from vault_service.embedded.postgres import PostgresHandle
+
+TRUST_DOMAIN = "dev.tokenvault"
+TENANT = "demo"
+CALLERS = ("calendar-app", "operator", "auditor", "thief")
+
+POLICY = f"""\
+// Who may do what in the development environment. Default is deny: "thief" has no rule.
+@id("calendar-app-works-in-demo")
+permit (
+    principal == Caller::"spiffe://{TRUST_DOMAIN}/calendar-app",
+    action in [Action::"UseTenant", Action::"StartAuthorization", Action::"CompleteAuthorization",
+               Action::"GetAccessToken", Action::"GetGrant", Action::"PutSecret",
+               Action::"GetSecretValue"],
+    resource in Tenant::"{TENANT}"
+);
+@id("operators-run-demo")
+permit (
+    principal == Caller::"spiffe://{TRUST_DOMAIN}/operator",
+    action in [Action::"UseTenant", Action::"PutProvider", Action::"ListProviders",
+               Action::"PutOAuthClient", Action::"ListOAuthClients", Action::"StartAuthorization",
+               Action::"CompleteAuthorization", Action::"GetGrant", Action::"ListGrants",
+               Action::"RevokeGrant", Action::"PutSecret"],
+    resource in Tenant::"{TENANT}"
+);
+@id("auditors-read-the-record")
+permit (
+    principal == Caller::"spiffe://{TRUST_DOMAIN}/auditor",
+    action in [Action::"UseTenant", Action::"ListAuditRecords", Action::"ListGrants",
+               Action::"GetGrant"],
+    resource
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFiles:
+    """Where they are."""
+
+    serve: Path
+    admin: Path
+    port: Path
+    clients: Mapping[str, Path]
+
+
+def toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    """Strings, numbers, booleans and lists of them: JSON's spelling of these is TOML's."""
+    lines: list[str] = []
+    for section, values in sections.items():
+        if section:
+            lines.append(f"\n[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def write_server_files(
+    state_dir: Path,
+    ca: DevCA,
+    postgres: PostgresHandle,
+    openbao: OpenBaoHandle,
+    *,
+    port: int,
+    provider: str,
+    instance: str = "dev-1",
+) -> SettingsFiles:
+    """Write all; ``port`` 0 lets the system choose, ``provider`` is the host:port of the demo."""
+    server = ca.issue(
+        "tokenvault",
+        spiffe_id=f"spiffe://{TRUST_DOMAIN}/tokenvault",
+        dns=("localhost",),
+        ips=("127.0.0.1",),
+        server=True,
+        client=False,
+    )
+    policy = state_dir / "policy.cedar"
+    if not policy.exists():  # yours to change
+        policy.write_text(POLICY)
+    files = SettingsFiles(
+        serve=state_dir / "tokenvault.toml",
+        admin=state_dir / "tokenvault-admin.toml",
+        port=state_dir / f"{instance}.port",
+        clients={name: state_dir / "clients" / f"{name}.toml" for name in CALLERS},
+    )
+    common: dict[str, dict[str, object]] = {
+        "": {"deployment": "dev", "instance": instance, "policy_file": str(policy)},
+        "server": {
+            "host": "127.0.0.1",
+            "port": port,
+            "certificate_file": str(server.certificate_file),
+            "key_file": str(server.key_file),
+            "client_ca_file": str(ca.certificate_file),
+            "trust_domains": [TRUST_DOMAIN],
+            "reflection": True,
+            "port_file": str(files.port),
+        },
+    }
+    write_private(
+        files.serve,
+        toml(
+            common
+            | {
+                "database": _database(postgres, "tokenvault_app"),
+                "transit": _transit(openbao, "tokenvault-service"),
+                "egress": {"allowed_private": [provider], "ca_file": str(ca.certificate_file)},
+            }
+        ),
+    )
+    write_private(
+        files.admin,
+        toml(
+            common
+            | {
+                "database": _database(postgres, "tokenvault_owner"),
+                "transit": _transit(openbao, "tokenvault-admin"),
+            }
+        ),
+    )
+    return files
+
+
+def write_client_files(files: SettingsFiles, ca: DevCA, port: int) -> None:
+    """One for each caller, with a certificate of its own."""
+    for name, path in files.clients.items():
+        spiffe_id = f"spiffe://{TRUST_DOMAIN}/{name}"
+        issued = ca.issue(name, spiffe_id=spiffe_id, server=False, client=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        values = {
+            "target": f"127.0.0.1:{port}",
+            "ca_file": str(ca.certificate_file),
+            "certificate_file": str(issued.certificate_file),
+            "key_file": str(issued.key_file),
+        }
+        write_private(path, toml({"": values}))
+
+
+def _database(postgres: PostgresHandle, user: str) -> dict[str, object]:
+    return {
+        "host": str(postgres.socket_dir),
+        "port": postgres.port,
+        "name": postgres.database,
+        "user": user,
+        "password_file": str(postgres.password_file(user)),
+        "worker_password_file": str(postgres.password_file("tokenvault_worker")),
+    }
+
+
+def _transit(openbao: OpenBaoHandle, role: str) -> dict[str, object]:
+    return {
+        "address": openbao.address,
+        "ca_file": str(openbao.ca_file),
+        "mount": openbao.mount,
+        "role_id_file": str(openbao.role_id_file(role)),
+        "secret_id_file": str(openbao.secret_id_file(role)),
+    }
