@@ -36,6 +36,8 @@ from vault_service.ports import (
     TenantStore,
 )
 
+_RECORDING_ROLES = ("tokenvault_app", "tokenvault_disclosure")
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -104,22 +106,37 @@ class _BehindPostgres:
         )
 
     async def break_audit(self) -> None:
-        await self._database.sql("REVOKE INSERT ON audit_records FROM tokenvault_app")
-        await self._database.sql("REVOKE INSERT ON audit_records FROM tokenvault_disclosure")
+        for role in _RECORDING_ROLES:
+            await self._database.sql(f"REVOKE INSERT ON audit_records FROM {role}")
 
 
 @pytest.fixture(params=["fake", "postgres"])
-async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
-    """Empty stores with the tenants ``acme`` and ``globex``, each with a provider and a client."""
-    if request.param == "fake":
-        made, log = _fakes(), None
-    else:
-        made, log = _on_postgres(request.getfixturevalue("own_database"))
+def stores(request: pytest.FixtureRequest) -> Stores:
+    """Stores with the tenants ``acme`` and ``globex``, each with a provider and a client."""
+    made: Stores = request.getfixturevalue(f"{request.param}_stores")
+    return made
+
+
+@pytest.fixture
+async def fake_stores() -> Stores:
+    """In memory."""
+    return await _with_tenants(_fakes())
+
+
+@pytest.fixture
+async def postgres_stores(database: TestDatabase) -> AsyncIterator[Stores]:
+    """On a real server."""
+    made, log = _on_postgres(database)
+    yield await _with_tenants(made)
+    await log.close()
+    for role in _RECORDING_ROLES:
+        await database.sql(f"GRANT INSERT ON audit_records TO {role}")
+
+
+async def _with_tenants(made: Stores) -> Stores:
     for tenant in ("acme", "globex"):
         await made.with_tenant(tenant)
-    yield made
-    if log is not None:
-        await log.close()
+    return made
 
 
 def _fakes() -> Stores:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.fakes.keys import FakeKeyWrapper
-from tests.openbao import DevOpenBao
+from tests.support.openbao import DevOpenBao
 from vault_service.adapters.clock import SystemClock
 from vault_service.adapters.transit import TransitAdmin, TransitKeyWrapper
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek

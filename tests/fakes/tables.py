@@ -55,6 +55,8 @@ class FakeTables:
         """Called before a change touches its rows: both happen, or neither."""
         if self.audit_unavailable:
             raise VaultError(Reason.AUDIT_UNAVAILABLE, "switched off", retry_after_s=1)
+        if any(self.is_recorded(record) for record in records):
+            raise VaultError(Reason.AUDIT_UNAVAILABLE, "this id is taken", retry_after_s=1)
         now = self.clock.now()
         self.records.extend(replace(record, record_time=now) for record in records)
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.clock import FakeClock
-from tests.openbao import DevOpenBao
+from tests.support.openbao import DevOpenBao
 from vault_service.adapters.clock import SystemClock
 from vault_service.adapters.transit import TransitAdmin, TransitKeyWrapper
 from vault_service.adapters.transit.connection import Connection

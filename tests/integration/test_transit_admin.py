@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.openbao import DevOpenBao
+from tests.support.openbao import DevOpenBao
 from vault_service.adapters.clock import SystemClock
 from vault_service.adapters.transit import TransitAdmin, key_name
 from vault_service.domain.errors import KekDenied, Reason, VaultError

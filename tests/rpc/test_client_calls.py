@@ -62,7 +62,7 @@ async def test_method_sends_and_reads_its_messages(case: Case, server: ScriptedS
 
 
 async def test_five_lines_from_a_file(server: ScriptedServer, tmp_path: Path) -> None:
-    """A client made from a TOML file with relative paths gets a token for an Authorization header."""
+    """A client made from a TOML file with relative paths gets a token for a request's header."""
     caller = server.caller
     (tmp_path / "client.toml").write_text(
         f'target = "127.0.0.1:{server.port}"\n'

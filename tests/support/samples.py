@@ -170,9 +170,7 @@ async def put_grant(
 ) -> Grant:
     """Store a grant through a consent of its owner; returns the row."""
     authorization = an_authorization(grant.tenant, owner=grant.owner, label=label)
-    await authorizations.insert(
-        authorization, limits.AUTHORIZATION_LIFE_S, a_record(grant.tenant)
-    )
+    await authorizations.insert(authorization, limits.AUTHORIZATION_LIFE_S, a_record(grant.tenant))
     assert await grants.insert(grant, authorization, a_record(grant.tenant))
     stored = await grants.get(grant.name)
     assert stored is not None

@@ -16,7 +16,7 @@ from vault_service.cli.output import EXIT_CONFIG, fail, out
 from vault_service.config import Config, ConfigInvalid, faults, load
 from vault_service.domain.errors import VaultError
 from vault_service.embedded.dev import Dev
-from vault_service.embedded.errors import EmbeddedError
+from vault_service.embedded.machine import EmbeddedError
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeGuard, TypeVar
 
 from vault_service.domain import limits
 from vault_service.domain.errors import KekDenied, Reason, VaultError
@@ -213,16 +213,14 @@ class LoadingCache(Generic[K, V]):
         return 1 + limits.DEK_JITTER * (2 * drawn / (1 << 8 * _JITTER_BYTES) - 1)
 
 
-def _unreachable(error: Exception) -> bool:
-    if isinstance(error, KekDenied) or not isinstance(error, VaultError):
-        return False
-    return error.reason is Reason.KEK_UNREACHABLE
-
-
-def _may_pass(error: Exception) -> bool:
+def _may_pass(error: Exception) -> TypeGuard[VaultError]:
     if isinstance(error, KekDenied) or not isinstance(error, VaultError):
         return False
     return error.retryable
+
+
+def _unreachable(error: Exception) -> bool:
+    return _may_pass(error) and error.reason is Reason.KEK_UNREACHABLE
 
 
 def _closing() -> VaultError:

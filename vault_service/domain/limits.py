@@ -76,6 +76,7 @@ DEK_SWEEP_S = 60.0  # between looks for DEKs past their hard life that nobody as
 DEK_LOADS_MAX = 10_000  # DEKs being loaded at one time in one process; more is OVERLOADED
 SEALS_AHEAD = 4  # message ids drawn before a POST: refresh token, access token, two to spare
 DECISION_CACHE_MAX = 50_000
+POLICY_MAX_BYTES = 1_048_576  # one reviewed file; a decision looks at all of it
 CERTIFICATE_CACHE_MAX = 10_000
 TENANT_CACHE_MAX = 10_000
 REVOCATION_BATCH_MAX = 50

@@ -43,7 +43,7 @@ _HEADERS: Final = {
 # In this order: the first that fits.
 _DESCRIPTIONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientSSLError, "TLS handshake failed"),
-    (aiohttp.ClientConnectorError, "connection refused or unreachable"),
+    (aiohttp.ClientConnectorError, "connection refused, cut or unreachable"),
     (TimeoutError, "no whole answer within the limit"),
 )
 

@@ -10,7 +10,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
-from vault_service.embedded.errors import EmbeddedError
+from vault_service.embedded.machine import EmbeddedError
 
 _LIMIT_S = 10.0
 _BODY_MAX_BYTES = 65_536

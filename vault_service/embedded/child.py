@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from vault_service.embedded import processes
+from vault_service.embedded.files import set_aside
 from vault_service.embedded.machine import EmbeddedError
 
 STOP_LIMIT_S: Final = 15.0  # a server that flushes its state on a slow disk
@@ -79,23 +80,21 @@ class Child:
         """Start it; whether it works is what ``wait_ready`` finds out."""
         if self.alive():
             raise EmbeddedError(f"{self.name} runs already")
-        _set_aside(self.log_file)
-        handle = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        set_aside(self.log_file, _LOG_MAX_BYTES)
         try:
-            self._log_start = os.fstat(handle).st_size
-            self._process = subprocess.Popen(
-                self._leashed(),
-                stdin=subprocess.DEVNULL,
-                stdout=handle,
-                stderr=handle,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-            )
+            with _open_log(self.log_file) as log:
+                self._log_start = os.fstat(log.fileno()).st_size
+                self._process = subprocess.Popen(
+                    self._leashed(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=self._env,
+                    cwd=self._cwd,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise EmbeddedError(f"{self.name} cannot be started: {error.strerror}") from error
-        finally:
-            os.close(handle)
 
     def alive(self) -> bool:
         """Whether it runs (a paused one does)."""
@@ -206,7 +205,5 @@ class Child:
         return f"; {advice}. The end of {self.log_file}:\n  {shown}"
 
 
-def _set_aside(log_file: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if log_file.stat().st_size > _LOG_MAX_BYTES:
-            os.replace(log_file, log_file.with_name(log_file.name + ".1"))
+def _open_log(log_file: Path) -> BinaryIO:
+    return os.fdopen(os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -100,6 +101,13 @@ def read_facts(path: Path) -> dict[str, Any]:
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Remember facts for the next start."""
     write_private(path, json.dumps(facts, indent=1) + "\n")
+
+
+def set_aside(log_file: Path, max_bytes: int) -> None:
+    """Start a log anew when it has grown past this; the one before it is kept as ``.1``."""
+    with contextlib.suppress(FileNotFoundError):
+        if log_file.stat().st_size > max_bytes:
+            os.replace(log_file, log_file.with_name(log_file.name + ".1"))
 
 
 class Lock:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vault_service.embedded import postgres_place, postgres_roles
-from vault_service.embedded.child import Child, RunAs
+from vault_service.embedded.child import Child
 from vault_service.embedded.files import (
     Lock,
     make_state_dir,
@@ -31,6 +31,7 @@ from vault_service.embedded.postgres_binaries import (
     find_binaries,
     reachable_binaries,
 )
+from vault_service.embedded.postgres_cluster import Cluster, environment
 from vault_service.embedded.postgres_place import Place
 
 _PORT: Final = 5_432  # only the number in the socket's name; each instance has its own folder
@@ -81,6 +82,7 @@ class EmbeddedPostgres:
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._own = self._state_dir / "postgres"
+        self._marker = self._own / "roles.sha256"
         self._given = binaries
         self._durable = durable
         self._lock = Lock(self._own / "lock", "PostgreSQL")
@@ -136,15 +138,18 @@ class EmbeddedPostgres:
         found = find_binaries(self._given)
         binaries = reachable_binaries(found, place.run_as, postgres_place.root_base)
         _wait_for_orphan(place)
-        if not place.data.exists():
+        initial = None
+        # Without the marker it was never handed out: its making was interrupted.
+        if not (self._marker.exists() and place.data.exists()):
+            self._marker.unlink(missing_ok=True)
             require_free_disk(place.folder, _NEED_BYTES)
-            self._make_cluster(binaries, place)
+            initial = Cluster(binaries, place, self._own, durable=self._durable).make()
         _require_same_major(binaries, place)
         child = self._new_child(binaries, place)
         self._child = child
         child.start()
         child.wait_ready(lambda: _status(place, child.pid) == "ready", _START_LIMIT_S)
-        self._ensure_roles(binaries, place)
+        self._ensure_roles(binaries, place, initial)
         return self._handle(place)
 
     def _new_child(self, binaries: Binaries, place: Place) -> Child:
@@ -156,57 +161,27 @@ class EmbeddedPostgres:
             "PostgreSQL",
             [binaries.program("postgres"), "-D", str(place.data), "-p", str(_PORT), *options],
             log_file=self._own / "server.log",
-            env=_environment(place),
+            env=environment(place),
             cwd=place.folder,
             run_as=place.run_as,
             stop_signal=signal.SIGINT,
         )
 
-    def _make_cluster(self, binaries: Binaries, place: Place) -> None:
-        """Made beside its final name, so that an interrupted initdb leaves nothing half done."""
-        partial = place.folder / "data.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        # initdb reads the password as the server's uid.
-        password_file = place.folder / "initdb.password"
-        write_private(password_file, secret_file(_password_file(self._own, "superuser")))
-        if place.run_as:
-            os.chown(password_file, place.run_as.uid, place.run_as.gid)
-        initdb = Child(
-            "PostgreSQL's initdb",
-            [
-                *(binaries.program("initdb"), "-D", str(partial), "-U", postgres_roles.SUPERUSER),
-                *("--auth=scram-sha-256", f"--pwfile={password_file}", "--data-checksums"),
-                *("--encoding=UTF8", "--locale=C", *(() if self._durable else ("--no-sync",))),
-            ],
-            log_file=self._own / "initdb.log",
-            env=_environment(place),
-            cwd=place.folder,
-            run_as=place.run_as,
-        )
-        try:
-            initdb.run(_START_LIMIT_S)
-            partial.rename(place.data)
-        finally:
-            password_file.unlink(missing_ok=True)
-
-    def _ensure_roles(self, binaries: Binaries, place: Place) -> None:
-        marker = self._own / "roles.sha256"
+    def _ensure_roles(self, binaries: Binaries, place: Place, initial: str | None) -> None:
         wanted = hashlib.sha256(postgres_roles.roles_sql().encode()).hexdigest()
-        if marker.exists() and marker.read_text("ascii") == wanted:
+        if self._marker.exists() and self._marker.read_text("ascii") == wanted:
             return
-        passwords = {
-            role: secret_file(_password_file(self._own, role)) for role in postgres_roles.LOGIN_ROLES
-        }
+        roles = (*postgres_roles.LOGIN_ROLES, postgres_roles.SUPERUSER)
+        passwords = {role: secret_file(_password_file(self._own, role)) for role in roles}
         pass_file = postgres_roles.write_pass_file(
-            self._own / "superuser.pgpass",
-            secret_file(_password_file(self._own, "superuser")),
+            self._own / "pgpass", initial or passwords[postgres_roles.SUPERUSER]
         )
         psql = postgres_roles.Psql(binaries.program("psql"), place.socket_dir, _PORT, pass_file)
         try:
             postgres_roles.set_up(psql, passwords)
         finally:
             pass_file.unlink()
-        write_private(marker, wanted)
+        write_private(self._marker, wanted)
 
     def _handle(self, place: Place) -> PostgresHandle:
         return PostgresHandle(
@@ -214,7 +189,7 @@ class EmbeddedPostgres:
             port=_PORT,
             database=postgres_roles.DATABASE,
             superuser=postgres_roles.SUPERUSER,
-            superuser_password_file=_password_file(self._own, "superuser"),
+            superuser_password_file=_password_file(self._own, postgres_roles.SUPERUSER),
         )
 
     def _running(self) -> Child:
@@ -225,10 +200,6 @@ class EmbeddedPostgres:
 
 def _password_file(own: Path, role: str) -> Path:
     return own / f"{role}.password"
-
-
-def _environment(place: Place) -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": str(place.folder)}
 
 
 def _status(place: Place, pid: int) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -65,16 +66,17 @@ def roles_sql() -> str:
     return (resources.files("vault_service.adapters.postgres") / "roles.sql").read_text("utf-8")
 
 
-def set_up(psql: Psql, passwords: dict[str, str]) -> None:
-    """Create roles and database where they are missing and set the login roles' passwords."""
+def set_up(psql: Psql, passwords: Mapping[str, str]) -> None:
+    """Create roles and database where they are missing, and set the passwords (by role)."""
     statements = [
-        f"ALTER ROLE {role} PASSWORD '{scram_verifier(passwords[role])}';" for role in LOGIN_ROLES
+        f"ALTER ROLE {role} PASSWORD '{scram_verifier(password)}';"
+        for role, password in passwords.items()
     ]
     database = (
         f"SELECT 'CREATE DATABASE {DATABASE} OWNER tokenvault_owner' "
         f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec"
     )
-    psql.run("\n".join([roles_sql(), *statements, database, ""]))
+    psql.run("\n".join([roles_sql(), database, *statements, ""]))
 
 
 def scram_verifier(password: str) -> str:

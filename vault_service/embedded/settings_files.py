@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,11 @@ def write_server_files(
     openbao: OpenBaoHandle,
     *,
     port: int,
-    provider: str,
-    instance: str = "dev-1",
+    providers: Sequence[str],
+    name: str = "tokenvault",
 ) -> SettingsFiles:
-    """Write all; ``port`` 0 lets the system choose, ``provider`` is the host:port of the demo."""
+    """Write all for the process ``name``; ``port`` 0 lets the system choose, ``providers`` are the
+    host:port of authorization servers on this machine."""
     server = ca.issue(
         "tokenvault",
         spiffe_id=f"spiffe://{TRUST_DOMAIN}/tokenvault",
@@ -88,13 +89,13 @@ def write_server_files(
     if not policy.exists():  # yours to change
         policy.write_text(POLICY)
     files = SettingsFiles(
-        serve=state_dir / "tokenvault.toml",
+        serve=state_dir / f"{name}.toml",
         admin=state_dir / "tokenvault-admin.toml",
-        port=state_dir / f"{instance}.port",
-        clients={name: state_dir / "clients" / f"{name}.toml" for name in CALLERS},
+        port=state_dir / f"{name}.port",
+        clients={caller: state_dir / "clients" / f"{caller}.toml" for caller in CALLERS},
     )
     common: dict[str, dict[str, object]] = {
-        "": {"deployment": "dev", "instance": instance, "policy_file": str(policy)},
+        "": {"deployment": "dev", "instance": name, "policy_file": str(policy)},
         "server": {
             "host": "127.0.0.1",
             "port": port,
@@ -113,7 +114,7 @@ def write_server_files(
             | {
                 "database": _database(postgres, "tokenvault_app"),
                 "transit": _transit(openbao, "tokenvault-service"),
-                "egress": {"allowed_private": [provider], "ca_file": str(ca.certificate_file)},
+                "egress": {"allowed_private": list(providers), "ca_file": str(ca.certificate_file)},
             }
         ),
     )

@@ -27,7 +27,7 @@ from tokenvault_client import (
 )
 
 from vault_service.embedded.browser import Browser
-from vault_service.embedded.errors import EmbeddedError
+from vault_service.embedded.machine import EmbeddedError
 from vault_service.embedded.settings_files import TENANT
 
 OWNER = "ada"

@@ -101,7 +101,7 @@ _OPTIONS: Final[tuple[tuple[str, str | int], ...]] = (
     ("grpc.initial_reconnect_backoff_ms", limits.BACKOFF_FIRST_MS),
     ("grpc.min_reconnect_backoff_ms", limits.BACKOFF_MAX_MS),
     ("grpc.max_reconnect_backoff_ms", limits.BACKOFF_MAX_MS),
-    # Without this a new channel quietly shares the broken connection of the old one.
+    # A new channel never shares the old one's broken connection, whatever gRPC deems equal.
     ("grpc.use_local_subchannel_pool", 1),
     # A TXT record must not add retries to ours.
     ("grpc.service_config_disable_resolution", 1),

@@ -1,0 +1,3 @@
+"""Fixtures of the whole test tree."""
+
+pytest_plugins = ["tests.support.postgres"]

@@ -1,0 +1,167 @@
+"""The whole service as it runs: real OpenBao, real PostgreSQL, ``serve`` in processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tokenvault_client as sdk
+from tests.support.oidc import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, OidcProvider
+from vault_service.embedded.child import Child
+from vault_service.embedded.devca import DevCA
+from vault_service.embedded.openbao import EmbeddedOpenBao, OpenBaoHandle
+from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
+from vault_service.embedded.settings_files import (
+    TENANT,
+    SettingsFiles,
+    write_client_files,
+    write_server_files,
+)
+
+_READY_S = 30.0
+PROVIDER = sdk.provider_name(TENANT, "oidc")
+OAUTH_CLIENT = sdk.oauth_client_name(TENANT, "calendar")
+
+
+class RealVault:
+    """One deployment: servers once, any number of ``serve`` processes beside each other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ca = DevCA(directory / "ca")
+        self.postgres = EmbeddedPostgres(directory / "postgres")
+        self.openbao = EmbeddedOpenBao(directory / "openbao", self.ca, for_tests=True)
+        self.processes: dict[str, Child] = {}
+        self.files: dict[str, SettingsFiles] = {}
+        self._database: PostgresHandle | None = None
+        self._transit: OpenBaoHandle | None = None
+
+    def start(self) -> RealVault:
+        """Start the servers, migrate, and make the tenant."""
+        self._database = self.postgres.start()
+        self._transit = self.openbao.start()
+        files = self.write_files("admin", ())
+        self.command("migrate", "--config", str(files.admin))
+        self.command("tenant", "create", TENANT, "--config", str(files.admin))
+        return self
+
+    def stop(self) -> None:
+        """End everything."""
+        for child in self.processes.values():
+            child.stop()
+        self.openbao.stop()
+        self.postgres.stop()
+        self.postgres.destroy()
+
+    def write_files(self, name: str, providers: Sequence[str]) -> SettingsFiles:
+        """The settings of one process."""
+        assert self._database is not None
+        assert self._transit is not None
+        files = write_server_files(
+            self.directory,
+            self.ca,
+            self._database,
+            self._transit,
+            port=0,
+            providers=providers,
+            name=name,
+        )
+        self.files[name] = files
+        return files
+
+    def serve(
+        self, name: str, providers: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> int:
+        """Start a process, wait until it is SERVING, and return its port."""
+        files = self.write_files(name, providers)
+        files.port.unlink(missing_ok=True)
+        argv = [sys.executable, "-m", "vault_service", "serve", "--config", str(files.serve)]
+        child = Child(name, argv, log_file=self.directory / f"{name}.log", env=env)
+        child.start()
+        self.processes[name] = child
+        child.wait_ready(files.port.exists, _READY_S)
+        return int(files.port.read_text())
+
+    def stop_process(self, name: str) -> None:
+        """SIGTERM and the drain that follows."""
+        self.processes.pop(name).stop()
+
+    def client(self, caller: str, port: int, timeout_s: float = 20.0) -> sdk.TokenVaultClient:
+        """A client of the SDK with the certificate of ``caller``."""
+        issued = self.ca.issue(
+            caller, spiffe_id=f"spiffe://dev.tokenvault/{caller}", server=False, client=True
+        )
+        return sdk.TokenVaultClient(
+            f"127.0.0.1:{port}",
+            ca_file=self.ca.certificate_file,
+            certificate_file=issued.certificate_file,
+            key_file=issued.key_file,
+            timeout_s=timeout_s,
+        )
+
+    def client_files(self, port: int) -> Mapping[str, Path]:
+        """Client files of all callers, as the command line takes them."""
+        files = next(iter(self.files.values()))
+        write_client_files(files, self.ca, port)
+        return files.clients
+
+    def command(self, *arguments: str, fails: int = 0, stdin: str = "") -> str:
+        """Run a command of the CLI; returns its output, and checks how it ended."""
+        done = subprocess.run(
+            [sys.executable, "-m", "vault_service", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            input=stdin,
+            check=False,
+        )
+        assert done.returncode == fails, f"{arguments} ended {done.returncode}: {done.stderr}"
+        return done.stdout + done.stderr
+
+
+async def register(operator: sdk.TokenVaultClient, provider: OidcProvider) -> None:
+    """Put the certified server and our registration there."""
+    issuer = provider.issuer
+    await operator.put_provider(
+        sdk.Provider(
+            name=PROVIDER,
+            issuer=issuer,
+            authorization_endpoint=f"{issuer}/auth",
+            token_endpoint=f"{issuer}/token",
+            revocation_endpoint=f"{issuer}/token/revocation",
+            refresh_class=sdk.RefreshClass.S,
+            authorization_params={"prompt": "consent"},
+            requires_iss=True,
+        )
+    )
+    await operator.put_oauth_client(
+        sdk.OAuthClient(
+            name=OAUTH_CLIENT,
+            provider=PROVIDER,
+            client_id=CLIENT_ID,
+            redirect_uris=(REDIRECT_URI,),
+            scopes=("openid", "offline_access", "calendar"),
+        ),
+        client_secret=CLIENT_SECRET,
+    )
+
+
+async def consent(
+    app: sdk.TokenVaultClient, provider: OidcProvider, *, owner: str, user: str, label: str = ""
+) -> sdk.CompletedAuthorization:
+    """The whole consent of one user, browser included."""
+    started = await app.start_authorization(
+        OAUTH_CLIENT, owner=owner, redirect_uri=REDIRECT_URI, label=label
+    )
+    returned = await asyncio.to_thread(provider.consent, started.url, user)
+    return await app.complete_authorization(
+        sdk.tenant_name(TENANT),
+        state=returned.state,
+        code=returned.code,
+        iss=returned.iss,
+        owner=owner,
+        redirect_uri=REDIRECT_URI,
+    )
