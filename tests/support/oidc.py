@@ -87,7 +87,7 @@ class OidcProvider:
         """Log in as ``user`` and consent, as the server's own pages ask."""
         with requests.Session() as browser:
             browser.trust_env = False
-            browser.verify = str(self._ca.certificate_file)
+            browser.verify = str(self._ca.root_file)
             answer = browser.get(url, allow_redirects=False, timeout=10)
             for _ in range(_HOPS_MAX):
                 if answer.is_redirect:

@@ -31,9 +31,9 @@ class RealVault:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.ca = DevCA(directory / "ca")
-        self.postgres = EmbeddedPostgres(directory / "postgres")
-        self.openbao = EmbeddedOpenBao(directory / "openbao", self.ca, for_tests=True)
+        self.ca = DevCA(directory)
+        self.postgres = EmbeddedPostgres(directory)
+        self.openbao = EmbeddedOpenBao(directory, self.ca, for_tests=True)
         self.processes: dict[str, Child] = {}
         self.files: dict[str, SettingsFiles] = {}
         self._database: PostgresHandle | None = None
@@ -96,7 +96,7 @@ class RealVault:
         )
         return sdk.TokenVaultClient(
             f"127.0.0.1:{port}",
-            ca_file=self.ca.certificate_file,
+            ca_file=self.ca.root_file,
             certificate_file=issued.certificate_file,
             key_file=issued.key_file,
             timeout_s=timeout_s,

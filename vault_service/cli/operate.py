@@ -15,7 +15,6 @@ from vault_service.app.serve import serve as run_service
 from vault_service.cli.output import EXIT_CONFIG, fail, out
 from vault_service.config import Config, ConfigInvalid, faults, load
 from vault_service.domain.errors import VaultError
-from vault_service.embedded.dev import Dev
 from vault_service.embedded.machine import EmbeddedError
 
 T = TypeVar("T")
@@ -45,6 +44,9 @@ def dev(
     ] = Path(".tokenvault"),
 ) -> None:
     """Run all of it here: embedded OpenBao and PostgreSQL, and the main job shown once."""
+    # Here and not above: what serves in production has no embedded servers.
+    from vault_service.embedded.dev import Dev
+
     try:
         Dev(state_dir, out).run(once=once)
     except EmbeddedError as error:

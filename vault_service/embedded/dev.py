@@ -82,11 +82,11 @@ class Dev:
                 ) from error
 
     def _start(self, stack: ExitStack, *, once: bool) -> SettingsFiles:
-        ca = self._step("development CA", lambda: DevCA(self._state_dir / "ca"))
-        postgres = EmbeddedPostgres(self._state_dir / "postgres")
+        ca = self._step("development CA", lambda: DevCA(self._state_dir))
+        postgres = EmbeddedPostgres(self._state_dir)
         stack.callback(postgres.stop)
         database = self._step("PostgreSQL", postgres.start)
-        openbao = EmbeddedOpenBao(self._state_dir / "openbao", ca)
+        openbao = EmbeddedOpenBao(self._state_dir, ca)
         stack.callback(openbao.stop)
         transit = self._step("OpenBao", openbao.start)
         demo = EmbeddedDemoProvider(
@@ -112,7 +112,7 @@ class Dev:
         told = DemoProvider(
             provider.base_url, provider.client_id, provider.client_secret, provider.redirect_uri
         )
-        Story(self._console, files.clients, told, Browser(ca.certificate_file)).tell()
+        Story(self._console, files.clients, told, Browser(ca.root_file)).tell()
         self._console.print(f"[green]all of it worked[/], {self._age_s():.1f} s")
         return files
 

@@ -101,7 +101,7 @@ def write_server_files(
             "port": port,
             "certificate_file": str(server.certificate_file),
             "key_file": str(server.key_file),
-            "client_ca_file": str(ca.certificate_file),
+            "client_ca_file": str(ca.root_file),
             "trust_domains": [TRUST_DOMAIN],
             "reflection": True,
             "port_file": str(files.port),
@@ -114,7 +114,7 @@ def write_server_files(
             | {
                 "database": _database(postgres, "tokenvault_app"),
                 "transit": _transit(openbao, "tokenvault-service"),
-                "egress": {"allowed_private": list(providers), "ca_file": str(ca.certificate_file)},
+                "egress": {"allowed_private": list(providers), "ca_file": str(ca.root_file)},
             }
         ),
     )
@@ -139,7 +139,7 @@ def write_client_files(files: SettingsFiles, ca: DevCA, port: int) -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         values = {
             "target": f"127.0.0.1:{port}",
-            "ca_file": str(ca.certificate_file),
+            "ca_file": str(ca.root_file),
             "certificate_file": str(issued.certificate_file),
             "key_file": str(issued.key_file),
         }
