@@ -73,7 +73,7 @@ check-proto: $(DEV) $(NODE_MODULES)
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(call protoc,$$fresh) && \
 	diff -r -x __init__.py -x py.typed -x __pycache__ "$$fresh/tokenvault/v1" $(GENERATED) || \
 	{ echo "the generated code is stale: run make proto and commit it" >&2; exit 1; }
-	$(BUF) lint
+	@echo "buf lint"; $(BUF) lint
 	@sh tools/proto-breaking.sh "$(BREAKING_BASE)" $(BUF)
 
 .PHONY: proto

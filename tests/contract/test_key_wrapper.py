@@ -5,92 +5,39 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from tests.fakes.keys import FakeKeyWrapper
+from tests.support.key_wrappers import (
+    TENANTS,
+    DevSubject,
+    EmbeddedSubject,
+    FakeSubject,
+    FaultySubject,
+    Subject,
+    settings_of,
+)
 from tests.support.openbao import DevOpenBao
 from vault_service.adapters.clock import SystemClock
-from vault_service.adapters.transit import TransitAdmin, TransitKeyWrapper
+from vault_service.adapters.transit import TransitAdmin
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
 from vault_service.domain.errors import KekDenied, Reason, VaultError
 from vault_service.domain.sensitive import Sensitive
-from vault_service.ports import KeyWrapper
+from vault_service.embedded.devca import DevCA
+from vault_service.embedded.openbao import EmbeddedOpenBao
+from vault_service.embedded.openbao_config import ADMIN_ROLE
 
-TENANTS = ("acme", "globex")
 APP = DekOwner("acme", Level.APPLICATION, "")
 USER = DekOwner("acme", Level.USER, "u-1")
 
 
-class Subject(Protocol):
-    """A wrapper under test, and the faults it can be given."""
-
-    @property
-    def wrapper(self) -> KeyWrapper:
-        """The wrapper."""
-
-    def rotate(self, tenant: str) -> None:
-        """A new KEK version."""
-
-    def delete_key(self, tenant: str) -> None:
-        """Shred the tenant."""
-
-    def go_away(self) -> None:
-        """Be sealed."""
-
-    def deny(self) -> None:
-        """Take the permission away."""
-
-
-class FakeSubject:
-    def __init__(self) -> None:
-        self.wrapper = FakeKeyWrapper("dep-1", tenants=TENANTS)
-        self.rotate = self.wrapper.rotate
-        self.delete_key = self.wrapper.delete_key
-
-    def go_away(self) -> None:
-        self.wrapper.unreachable = True
-
-    def deny(self) -> None:
-        self.wrapper.denied = True
-
-
-class TransitSubject:
-    def __init__(self, bao: DevOpenBao) -> None:
-        self.bao = bao
-        self.sealed = self.denied = False
-        self.wrapper = TransitKeyWrapper(bao.settings(), SystemClock())
-
-    def rotate(self, tenant: str) -> None:
-        self.bao.root("POST", f"{self.bao.key_path(tenant)}/rotate")
-
-    def delete_key(self, tenant: str) -> None:
-        path = self.bao.key_path(tenant)
-        self.bao.root("POST", f"{path}/config", deletion_allowed=True)
-        self.bao.root("DELETE", path)
-
-    def go_away(self) -> None:
-        self.sealed = True
-        self.bao.seal()
-
-    def deny(self) -> None:
-        self.denied = True
-        self.bao.allow("service", 'path "transit/nothing" { capabilities = ["read"] }')
-
-    async def close(self) -> None:
-        await self.wrapper.close()
-        if self.sealed:
-            self.bao.unseal()
-        if self.denied:
-            self.bao.allow("service")
-
-
 @pytest.fixture(scope="module")
-def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevOpenBao]:
-    """One OpenBao for the module."""
+def dev_bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevOpenBao]:
+    """One OpenBao in development mode for the module."""
     server = DevOpenBao(Path(tmp_path_factory.mktemp("bao")))
     try:
         yield server.start()
@@ -98,20 +45,52 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevOpenBao]:
         server.stop()
 
 
-@pytest.fixture(params=["fake", "transit"])
-async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    """The fake, or a wrapper on a real OpenBao with two tenants."""
-    if request.param == "fake":
+@pytest.fixture(scope="module")
+def embedded_bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedOpenBao]:
+    """One embedded OpenBao for the module."""
+    folder = Path(tmp_path_factory.mktemp("embedded"))
+    server = EmbeddedOpenBao(folder, DevCA(folder), for_tests=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.destroy()
+
+
+@asynccontextmanager
+async def subject_called(name: str, request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    if name == "fake":
         yield FakeSubject()
         return
-    bao: DevOpenBao = request.getfixturevalue("bao")
-    admin = TransitAdmin(bao.settings("admin"), SystemClock())
+    subject: DevSubject | EmbeddedSubject
+    if name == "dev transit":
+        dev: DevOpenBao = request.getfixturevalue("dev_bao")
+        subject, admin_settings = DevSubject(dev), dev.settings("admin")
+    else:
+        embedded: EmbeddedOpenBao = request.getfixturevalue("embedded_bao")
+        handle = embedded.start()
+        subject = EmbeddedSubject(embedded, handle)
+        admin_settings = settings_of(handle, ADMIN_ROLE)
+    admin = TransitAdmin(admin_settings, SystemClock())
     for tenant in TENANTS:
         await admin.create_tenant_key(tenant)
     await admin.close()
-    transit = TransitSubject(bao)
-    yield transit
-    await transit.close()
+    yield subject
+    await subject.close()
+
+
+@pytest.fixture(params=["fake", "transit"])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The fake, or a wrapper on the embedded OpenBao, with two tenants."""
+    async with subject_called(request.param, request) as made:
+        yield made
+
+
+@pytest.fixture(params=["fake", "dev transit"])
+async def faulty(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """The fake, or a wrapper on an OpenBao that can also be told to refuse, with two tenants."""
+    async with subject_called(request.param, request) as made:
+        yield made
 
 
 def new_key() -> Sensitive:
@@ -194,22 +173,22 @@ async def test_a_rotated_kek_still_unwraps_what_older_versions_wrapped(subject: 
     """After a rotation new DEKs have a higher version, and old rows still unwrap."""
     key = new_key()
     old = await subject.wrapper.wrap(os.urandom(16), APP, key)
-    subject.rotate("acme")
+    await subject.rotate("acme")
     new = await subject.wrapper.wrap(os.urandom(16), APP, key)
     assert new.kek_version == old.kek_version + 1
     for row in (old, new):
         assert (await subject.wrapper.unwrap(row)).same_as(key)
 
 
-async def test_a_deleted_key_unwraps_nothing(subject: Subject) -> None:
+async def test_a_deleted_key_unwraps_nothing(faulty: FaultySubject) -> None:
     """After the tenant's key is gone its rows never unwrap again; other tenants go on."""
-    gone = await subject.wrapper.wrap(
+    gone = await faulty.wrapper.wrap(
         os.urandom(16), DekOwner("globex", Level.APPLICATION, ""), new_key()
     )
-    stays = await subject.wrapper.wrap(os.urandom(16), APP, new_key())
-    subject.delete_key("globex")
-    assert await reason_of_unwrap(subject, gone) is Reason.TENANT_NOT_PROVISIONED
-    await subject.wrapper.unwrap(stays)
+    stays = await faulty.wrapper.wrap(os.urandom(16), APP, new_key())
+    await faulty.delete_key("globex")
+    assert await reason_of_unwrap(faulty, gone) is Reason.TENANT_NOT_PROVISIONED
+    await faulty.wrapper.unwrap(stays)
 
 
 async def test_one_bad_row_among_fifty_fails_alone(subject: Subject) -> None:
@@ -243,7 +222,7 @@ async def test_a_cancelled_unwrap_cancels_no_other(subject: Subject) -> None:
 async def test_away_is_retryable_and_not_denied(subject: Subject) -> None:
     """A sealed key store is KEK_UNREACHABLE with a time to try again, and is not a denial."""
     row = await subject.wrapper.wrap(os.urandom(16), APP, new_key())
-    subject.go_away()
+    await subject.go_away()
     with pytest.raises(VaultError) as caught:
         await subject.wrapper.unwrap(row)
     assert caught.value.reason is Reason.KEK_UNREACHABLE
@@ -251,11 +230,11 @@ async def test_away_is_retryable_and_not_denied(subject: Subject) -> None:
     assert caught.value.retry_after_s is not None
 
 
-async def test_denied_is_its_own_error(subject: Subject) -> None:
+async def test_denied_is_its_own_error(faulty: FaultySubject) -> None:
     """A key store that refuses is KekDenied both ways, so that no cache stands in."""
-    row = await subject.wrapper.wrap(os.urandom(16), APP, new_key())
-    subject.deny()
+    row = await faulty.wrapper.wrap(os.urandom(16), APP, new_key())
+    await faulty.deny()
     with pytest.raises(KekDenied):
-        await subject.wrapper.unwrap(row)
+        await faulty.wrapper.unwrap(row)
     with pytest.raises(KekDenied):
-        await subject.wrapper.wrap(os.urandom(16), APP, new_key())
+        await faulty.wrapper.wrap(os.urandom(16), APP, new_key())

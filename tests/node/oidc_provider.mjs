@@ -2,6 +2,8 @@
 // node oidc_provider.mjs CONFIG.json: {port, certificate, key, ledger, clientId, clientSecret,
 // redirectUri, accessLifeS}. Prints "ready" once it listens. Every POST to the token and
 // revocation endpoints goes to the ledger file as one JSON line, written before the answer leaves.
+// Beside the standard's endpoints, for the tests: /test/refresh-tokens?user= lists all that a user
+// was ever given, /test/forget?user= ends the user's consents.
 import { appendFileSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import Provider from 'oidc-provider';
@@ -40,6 +42,28 @@ provider.use(async (context, next) => {
   appendFileSync(config.ledger, `${JSON.stringify(entry)}\n`);
 });
 
+const issued = new Map(); // user -> [{value, grantId}]
+provider.on('refresh_token.saved', (token) => {
+  const known = issued.get(token.accountId) ?? [];
+  // Saved again when it is marked as used.
+  if (!known.some(({ value }) => value === token.jti)) known.push({ value: token.jti, grantId: token.grantId });
+  issued.set(token.accountId, known);
+});
+
+async function forTests(request, response) {
+  const url = new URL(request.url, issuer);
+  const tokens = issued.get(url.searchParams.get('user')) ?? [];
+  if (url.pathname === '/test/forget') {
+    for (const { grantId } of tokens) await provider.RefreshToken.revokeByGrantId(grantId);
+  }
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify(tokens.map(({ value }) => value)));
+}
+
+const callback = provider.callback();
 createServer(
-  { key: readFileSync(config.key), cert: readFileSync(config.certificate) }, provider.callback(),
+  { key: readFileSync(config.key), cert: readFileSync(config.certificate) },
+  (request, response) => (
+    request.url.startsWith('/test/') ? forTests(request, response) : callback(request, response)
+  ),
 ).listen(config.port, '127.0.0.1', () => console.log('ready'));

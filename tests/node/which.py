@@ -48,13 +48,14 @@ def node_path() -> Path:
 
 
 def _npm(arguments: list[str]) -> int:
+    # The machine's npm knows the machine's proxy and certificates; the packaged one is alone.
+    if node_path() != _packaged() and (npm := shutil.which("npm")):
+        return subprocess.run([npm, *arguments], check=False).returncode
     node = _packaged()
     program = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return subprocess.run(
-        [node, program, *arguments],
-        check=False,
-        env=os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
-    ).returncode
+    path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path}
+    return subprocess.run([node, program, *arguments], check=False, env=environment).returncode
 
 
 if __name__ == "__main__":

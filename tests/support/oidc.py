@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import parse_qs, quote_plus, urljoin, urlsplit
 
 import requests
 
@@ -50,8 +50,8 @@ class OidcProvider:
         self._ca = ca
         self._access_life_s = access_life_s
         self._ledger = directory / "ledger.jsonl"
-        self._port = choose_port()
-        self.host_port = f"127.0.0.1:{self._port}"
+        self.port = choose_port()
+        self.host_port = f"127.0.0.1:{self.port}"
         self.issuer = f"https://{self.host_port}"
         self._child = self._new_child()
 
@@ -83,11 +83,36 @@ class OidcProvider:
         ]
         return [entry for entry in entries if grant_type in ("", entry.grant_type)]
 
+    def refresh_tokens(self, user: str) -> list[str]:
+        """All refresh tokens that the user was ever given, oldest first."""
+        return self._for_tests("refresh-tokens", user)
+
+    def forget_consents(self, user: str) -> None:
+        """End the user's consents here, as the user would on the provider's page."""
+        assert self._for_tests("forget", user), "the user has given none"
+
+    def refresh(self, refresh_token: str) -> int:
+        """Redeem a refresh token directly, as somebody who stole it; returns the status."""
+        fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        login = (quote_plus(CLIENT_ID), quote_plus(CLIENT_SECRET))
+        with self._browser() as browser:
+            return browser.post(f"{self.issuer}/token", fields, auth=login, timeout=10).status_code
+
+    def _for_tests(self, what: str, user: str) -> list[str]:
+        with self._browser() as browser:
+            url = f"{self.issuer}/test/{what}"
+            found: list[str] = browser.get(url, params={"user": user}, timeout=10).json()
+            return found
+
+    def _browser(self) -> requests.Session:
+        browser = requests.Session()
+        browser.trust_env = False
+        browser.verify = str(self._ca.root_file)
+        return browser
+
     def consent(self, url: str, user: str) -> Returned:
         """Log in as ``user`` and consent, as the server's own pages ask."""
-        with requests.Session() as browser:
-            browser.trust_env = False
-            browser.verify = str(self._ca.root_file)
+        with self._browser() as browser:
             answer = browser.get(url, allow_redirects=False, timeout=10)
             for _ in range(_HOPS_MAX):
                 if answer.is_redirect:
@@ -103,13 +128,13 @@ class OidcProvider:
 
     def _new_child(self) -> Child:
         issued = self._ca.issue(
-            f"oidc-{self._port}", spiffe_id=None, ips=("127.0.0.1",), server=True, client=False
+            f"oidc-{self.port}", spiffe_id=None, ips=("127.0.0.1",), server=True, client=False
         )
         settings = self._directory / "oidc.json"
         settings.write_text(
             json.dumps(
                 {
-                    "port": self._port,
+                    "port": self.port,
                     "certificate": str(issued.certificate_file),
                     "key": str(issued.key_file),
                     "ledger": str(self._ledger),

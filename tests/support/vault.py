@@ -1,4 +1,4 @@
-"""The whole service as it runs: real OpenBao, real PostgreSQL, ``serve`` in processes of its own."""
+"""The whole service as it runs: real OpenBao and PostgreSQL, ``serve`` in processes of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import asyncpg
 
 import tokenvault_client as sdk
 from tests.support.oidc import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, OidcProvider
@@ -22,8 +25,11 @@ from vault_service.embedded.settings_files import (
 )
 
 _READY_S = 30.0
-PROVIDER = sdk.provider_name(TENANT, "oidc")
-OAUTH_CLIENT = sdk.oauth_client_name(TENANT, "calendar")
+
+
+def oauth_client_of(provider: OidcProvider) -> str:
+    """The name of our registration at this server; the tests of a session have several."""
+    return sdk.oauth_client_name(TENANT, f"calendar-{provider.port}")
 
 
 class RealVault:
@@ -42,11 +48,45 @@ class RealVault:
     def start(self) -> RealVault:
         """Start the servers, migrate, and make the tenant."""
         self._database = self.postgres.start()
+        # The order of commits is what some tests are about; it takes a restart.
+        self.sql("ALTER SYSTEM SET track_commit_timestamp = on", database="postgres")
+        self.postgres.stop()
+        self._database = self.postgres.start()
         self._transit = self.openbao.start()
         files = self.write_files("admin", ())
         self.command("migrate", "--config", str(files.admin))
         self.command("tenant", "create", TENANT, "--config", str(files.admin))
         return self
+
+    @property
+    def database(self) -> PostgresHandle:
+        """How to reach the database."""
+        assert self._database is not None
+        return self._database
+
+    @property
+    def data_directory(self) -> str:
+        """Where PostgreSQL keeps its files."""
+        return str(self.sql("SHOW data_directory")[0])
+
+    def sql(self, statement: str, database: str = "tokenvault") -> tuple[Any, ...]:
+        """The first row of a statement of the superuser; () where it has none."""
+
+        async def run() -> tuple[Any, ...]:
+            handle = self.database
+            connection = await asyncpg.connect(
+                host=str(handle.socket_dir),
+                port=handle.port,
+                user=handle.superuser,
+                password=handle.superuser_password_file.read_text().strip(),
+                database=database,
+            )
+            try:
+                return tuple(await connection.fetchrow(statement) or ())
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
 
     def stop(self) -> None:
         """End everything."""
@@ -125,9 +165,10 @@ class RealVault:
 async def register(operator: sdk.TokenVaultClient, provider: OidcProvider) -> None:
     """Put the certified server and our registration there."""
     issuer = provider.issuer
+    name = sdk.provider_name(TENANT, f"oidc-{provider.port}")
     await operator.put_provider(
         sdk.Provider(
-            name=PROVIDER,
+            name=name,
             issuer=issuer,
             authorization_endpoint=f"{issuer}/auth",
             token_endpoint=f"{issuer}/token",
@@ -139,8 +180,8 @@ async def register(operator: sdk.TokenVaultClient, provider: OidcProvider) -> No
     )
     await operator.put_oauth_client(
         sdk.OAuthClient(
-            name=OAUTH_CLIENT,
-            provider=PROVIDER,
+            name=oauth_client_of(provider),
+            provider=name,
             client_id=CLIENT_ID,
             redirect_uris=(REDIRECT_URI,),
             scopes=("openid", "offline_access", "calendar"),
@@ -154,7 +195,7 @@ async def consent(
 ) -> sdk.CompletedAuthorization:
     """The whole consent of one user, browser included."""
     started = await app.start_authorization(
-        OAUTH_CLIENT, owner=owner, redirect_uri=REDIRECT_URI, label=label
+        oauth_client_of(provider), owner=owner, redirect_uri=REDIRECT_URI, label=label
     )
     returned = await asyncio.to_thread(provider.consent, started.url, user)
     return await app.complete_authorization(

@@ -23,7 +23,13 @@ from vault_service.embedded.browser import Browser
 from vault_service.embedded.child import Child
 from vault_service.embedded.demo import EmbeddedDemoProvider
 from vault_service.embedded.devca import DevCA
-from vault_service.embedded.files import Lock, make_state_dir, private_folder, read_facts, write_facts
+from vault_service.embedded.files import (
+    Lock,
+    make_state_dir,
+    private_folder,
+    read_facts,
+    write_facts,
+)
 from vault_service.embedded.machine import (
     EmbeddedError,
     choose_port,

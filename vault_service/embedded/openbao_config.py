@@ -26,7 +26,6 @@ _OWN_TOKEN: Final = {
     "auth/token/renew-self": {"capabilities": ["update"]},
     "auth/token/revoke-self": {"capabilities": ["update"]},
 }
-_ANY: Final[list[Any]] = []  # in denied_parameters: whatever the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,8 @@ def server_config(paths: Paths, port: int, cluster_port: int) -> dict[str, Any]:
                 }
             }
         ],
-        "seal": {
-            "static": {"current_key_id": "dev-1", "current_key": f"file://{paths.seal_key}"}
-        },
-        "audit": [
-            {"type": "file", "path": "file", "options": {"file_path": str(paths.audit_log)}}
-        ],
+        "seal": {"static": {"current_key_id": "dev-1", "current_key": f"file://{paths.seal_key}"}},
+        "audit": [{"type": "file", "path": "file", "options": {"file_path": str(paths.audit_log)}}],
     }
 
 
@@ -115,15 +110,14 @@ def policies(key_prefix: str) -> dict[str, dict[str, Any]]:
         ADMIN_ROLE: {
             f"{MOUNT}/keys/{key_prefix}*": {
                 "capabilities": ["create", "update", "read"],
-                # This path has keys/<name>/config below it too, with what unmakes a key.
-                "denied_parameters": {
-                    "deletion_allowed": _ANY,
-                    "min_decryption_version": _ANY,
-                    "min_encryption_version": _ANY,
-                    "allow_plaintext_backup": _ANY,
-                    "convergent_encryption": _ANY,
+                # An allow-list, since keys/<name>/config lies below this path too, with what
+                # unmakes a key: deletion, export, the least version that decrypts.
+                "allowed_parameters": {
+                    "type": ["aes256-gcm96"],
+                    "derived": [True],
+                    "exportable": [False],
+                    "auto_rotate_period": [],
                 },
-                "allowed_parameters": {"exportable": [False], "*": _ANY},
             },
             f"{MOUNT}/config/keys": {"capabilities": ["read"]},
         },

@@ -237,7 +237,10 @@ def _orphan(place: Place) -> int | None:
 def _require_same_major(binaries: Binaries, place: Place) -> None:
     version = subprocess.run(
         [binaries.program("postgres"), "--version"],
-        capture_output=True, text=True, check=False, timeout=_START_LIMIT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_START_LIMIT_S,
     ).stdout
     made_by = (place.data / "PG_VERSION").read_text("ascii").strip()
     if f" {made_by}." not in version:

@@ -50,7 +50,9 @@ def find_binaries(folder: Path | None = None) -> Binaries:
     )
 
 
-def reachable_binaries(binaries: Binaries, run_as: RunAs | None, base: Callable[[], Path]) -> Binaries:
+def reachable_binaries(
+    binaries: Binaries, run_as: RunAs | None, base: Callable[[], Path]
+) -> Binaries:
     """The programs where ``run_as`` can run them: as they are, or as a copy in ``base()``.
 
     The copy belongs to root and is named by what it holds, so that a new version gets its own.
@@ -123,7 +125,9 @@ def _is_good_copy(copy: Path, wanted: dict[str, Path]) -> bool:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise EmbeddedError(f"{copy} is not ours; remove it and start again")
     try:
-        return all((copy / name).stat().st_size == path.stat().st_size for name, path in wanted.items())
+        return all(
+            (copy / name).stat().st_size == path.stat().st_size for name, path in wanted.items()
+        )
     except FileNotFoundError:
         return False
 

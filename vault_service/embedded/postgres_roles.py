@@ -23,6 +23,11 @@ from vault_service.embedded.machine import EmbeddedError
 LOGIN_ROLES: Final = ("tokenvault_owner", "tokenvault_app", "tokenvault_worker")
 SUPERUSER: Final = "postgres"
 DATABASE: Final = "tokenvault"
+# CREATE DATABASE runs in no block and knows no IF NOT EXISTS; psql runs what this selects.
+_CREATE_DATABASE: Final = """
+SELECT 'CREATE DATABASE tokenvault OWNER tokenvault_owner'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'tokenvault') \\gexec
+"""
 _SCRAM_ITERATIONS: Final = 4_096  # PostgreSQL's own; the passwords are random, not chosen
 _SCRAM_SALT_BYTES: Final = 16
 _PSQL_LIMIT_S: Final = 30.0
@@ -72,11 +77,7 @@ def set_up(psql: Psql, passwords: Mapping[str, str]) -> None:
         f"ALTER ROLE {role} PASSWORD '{scram_verifier(password)}';"
         for role, password in passwords.items()
     ]
-    database = (
-        f"SELECT 'CREATE DATABASE {DATABASE} OWNER tokenvault_owner' "
-        f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec"
-    )
-    psql.run("\n".join([roles_sql(), database, *statements, ""]))
+    psql.run("\n".join([roles_sql(), _CREATE_DATABASE, *statements, ""]))
 
 
 def scram_verifier(password: str) -> str:

@@ -51,7 +51,11 @@ class Story:
     """Consent, token, refresh, refusal and the record of it all."""
 
     def __init__(
-        self, console: Console, clients: Mapping[str, Path], provider: DemoProvider, browser: Browser
+        self,
+        console: Console,
+        clients: Mapping[str, Path],
+        provider: DemoProvider,
+        browser: Browser,
     ) -> None:
         self._console = console
         self._clients = clients

@@ -21,10 +21,12 @@ from vault_service.adapters.postgres.errors import store_errors
 from vault_service.domain import names
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
 SEARCH_PATH: Final = "tokenvault,pg_catalog,pg_temp"
 _ROLLBACK_LIMIT_S: Final = 1.0
@@ -102,7 +104,7 @@ class Database:
             try:
                 yield connection
             finally:
-                connection.terminate()
+                await _hang_up(connection)
 
     async def ping(self) -> None:
         """Whether the database answers; raises STORE_UNREACHABLE."""
@@ -199,6 +201,11 @@ def _verifying(ca_file: Path | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cafile=ca_file)
     return context
+
+
+async def _hang_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        await connection.close(timeout=_ROLLBACK_LIMIT_S)
 
 
 def _first_line(file: Path) -> str:

@@ -1,0 +1,45 @@
+"""One real deployment for the tests of a worker; who breaks servers starts its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.oidc import OidcProvider
+from tests.support.vault import RealVault
+
+
+@contextmanager
+def running_vault() -> Iterator[RealVault]:
+    """A deployment of its own, gone afterwards."""
+    # Not pytest's directory: PostgreSQL runs as another uid when this is root, and socket paths
+    # are short.
+    directory = Path(tempfile.mkdtemp(prefix="tv-"))
+    directory.chmod(0o711)
+    vault = RealVault(directory)
+    try:
+        yield vault.start()
+    finally:
+        vault.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_vault() -> Iterator[RealVault]:
+    """Servers, migrated, with the tenant; start processes with ``serve``."""
+    with running_vault() as vault:
+        yield vault
+
+
+@pytest.fixture(scope="module")
+def oidc(real_vault: RealVault, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
+    """The certified authorization server; its access tokens live four seconds."""
+    directory = tmp_path_factory.mktemp("oidc")
+    server = OidcProvider(directory, real_vault.ca, access_life_s=4).start()
+    yield server
+    server.stop()

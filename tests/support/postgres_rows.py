@@ -1,0 +1,68 @@
+"""Tenants with a row in every table of a real PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.support.postgres import TestDatabase
+from tests.support.samples import LONG_AGO, a_dek, a_grant, a_record, put_client, put_grant
+from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.leases import PostgresLeaseStore
+from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
+from vault_service.adapters.postgres.providers import PostgresProviderStore
+from vault_service.adapters.postgres.secrets import PostgresSecretStore
+from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.domain.grant import Grant
+from vault_service.domain.names import SecretName
+from vault_service.domain.secret import SecretVersion
+
+TABLES: Final = (
+    "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
+    "authorizations", "provider_revocations", "secret_versions", "audit_records",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRooms:
+    """The stores that most tests use."""
+
+    authorizations: PostgresAuthorizationStore
+    grants: PostgresGrantStore
+    leases: PostgresLeaseStore
+
+    @classmethod
+    def of(cls, database: TestDatabase) -> GrantRooms:
+        """As the role of requests."""
+        return cls(
+            PostgresAuthorizationStore(database.app),
+            PostgresGrantStore(database.app),
+            PostgresLeaseStore(database.app),
+        )
+
+    async def put(self, grant: Grant | None = None, label: str = "mail") -> Grant:
+        """A stored grant."""
+        return await put_grant(self.authorizations, self.grants, grant or a_grant(), label)
+
+
+async def make_tenant(database: TestDatabase, tenant: str = "acme") -> GrantRooms:
+    """A tenant with a provider and an OAuthClient."""
+    assert await PostgresTenantStore(database.owner).create(tenant, a_record(tenant))
+    providers = PostgresProviderStore(database.app)
+    await put_client(providers, PostgresOAuthClientStore(database.app), tenant)
+    return GrantRooms.of(database)
+
+
+async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
+    """A tenant with at least one row everywhere; returns its live grant."""
+    rooms = await make_tenant(database, tenant)
+    await PostgresDekStore(database.app).insert(a_dek(tenant))
+    secret = SecretVersion(SecretName(tenant, "", "key"), 1, b"sealed", LONG_AGO)
+    assert await PostgresSecretStore(database.app).put(secret, a_record(tenant))
+    grant = await rooms.put(a_grant(tenant))
+    assert await rooms.leases.acquire(grant, 25.0)
+    revoked = await rooms.put(a_grant(tenant), label="revoked")
+    assert await rooms.grants.revoke(revoked, True, a_record(tenant))
+    return grant
