@@ -33,9 +33,9 @@ class _Section(BaseModel):
 class ServerConfig(_Section):
     """Where callers connect (mTLS, TLS 1.3)."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        8443, description="TCP port, 0 to 65535; 0 lets the system choose."
+        default=8443, description="TCP port, 0 to 65535; 0 lets the system choose."
     )
     certificate_file: Path = Field(description="PEM chain of the server.")
     key_file: Path = Field(description="PEM key of the server.")
@@ -43,9 +43,9 @@ class ServerConfig(_Section):
     trust_domains: tuple[TrustDomain, ...] = Field(
         min_length=1, max_length=20, description="SPIFFE trust domains whose callers may connect."
     )
-    reflection: bool = Field(False, description="Serve gRPC reflection; off in production.")
+    reflection: bool = Field(default=False, description="Serve gRPC reflection; off in production.")
     port_file: Path | None = Field(
-        None, description="Written with the port once listening, for port 0."
+        default=None, description="Written with the port once listening, for port 0."
     )
 
 
@@ -53,22 +53,23 @@ class DatabaseConfig(_Section):
     """PostgreSQL, by TLS verify-full or over a private socket."""
 
     host: str = Field(description="Host name, or the absolute path of the socket directory.")
-    port: Port = Field(5432, description="TCP port, or the number in the socket's name.")
-    name: str = Field("tokenvault", description="Database.")
-    user: str = Field("tokenvault_app", description="Role that serves requests.")
+    port: Port = Field(default=5432, description="TCP port, or the number in the socket's name.")
+    name: str = Field(default="tokenvault", description="Database.")
+    user: str = Field(default="tokenvault_app", description="Role that serves requests.")
     password_file: Path = Field(description="File with the role's password.")
-    worker_user: str = Field("tokenvault_worker", description="Role of background work.")
+    worker_user: str = Field(default="tokenvault_worker", description="Role of background work.")
     worker_password_file: Path | None = Field(
-        None, description="File with the worker's password; needed by `serve`."
+        default=None, description="File with the worker's password; needed by `serve`."
     )
     ca_file: Path | None = Field(
-        None, description="PEM bundle that verifies the server; needed unless host is a socket."
+        default=None,
+        description="PEM bundle that verifies the server; needed unless host is a socket.",
     )
     pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
-        10, description="Connections for requests, 1 to 200."
+        default=10, description="Connections for requests, 1 to 200."
     )
     statement_limit_s: Annotated[float, Field(ge=0.1, le=60)] = Field(
-        5.0, description="Longest statement in seconds, 0.1 to 60."
+        default=5.0, description="Longest statement in seconds, 0.1 to 60."
     )
 
     @property
@@ -82,9 +83,11 @@ class TransitConfig(_Section):
 
     address: str = Field(description="https URL of the server.", pattern=r"^https://[^\s]+$")
     ca_file: Path = Field(description="PEM bundle that verifies the server.")
-    mount: str = Field("transit", description="Mount path of the transit engine.")
-    key_prefix: Name = Field("tokenvault-", description="Prefix of the tenants' transit keys.")
-    auth_mount: str = Field("approle", description="Mount path of the AppRole method.")
+    mount: str = Field(default="transit", description="Mount path of the transit engine.")
+    key_prefix: Name = Field(
+        default="tokenvault-", description="Prefix of the tenants' transit keys."
+    )
+    auth_mount: str = Field(default="approle", description="Mount path of the AppRole method.")
     role_id_file: Path = Field(description="File with the role id.")
     secret_id_file: Path = Field(description="File with the secret id.")
 
@@ -93,10 +96,13 @@ class EgressConfig(_Section):
     """The way out to providers."""
 
     allowed_private: tuple[HostPort, ...] = Field(
-        (), max_length=50, description='Exceptions from the address rules, as "host:port" in URLs.'
+        default=(),
+        max_length=50,
+        description='Exceptions from the address rules, as "host:port" in URLs.',
     )
     ca_file: Path | None = Field(
-        None, description="PEM bundle trusted beside the system's, for providers of your own."
+        default=None,
+        description="PEM bundle trusted beside the system's, for providers of your own.",
     )
 
 
@@ -104,21 +110,23 @@ class DekCacheConfig(_Section):
     """How long opened DEKs stay in memory."""
 
     soft_life_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
-        300.0, description="Refreshed in the background after this many seconds, 1 to 3600."
+        default=300.0, description="Refreshed in the background after this many seconds, 1 to 3600."
     )
     hard_life_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
-        3_600.0, description="Never used after this many seconds, 1 to 86400 (24 h)."
+        default=3_600.0, description="Never used after this many seconds, 1 to 86400 (24 h)."
     )
     entries_max: Annotated[int, Field(ge=10, le=50_000)] = Field(
-        50_000, description="DEKs in memory, 10 to 50000."
+        default=50_000, description="DEKs in memory, 10 to 50000."
     )
 
 
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
-    json_lines: bool = Field(True, description="JSON lines; false prints for people.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level."
+    )
+    json_lines: bool = Field(default=True, description="JSON lines; false prints for people.")
 
 
 class Config(BaseSettings):

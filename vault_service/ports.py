@@ -156,20 +156,20 @@ class GrantStore(Protocol):
     async def get_by_subject(self, client: OAuthClientName, subject: str) -> Grant | None:
         """The one live (not REVOKED) grant of this provider subject."""
 
-    async def insert(
-        self, grant: Grant, authorization: Authorization, record: AuditRecord
-    ) -> bool:
+    async def insert(self, grant: Grant, authorization: Authorization, record: AuditRecord) -> bool:
         """A new grant, its alias and the authorization's outcome; False: the subject has one."""
 
     async def reconnect(
-        self, grant: Grant, expected_revision: int, authorization: Authorization, record: AuditRecord
+        self,
+        grant: Grant,
+        expected_revision: int,
+        authorization: Authorization,
+        record: AuditRecord,
     ) -> bool:
         """The same account consented again: write the row as given, generation included, its
         alias and the outcome; False when the row has moved since ``expected_revision``."""
 
-    async def list(
-        self, tenant: str, owner: str, page_size: int, page_token: str
-    ) -> Page[Grant]:
+    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
         """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:

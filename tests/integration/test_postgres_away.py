@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,8 +57,10 @@ async def _all_refused(database: Database) -> None:
         database.ping(),
     ]
     unrecorded = [log.append(a_record()), log.disclose(a_record(), a_grant())]
-    calls: dict[Reason, list[Awaitable[object]]] = {}
-    calls |= {Reason.STORE_UNREACHABLE: unreachable, Reason.AUDIT_UNAVAILABLE: unrecorded}
+    calls: dict[Reason, Sequence[Awaitable[object]]] = {
+        Reason.STORE_UNREACHABLE: unreachable,
+        Reason.AUDIT_UNAVAILABLE: unrecorded,
+    }
     for reason, awaitables in calls.items():
         for error in await asyncio.gather(*(_refused(call) for call in awaitables)):
             assert error.reason is reason
@@ -156,21 +158,15 @@ async def test_locked_row(database: TestDatabase) -> None:
 
 
 async def test_exhausted_pool(database: TestDatabase) -> None:
-    """Who finds no free connection waits no longer than the limit."""
+    """Who waits for a connection in vain waits no longer than the limit."""
     opened = database.open(APP, pool_size=1, statement_limit_s=_LIMIT_S)
-    holding, release = asyncio.Event(), asyncio.Event()
-
-    async def hold() -> None:
-        async with opened.worker_transaction():
-            holding.set()
-            await release.wait()
-
-    holder = asyncio.create_task(hold())
-    await holding.wait()
-    error = await _refused(opened.ping())
-    assert error.reason is Reason.STORE_UNREACHABLE
-    release.set()
-    assert await _outcome(holder) is Reason.STORE_UNREACHABLE
+    started = time.monotonic()
+    # Each within its limit, but one after the other, and each gives up a second after it.
+    sleeping = (opened.call("SELECT pg_sleep(0.45)") for _ in range(8))
+    outcomes = await asyncio.gather(*(_outcome(call) for call in sleeping))
+    assert time.monotonic() - started < _LIMIT_S + _SLACK_S
+    assert outcomes[0] is None
+    assert outcomes[-1] is Reason.STORE_UNREACHABLE
     await opened.ping()
     await opened.close()
 
@@ -270,6 +266,8 @@ async def test_errors_show_no_values(database: TestDatabase) -> None:
         ("UPDATE grants SET state = 3", ()),
         ("UPDATE grants SET tenant = 'canary-tenant'", ()),
         ("SELECT $1::int", ("canary-argument",)),
+        ("SELECT $1::text::int", ("canary-argument",)),
+        ("SELECT $1::text", ("canary-\0argument",)),
         ("SELECT 1 FROM canary_table", ()),
     )
     for statement, arguments in statements:

@@ -140,7 +140,7 @@ LISTS: list[tuple[str, Callable[[tv.TokenVaultClient], AsyncIterator[Any]], list
 ]
 
 
-@pytest.mark.parametrize(("rpc", "walk", "pages", "item"), LISTS, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(("rpc", "walk", "pages", "item"), LISTS, ids=[rpc for rpc, *_ in LISTS])
 async def test_iterators_walk_all_pages(
     rpc: str,
     walk: Callable[[tv.TokenVaultClient], AsyncIterator[Any]],

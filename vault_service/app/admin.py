@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 
 from vault_service.adapters.clock import SystemClock, SystemEntropy
-from vault_service.adapters.postgres.migrate import migrate, roles_sql
+from vault_service.adapters.postgres.migrate import MigrationsMissing, migrate, roles_sql
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.transit.admin import TransitAdmin
@@ -15,7 +15,7 @@ from vault_service.domain.access import Call, Caller
 from vault_service.usecases.create_tenant import CreateTenant
 from vault_service.usecases.recorder import Recorder
 
-__all__ = ["create_tenant", "roles_sql", "run_migrations"]
+__all__ = ["MigrationsMissing", "create_tenant", "roles_sql", "run_migrations"]
 
 _BUDGET_S = 60.0
 
@@ -52,4 +52,3 @@ async def create_tenant(config: Config, tenant: str) -> bool:
     finally:
         await database.close()
         await keys.close()
-

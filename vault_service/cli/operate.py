@@ -10,8 +10,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from vault_service.app import admin
-from vault_service.app.serve import check as check_config
-from vault_service.app.serve import serve as run_service
 from vault_service.cli.output import EXIT_CONFIG, fail, out
 from vault_service.config import Config, ConfigInvalid, faults, load
 from vault_service.domain.errors import VaultError
@@ -60,6 +58,10 @@ def serve(
     ] = False,
 ) -> None:
     """Serve until SIGTERM. Exits 78 when the configuration is wrong."""
+    # Here and not above: the whole service is a second of imports that no other command needs.
+    from vault_service.app.serve import check as check_config
+    from vault_service.app.serve import serve as run_service
+
     loaded = _load(config)
     try:
         if check:
@@ -115,5 +117,5 @@ def _load_admin(path: Path | None) -> Config:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
-    except VaultError as error:
+    except (VaultError, admin.MigrationsMissing) as error:
         fail(str(error))

@@ -69,6 +69,7 @@ class ProviderName:
 
     @classmethod
     def parse(cls, name: str) -> ProviderName:
+        """Strict; raises NAME_MALFORMED."""
         tenant, provider = _split(
             name, ("tenants", "providers"), "'tenants/{tenant}/providers/{provider}'"
         )
@@ -87,6 +88,7 @@ class OAuthClientName:
 
     @classmethod
     def parse(cls, name: str) -> OAuthClientName:
+        """Strict; raises NAME_MALFORMED."""
         tenant, client = _split(
             name, ("tenants", "oauthClients"), "'tenants/{tenant}/oauthClients/{client}'"
         )
@@ -105,6 +107,7 @@ class GrantName:
 
     @classmethod
     def parse(cls, name: str) -> GrantName:
+        """Strict; raises NAME_MALFORMED."""
         shape = "'tenants/{tenant}/grants/{uuid}'"
         tenant, text = _split(name, ("tenants", "grants"), shape)
         try:
@@ -129,6 +132,7 @@ class GrantAliasName:
 
     @classmethod
     def parse(cls, name: str) -> GrantAliasName:
+        """Strict; raises NAME_MALFORMED."""
         tenant, owner, label = _split(
             name,
             ("tenants", "owners", "grantAliases"),
@@ -158,7 +162,11 @@ class SecretName:
 
     @classmethod
     def parse(cls, name: str) -> SecretName:
-        shape = "'tenants/{tenant}/secrets/{secret}' or 'tenants/{tenant}/owners/{owner}/secrets/{secret}'"
+        """Strict; raises NAME_MALFORMED."""
+        shape = (
+            "'tenants/{tenant}/secrets/{secret}' or "
+            "'tenants/{tenant}/owners/{owner}/secrets/{secret}'"
+        )
         if name.count("/") == 3:
             tenant, secret = _split(name, ("tenants", "secrets"), shape)
             return cls(require_id(tenant, "Tenant"), "", require_id(secret, "Secret"))

@@ -6,6 +6,7 @@ lies in the state directory, and a second run finds it again.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import time
@@ -17,8 +18,11 @@ from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from tokenvault_client import TokenVaultError
 
+from tokenvault_client import TokenVaultError
+from vault_service.app.admin import MigrationsMissing, run_migrations
+from vault_service.config import load
+from vault_service.domain.errors import VaultError
 from vault_service.embedded.browser import Browser
 from vault_service.embedded.child import Child
 from vault_service.embedded.demo import EmbeddedDemoProvider
@@ -86,6 +90,8 @@ class Dev:
                 raise EmbeddedError(
                     f"{error}; the service's log is {self._log('tokenvault')}"
                 ) from error
+            except (VaultError, MigrationsMissing) as error:
+                raise EmbeddedError(str(error)) from error
 
     def _start(self, stack: ExitStack, *, once: bool) -> SettingsFiles:
         ca = self._step("development CA", lambda: DevCA(self._state_dir))
@@ -106,10 +112,8 @@ class Dev:
             self._state_dir, ca, database, transit, port=port, providers=[provider.host_port]
         )
         write_client_files(files, ca, port)
-        self._step("migrations", lambda: self._command("migrate", "migrate", files))
-        self._step(
-            f"tenant {TENANT}", lambda: self._command("tenant", "tenant", files, "create", TENANT)
-        )
+        self._step("migrations", lambda: asyncio.run(run_migrations(load(files.admin))))
+        self._make_tenant(files)
         service = self._service(files)
         stack.callback(service.stop)
         self._step("tokenvault", lambda: self._serve(service, files))
@@ -138,10 +142,16 @@ class Dev:
         argv = [sys.executable, "-m", "vault_service", "serve", "--config", str(files.serve)]
         return Child("tokenvault", argv, log_file=self._log("tokenvault"))
 
-    def _command(self, name: str, verb: str, files: SettingsFiles, *arguments: str) -> None:
-        argv = [sys.executable, "-m", "vault_service", verb, *arguments]
+    def _make_tenant(self, files: SettingsFiles) -> None:
+        """As an operator would, once; the state directory remembers it."""
+        path = self._state_dir / "tenant.json"
+        if read_facts(path).get("tenant") == TENANT:
+            return
+        argv = [sys.executable, "-m", "vault_service", "tenant", "create", TENANT]
         argv += ["--config", str(files.admin)]
-        Child(f"tokenvault {verb}", argv, log_file=self._log(name)).run(_COMMAND_S)
+        command = Child("tokenvault tenant create", argv, log_file=self._log("tenant"))
+        self._step(f"tokenvault tenant create {TENANT}", lambda: command.run(_COMMAND_S))
+        write_facts(path, {"tenant": TENANT})
 
     def _port(self, whose: str) -> int:
         """The port of the first run; an error names it when something else has it now."""
@@ -165,7 +175,7 @@ class Dev:
         with self._console.status(f"starting {escape(what)} ..."):
             result = work()
         took_s = time.monotonic() - started
-        self._console.print(f"  [green]ok[/] {escape(what):28} {took_s:5.1f} s", soft_wrap=True)
+        self._console.print(f"  [green]ok[/] {escape(what):30} {took_s:5.1f} s", soft_wrap=True)
         return result
 
     def _age_s(self) -> float:
@@ -179,7 +189,8 @@ class Dev:
         redirect = self._redirect_uri()
         self._console.print("\nIt stays up; Ctrl-C stops it. In another terminal:", soft_wrap=True)
         for line in (
-            f"{command} token get {TENANT} --client {app} --owner ada --label calendar --min-ttl-s 1",
+            f"{command} token get {TENANT} --client {app} --owner ada --label calendar "
+            "--min-ttl-s 1",
             f"{command} grant list {TENANT} --client {operator}",
             f"{command} grant start {TENANT} calendar --client {operator} --owner grace "
             f"--redirect-uri {redirect}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+
 from tokenvault_client import (
     AccessToken,
     ClientAuthMethod,
@@ -25,7 +26,6 @@ from tokenvault_client import (
     provider_name,
     tenant_name,
 )
-
 from vault_service.embedded.browser import Browser
 from vault_service.embedded.machine import EmbeddedError
 from vault_service.embedded.settings_files import TENANT
@@ -183,9 +183,8 @@ class Story:
             rule = record.detail.get("policy_rule", "")
             caller = record.caller.rpartition("/")[2]
             what = f"{record.action} {record.reason}".strip()
-            self._console.print(
-                f"    {when}  {record.outcome.name:5}  {escape(what):40}  {caller:13}  {escape(rule)}"
-            )
+            line = f"    {when}  {record.outcome.name:5}  {what:31} {caller:13} {rule}"
+            self._console.print(escape(line), soft_wrap=True)
 
     def _say(self, step: str, text: str) -> None:
         self._console.print(f"  [bold]{step:18}[/] {escape(text)}", soft_wrap=True)

@@ -48,7 +48,7 @@ class GetAccessToken:
     ) -> AccessToken:
         """An access token with at least ``min_ttl_s`` of life; raises the reasons of the proto."""
         await self._gate.enter(call, target.tenant)
-        refreshed = False
+        refreshed_from: int | None = None
         for _ in range(limits.DISCLOSURE_ATTEMPTS):
             grant, decision = self._gate.require_on_grant(
                 call, Permission.GET_ACCESS_TOKEN, target, await self._grants.get(target)
@@ -56,10 +56,12 @@ class GetAccessToken:
             wanted_s = effective_min_ttl_s(min_ttl_s, grant.access_life_s)
             _require_usable(grant, wanted_s, scopes)
             if needs_refresh(grant.access_expire_time, grant.read_time, wanted_s):
+                if refreshed_from is not None and grant.generation > refreshed_from:
+                    raise _too_short(grant)
                 await self._refresh(call, grant)
-                refreshed = True
+                refreshed_from = grant.generation
                 continue
-            token = await self._disclose(call, grant, decision, refreshed)
+            token = await self._disclose(call, grant, decision, refreshed_from is not None)
             if token is not None:
                 return token
         raise VaultError(
@@ -109,13 +111,19 @@ def _require_usable(grant: Grant, wanted_s: float, scopes: frozenset[str]) -> No
     if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
         raise _reauthorization(grant.cause)
     if not min_ttl_reachable(wanted_s, grant.access_life_s):
-        raise VaultError(
-            Reason.MIN_TTL_OUT_OF_RANGE,
-            f"the provider's tokens live {grant.access_life_s} s; ask for at most 90 % of that",
-            metadata={"access_life_s": str(grant.access_life_s)},
-        )
+        raise _too_short(grant)
     if not scopes <= set(grant.scopes):
         raise _reauthorization(ReauthorizationCause.SCOPES_MISSING)
+
+
+def _too_short(grant: Grant) -> VaultError:
+    """No refresh mends it: also where a token that just came has less life than asked for, which
+    would else cost another POST with every look."""
+    return VaultError(
+        Reason.MIN_TTL_OUT_OF_RANGE,
+        f"the provider's tokens live {grant.access_life_s} s; ask for at most 90 % of that",
+        metadata={"access_life_s": str(grant.access_life_s)},
+    )
 
 
 def _reauthorization(cause: ReauthorizationCause | None) -> VaultError:

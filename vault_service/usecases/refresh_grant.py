@@ -89,10 +89,10 @@ class RefreshGrant:
             raise _in_progress()
 
     async def _run(self, call: Call, grant: Grant) -> None:
-        asked = self._clock.monotonic()
-        lease = await self._lease_unless_newer(grant)
-        if lease is None:
+        held = await self._lease_unless_newer(grant)
+        if held is None:
             return
+        lease, asked = held
         try:
             # Re-read under the lease: whoever held it before may have refreshed already.
             current = await self._grants.get(grant.name)
@@ -101,13 +101,14 @@ class RefreshGrant:
         finally:
             await self._release(lease, grant.tenant)
 
-    async def _lease_unless_newer(self, grant: Grant) -> Lease | None:
-        """The lease, or None as soon as another process has moved the grant on."""
+    async def _lease_unless_newer(self, grant: Grant) -> tuple[Lease, float] | None:
+        """The lease and the monotonic moment before it was asked for, or None as soon as another
+        process has moved the grant on."""
         give_up = self._clock.monotonic() + _LEASE_S + limits.LEASE_MARGIN_S
-        while self._clock.monotonic() < give_up:
+        while (asked := self._clock.monotonic()) < give_up:
             lease = await self._leases.acquire(grant, _LEASE_S)
             if lease is not None:
-                return lease
+                return lease, asked
             await asyncio.sleep(limits.LEASE_POLL_S)
             current = await self._grants.get(grant.name)
             if current is None or not _same_generation(current, grant):
@@ -116,7 +117,7 @@ class RefreshGrant:
 
     async def _refresh(self, call: Call, lease: Lease, grant: Grant, asked: float) -> None:
         prepared = await self._prepare(grant)
-        # The lease runs on the database's clock since before `asked`; a preparation that took
+        # The lease runs on the database's clock since `asked` or later; a preparation that took
         # longer than the margin would let the POST outlive it.
         if self._clock.monotonic() - asked > _LEASE_S - limits.POST_LIMIT_S:
             raise _in_progress()

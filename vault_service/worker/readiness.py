@@ -38,8 +38,10 @@ class Readiness:
         reasons = await asyncio.gather(*(self._ask(name) for name in names))
         for name, reason in zip(names, reasons, strict=True):
             if self._last.get(name) != reason:
-                event = "dependency_down" if reason else "dependency_up"
-                (_log.warning if reason else _log.info)(event, dependency=name, reason=reason)
+                if reason:
+                    _log.warning("dependency_down", component=name, reason=reason)
+                else:
+                    _log.info("dependency_up", component=name)
                 self._last[name] = reason
         await self._publish({name: not reason for name, reason in zip(names, reasons, strict=True)})
 

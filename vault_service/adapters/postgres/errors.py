@@ -150,13 +150,14 @@ def _audit_unavailable() -> VaultError:
 
 
 def _is_about_a_value(error: Exception) -> bool:
-    # asyncpg files what it cannot encode under InterfaceError and ValueError at once.
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    # SQLSTATE class 22, and what asyncpg itself cannot encode, which it files in two places. A
+    # certificate that is not trusted is a ValueError too, and an OSError.
+    return isinstance(error, asyncpg.DataError | ValueError) and not isinstance(error, OSError)
 
 
-def _without_values(error: Exception) -> Exception | None:
+def _without_values(error: Exception) -> Exception:
     if _is_about_a_value(error):
-        return None  # its text shows the value
+        return ValueError(f"{type(error).__name__}: its text shows the value")
     for field in _QUOTING_FIELDS:
         if getattr(error, field, None) is not None:
             setattr(error, field, None)

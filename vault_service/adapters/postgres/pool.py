@@ -209,7 +209,8 @@ async def _hang_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
 
 
 def _first_line(file: Path) -> str:
-    return file.read_text().split("\n", 1)[0].rstrip("\r")
+    # Bytes that are no text make a wrong password, which has its reason.
+    return file.read_text("utf-8", "replace").split("\n", 1)[0].rstrip("\r")
 
 
 async def _keep(_: object) -> None:

@@ -1,0 +1,307 @@
+"""All use cases of one process over the fakes, and the steps that their tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.fakes.clock import FakeClock, FakeEntropy
+from tests.fakes.keys import FakeKeyWrapper
+from tests.fakes.policy import FakePolicy
+from tests.fakes.stores import FakeAuditLog, FakeStores
+from tests.fakes.token_endpoint import FakeTokenEndpoint
+from tests.support.samples import a_profile
+from vault_service.crypto.envelopes import Envelopes
+from vault_service.crypto.ring import DekRing
+from vault_service.domain.access import Call, Caller, Permission
+from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.envelope import Binding, Field
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import AccessToken, Grant
+from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName, ProviderName
+from vault_service.domain.oauth import ClientAuthMethod
+from vault_service.domain.sensitive import Sensitive
+from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
+from vault_service.usecases.complete_authorization import (
+    Callback,
+    CompleteAuthorization,
+    Completed,
+)
+from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.flights import Flights
+from vault_service.usecases.gate import Gate
+from vault_service.usecases.get_access_token import GetAccessToken
+from vault_service.usecases.grants import ReadGrants
+from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.providers import Providers
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.revoke_at_provider import RevokeAtProvider
+from vault_service.usecases.revoke_grant import RevokeGrant
+from vault_service.usecases.secrets import Secrets
+from vault_service.usecases.start_authorization import (
+    AuthorizationRequest,
+    StartAuthorization,
+    StartedAuthorization,
+)
+from vault_service.usecases.store_consent import StoreConsent
+
+APP = "spiffe://example.org/app"
+OTHER = "spiffe://example.org/other"
+ROGUE = "spiffe://example.org/rogue"
+TENANT = "acme"
+PROVIDER = ProviderName(TENANT, "op")
+CLIENT = OAuthClientName(TENANT, "crm")
+REDIRECT_URI = "https://app.example/cb"
+CLIENT_SECRET = "client-secret-canary"
+
+
+class FakeEndpointGuard:
+    """ports.EndpointGuard that allows https to every host but internal.example."""
+
+    def check(self, url: str) -> None:
+        if not url.startswith("https://") or "internal.example" in url:
+            raise VaultError(Reason.ENDPOINT_NOT_ALLOWED, "not an https URL to a public host")
+
+
+class ObservedEnvelopes(Envelopes):
+    """Notes which fields were opened."""
+
+    def __init__(self, ring: DekRing, entropy: FakeEntropy) -> None:
+        super().__init__("dep-1", ring, entropy)
+        self.opened: list[Field] = []
+
+    async def open(self, binding: Binding, envelope: bytes) -> Sensitive:
+        self.opened.append(binding.field)
+        return await super().open(binding, envelope)
+
+
+class ObservedAudit(FakeAuditLog):
+    """Runs a step of the test's own just before each disclosure is written."""
+
+    before_disclose: Callable[[Grant], Awaitable[None]] | None = None
+
+    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+        if self.before_disclose is not None:
+            await self.before_disclose(grant)
+        return await super().disclose(record, grant)
+
+
+class House:
+    """The use cases of one process.
+
+    ``beside(house)`` is another process on the same rows, provider, policy and clock, with
+    flights and keys in memory of its own. APP and OTHER may do everything, ROGUE nothing.
+    """
+
+    def __init__(self, shared: House | None = None, instance: str = "i-1") -> None:
+        self.clock = shared.clock if shared else FakeClock()
+        self.entropy = shared.entropy if shared else FakeEntropy()
+        self.stores = shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
+        self.endpoint = shared.endpoint if shared else FakeTokenEndpoint()
+        self.wrapper = shared.wrapper if shared else FakeKeyWrapper()
+        self.policy = shared.policy if shared else FakePolicy(
+            (caller, permission) for caller in (APP, OTHER) for permission in Permission
+        )
+        self.ring = DekRing(self.wrapper, self.stores.deks, self.entropy, self.clock)
+        self.envelopes = ObservedEnvelopes(self.ring, self.entropy)
+        self.audit = ObservedAudit(self.stores.tables)
+        self.recorder = Recorder("dep-1", instance, self.entropy)
+        self.flights = Flights(self.clock)
+        self.gate = Gate(self.policy, self.stores.tenants)
+        self.credentials = Credentials(
+            self.stores.oauth_clients, self.stores.providers, self.envelopes
+        )
+        self.refusals = RecordRefusal(audit=self.audit, recorder=self.recorder)
+        self._build_registry()
+        self._build_grants()
+
+    @classmethod
+    def beside(cls, house: House) -> House:
+        """Another process."""
+        return cls(house, "i-2")
+
+    def _build_registry(self) -> None:
+        stores = self.stores
+        self.providers = Providers(
+            gate=self.gate,
+            providers=stores.providers,
+            guard=FakeEndpointGuard(),
+            recorder=self.recorder,
+        )
+        self.clients = OAuthClients(
+            gate=self.gate,
+            clients=stores.oauth_clients,
+            providers=stores.providers,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+            clock=self.clock,
+        )
+        self.secrets = Secrets(
+            gate=self.gate,
+            secrets=stores.secrets,
+            envelopes=self.envelopes,
+            audit=self.audit,
+            recorder=self.recorder,
+            clock=self.clock,
+        )
+        self.audit_records = AuditRecords(
+            gate=self.gate, audit=self.audit, recorder=self.recorder
+        )
+
+    def _build_grants(self) -> None:
+        stores = self.stores
+        self.revoke_at_provider = RevokeAtProvider(
+            queue=stores.revocations,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+        )
+        self.refresh = RefreshGrant(
+            grants=stores.grants,
+            leases=stores.leases,
+            audit=self.audit,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            envelopes=self.envelopes,
+            revoke_at_provider=self.revoke_at_provider,
+            recorder=self.recorder,
+            clock=self.clock,
+            flights=self.flights,
+        )
+        self.get_access_token = GetAccessToken(
+            gate=self.gate,
+            grants=stores.grants,
+            envelopes=self.envelopes,
+            audit=self.audit,
+            recorder=self.recorder,
+            refresh=self.refresh,
+        )
+        self.start = StartAuthorization(
+            gate=self.gate,
+            credentials=self.credentials,
+            authorizations=stores.authorizations,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+            entropy=self.entropy,
+            clock=self.clock,
+        )
+        self.complete = CompleteAuthorization(
+            gate=self.gate,
+            authorizations=stores.authorizations,
+            grants=stores.grants,
+            credentials=self.credentials,
+            endpoint=self.endpoint,
+            envelopes=self.envelopes,
+            store_consent=StoreConsent(
+                grants=stores.grants,
+                envelopes=self.envelopes,
+                recorder=self.recorder,
+                entropy=self.entropy,
+            ),
+            clock=self.clock,
+            flights=self.flights,
+        )
+        self.read = ReadGrants(gate=self.gate, grants=stores.grants)
+        self.revoke = RevokeGrant(
+            gate=self.gate,
+            grants=stores.grants,
+            credentials=self.credentials,
+            recorder=self.recorder,
+            revoke_at_provider=self.revoke_at_provider,
+            flights=self.flights,
+        )
+
+    def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
+        """A call under way with this much time left."""
+        deadline = self.clock.monotonic() + budget_s
+        return Call(Caller(caller, "01ab"), rpc, "r-1", "ipv4:127.0.0.1:4711", deadline)
+
+    async def register(self, **profile: Any) -> None:
+        """The provider ``op`` and the OAuthClient ``crm``, as the platform team puts them."""
+        await self.providers.put(self.call(), PROVIDER, a_profile(**profile))
+        await self.clients.put(
+            self.call(),
+            CLIENT,
+            PROVIDER,
+            client_id="crm-at-op",
+            client_secret=Sensitive.from_text(CLIENT_SECRET),
+            auth_method=ClientAuthMethod.CLIENT_SECRET_BASIC,
+            redirect_uris=(REDIRECT_URI,),
+            scopes=("openid", "mail"),
+        )
+
+    async def started(
+        self,
+        owner: str = "u-1",
+        label: str = "",
+        scopes: tuple[str, ...] = (),
+        caller: str = APP,
+    ) -> StartedAuthorization:
+        """A consent begun."""
+        request = AuthorizationRequest(CLIENT, owner, REDIRECT_URI, scopes, label)
+        return await self.start(self.call(caller), request)
+
+    def callback(self, started: StartedAuthorization, **changes: Any) -> Callback:
+        """What the browser brings back of it."""
+        usual = Callback(
+            tenant=TENANT,
+            state=started.state,
+            code=Sensitive.from_text("code-1"),
+            iss="",
+            owner="u-1",
+            redirect_uri=REDIRECT_URI,
+            error="",
+        )
+        return replace(usual, **changes)
+
+    async def consent(self, owner: str = "u-1", label: str = "", caller: str = APP) -> Completed:
+        """A whole consent."""
+        started = await self.started(owner, label, caller=caller)
+        return await self.complete(self.call(caller), self.callback(started, owner=owner))
+
+    async def grant(self, **profile: Any) -> Grant:
+        """Registers, consents, and returns the row."""
+        await self.register(**profile)
+        return (await self.consent()).grant
+
+    async def row(self, name: GrantName) -> Grant:
+        """The row as it stands."""
+        found = await self.stores.grants.get(name)
+        assert found is not None
+        return found
+
+    async def token(
+        self,
+        target: GrantTarget,
+        min_ttl_s: float | None = None,
+        scopes: frozenset[str] = frozenset(),
+        *,
+        caller: str = APP,
+        budget_s: float = 30.0,
+    ) -> AccessToken:
+        """GetAccessToken."""
+        call = self.call(caller, budget_s=budget_s)
+        return await self.get_access_token(call, target, min_ttl_s, scopes)
+
+    def change_row(self, grant: Grant, **changes: Any) -> None:
+        """Behind the service's back: the row with these columns, at its next revision."""
+        current = self.stores.tables.grants[grant.grant_id]
+        changed = replace(current, revision=current.revision + 1, **changes)
+        self.stores.tables.grants[grant.grant_id] = changed
+
+    def records(self, action: AuditAction) -> list[AuditRecord]:
+        """The records of one action, oldest first."""
+        return [record for record in self.stores.records if record.action is action]
+
+
+async def refused(reason: Reason, answer: Awaitable[object]) -> VaultError:
+    """The refusal that ``answer`` must end with."""
+    with pytest.raises(VaultError) as caught:
+        await answer
+    assert caught.value.reason is reason, caught.value
+    return caught.value
