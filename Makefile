@@ -52,8 +52,8 @@ test: $(DEV) $(NODE_MODULES) ## All tests but the long ones
 test-long: $(DEV) $(NODE_MODULES) ## The long tests: load, soak, faults
 	$(PY) -m pytest -m long --timeout 1200 $(PYTEST_ARGS)
 
-.PHONY: check check-style check-types check-imports check-proto check-structure
-check: check-style check-types check-imports check-proto check-structure ## All rules that are programs
+.PHONY: check check-style check-types check-imports check-proto check-docs check-structure
+check: check-style check-types check-imports check-proto check-docs check-structure ## All rules that are programs
 
 check-style: $(DEV)
 	$(VENV)/bin/ruff check .
@@ -64,6 +64,9 @@ check-types: $(DEV)
 
 check-imports: $(DEV)
 	$(VENV)/bin/lint-imports --no-logo
+
+check-docs: $(DEV)
+	$(PY) tools/config_reference.py --check
 
 check-structure: $(DEV)
 	$(PY) -m pytest -q tests/architecture
@@ -80,6 +83,10 @@ check-proto: $(DEV) $(NODE_MODULES)
 proto: $(DEV) ## Generates the Python code from proto/
 	@rm -f $(GENERATED)/*_pb2*.py $(GENERATED)/*_pb2*.pyi
 	$(call protoc,clients/python)
+
+.PHONY: docs
+docs: $(DEV) ## Writes the pages that are made from the code
+	$(PY) tools/config_reference.py
 
 .PHONY: lock
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -186,7 +187,7 @@ def load(path: Path | None) -> Config:
 
 
 def faults(config: Config, *, serving: bool) -> list[str]:
-    """What is wrong beyond types: plain-text transports, files that cannot be read."""
+    """What is wrong beyond types: plain-text transports, files that cannot be read or used."""
     found = []
     database = config.database
     if not database.is_socket and database.ca_file is None:
@@ -195,10 +196,15 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("database.worker_password_file: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s:
         found.append("dek_cache.hard_life_s: is less than soft_life_s")
-    files = {
-        "database.password_file": database.password_file,
-        "database.worker_password_file": database.worker_password_file if serving else None,
-        "database.ca_file": database.ca_file,
+    found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
+    # What can be read must also be what it should be.
+    return found or _unusable(config, serving)
+
+
+def _files(config: Config, serving: bool) -> list[tuple[str, Path]]:
+    files: dict[str, Path | None] = {
+        "database.password_file": config.database.password_file,
+        "database.ca_file": config.database.ca_file,
         "transit.ca_file": config.transit.ca_file,
         "transit.role_id_file": config.transit.role_id_file,
         "transit.secret_id_file": config.transit.secret_id_file,
@@ -206,14 +212,41 @@ def faults(config: Config, *, serving: bool) -> list[str]:
     }
     if serving:
         files |= {
+            "database.worker_password_file": config.database.worker_password_file,
             "policy_file": config.policy_file,
             "server.certificate_file": config.server.certificate_file,
             "server.key_file": config.server.key_file,
             "server.client_ca_file": config.server.client_ca_file,
         }
-    return found + [
-        line for name, file in files.items() if file and (line := _unreadable(name, file))
-    ]
+    return [(name, file) for name, file in files.items() if file is not None]
+
+
+def _unusable(config: Config, serving: bool) -> list[str]:
+    bundles = {
+        "database.ca_file": config.database.ca_file,
+        "transit.ca_file": config.transit.ca_file,
+        "egress.ca_file": config.egress.ca_file,
+        "server.client_ca_file": config.server.client_ca_file if serving else None,
+    }
+    found = []
+    for name, file in bundles.items():
+        try:
+            if file is not None:
+                ssl.create_default_context(cafile=str(file))
+        except (OSError, ValueError):
+            found.append(f"{name}: {file} holds no PEM certificate")
+    if serving:
+        server = config.server
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            # A key that asks for a passphrase must not wait at a terminal.
+            context.load_cert_chain(server.certificate_file, server.key_file, lambda: b"")
+        except (OSError, ValueError):
+            found.append(
+                f"server.key_file: {server.key_file} is not the plain PEM key of "
+                f"{server.certificate_file}"
+            )
+    return found
 
 
 def _unreadable(name: str, file: Path) -> str:

@@ -50,6 +50,7 @@ async def check(config: Config) -> CedarPolicy:
         policy = CedarPolicy.load(config.policy_file)
     except PolicyInvalid as error:
         raise ConfigInvalid(f"policy_file: {error}") from None
+    await _build(config, policy).close()
     database = Database(database_settings(config, config.database.user))
     try:
         await check_migrations(database)
@@ -68,7 +69,7 @@ async def serve(config: Config) -> None:
     configure_logging(config.log.level, config.log.json_lines)
     undumpable = harden()
     policy = await check(config)
-    parts = Parts(config, policy)
+    parts = _build(config, policy)
     server = _server(config, parts)
     tasks = _background(parts, server)
     try:
@@ -91,6 +92,14 @@ async def serve(config: Config) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.close()
+
+
+def _build(config: Config, policy: CedarPolicy) -> Parts:
+    try:
+        return Parts(config, policy)
+    except ValueError as error:
+        # What the adapters refuse of their settings; their texts name no secret.
+        raise ConfigInvalid(str(error)) from None
 
 
 def _server(config: Config, parts: Parts) -> Server:

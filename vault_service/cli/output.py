@@ -8,7 +8,6 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -19,11 +18,13 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows; cells are text, never markup."""
-    drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        drawn.add_row(*(escape(cell) for cell in row))
-    out.print(drawn)
+    """Print rows in full, however narrow the terminal is: names are there to be copied."""
+    lines = [tuple(columns), *(tuple(row) for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        style = "bold" if number == 0 else None
+        out.print(text.rstrip(), style=style, markup=False, soft_wrap=True)
 
 
 def fail(message: str, code: int = EXIT_REFUSED) -> NoReturn:
