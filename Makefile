@@ -66,7 +66,7 @@ check-imports: $(DEV)
 	$(VENV)/bin/lint-imports --no-logo
 
 check-docs: $(DEV)
-	$(PY) tools/config_reference.py --check
+	$(PY) tools/reference.py --check
 
 check-structure: $(DEV)
 	$(PY) -m pytest -q tests/architecture
@@ -86,7 +86,7 @@ proto: $(DEV) ## Generates the Python code from proto/
 
 .PHONY: docs
 docs: $(DEV) ## Writes the pages that are made from the code
-	$(PY) tools/config_reference.py
+	$(PY) tools/reference.py
 
 .PHONY: lock
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \

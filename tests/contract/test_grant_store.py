@@ -61,7 +61,7 @@ async def test_insert_keeps_every_field(stores: Stores) -> None:
         "read_time": stored.read_time,
     }
     assert stored == replace(grant, **times)
-    assert LONG_AGO < stored.create_time == stored.update_time <= stored.read_time
+    assert LONG_AGO < stored.create_time <= stored.update_time <= stored.read_time
 
 
 async def test_alias_points_at_the_grant(stores: Stores) -> None:
@@ -154,7 +154,8 @@ async def test_reconnect_writes_the_row_as_given(stores: Stores) -> None:
     assert stored.grant_id == grant.grant_id
     assert (stored.revision, stored.generation, stored.scopes) == (2, 2, ("mail",))
     assert (stored.refresh_envelope, stored.owner) == (b"sealed 2", "u-1")
-    assert stored.update_time > grant.update_time or stored.update_time == stored.read_time
+    assert grant.update_time <= stored.update_time <= stored.read_time
+    assert stored.create_time == grant.create_time
 
 
 async def test_reconnect_is_a_compare_and_swap(stores: Stores) -> None:
@@ -248,6 +249,14 @@ async def test_revoke_twice(stores: Stores) -> None:
     assert again is not None
     assert replace(again, read_time=first.read_time) == first
     assert len(await stores.records()) == before
+
+
+async def test_revoke_ends_the_lease(stores: Stores) -> None:
+    """A revocation takes the lease from whoever refreshes at that moment."""
+    grant = await _put(stores)
+    await _lease(stores, grant)
+    await stores.grants.revoke(grant, False, a_record())
+    await _lease(stores, grant)
 
 
 async def test_commit_refresh_moves_one_generation(stores: Stores) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 # Names and texts -----------------------------------------------------------------------------
 ID_MAX_CHARS = 63  # a DNS label: what operators already use to name things
 OWNER_MAX_CHARS = 128  # fits a UUID, an e-mail address or a `sub` with a prefix
-LABEL_MAX_CHARS = 63
 URI_MAX_CHARS = 2_048  # what browsers and proxies carry without trouble
 SCOPE_MAX_CHARS = 256
 SCOPES_MAX_COUNT = 100
@@ -52,7 +51,6 @@ LEASE_POLL_S = 0.05
 COMMIT_RETRY_S = 60.0  # how long a refreshed token is offered to a database that is away
 TRANSIT_LIMIT_S = 2.0
 TRANSIT_RELOGIN_S = 10.0  # a 403 soon after a new login is the policy, not the token
-STATEMENT_LIMIT_S = 5.0
 RETRY_AFTER_S = 1.0  # what RetryInfo says where nothing better is known
 REVOCATION_KEEP_S = 7 * 86_400  # how long an envelope is kept for revocation at the provider
 REVOCATION_HIDE_S = 60  # a queued revocation that someone took is not taken again before this

@@ -89,10 +89,11 @@ class CompleteAuthorization:
         state_hash = hashlib.sha256(callback.state.encode()).digest()
         code_hash = hashlib.sha256(callback.code.reveal()).digest()
         authorization = await self._find(call, callback, state_hash)
-        client, provider = await self._credentials.find(
-            OAuthClientName(callback.tenant, authorization.oauth_client)
+        name = OAuthClientName(callback.tenant, authorization.oauth_client)
+        client, provider = await self._credentials.find(name)
+        resource = authorization_resource(
+            name, client.provider, callback.owner, authorization.label, authorization.scopes
         )
-        resource = authorization_resource(client, callback.owner, authorization.label)
         decision = self._gate.require(call, Permission.COMPLETE_AUTHORIZATION, resource)
         _require_bound(authorization, callback, provider)
         until = call.deadline - limits.REPLY_RESERVE_S

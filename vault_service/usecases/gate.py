@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
+from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission, Resource, ResourceKind
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
@@ -20,15 +23,28 @@ class Gate:
     def __init__(self, policy: Policy, tenants: TenantStore) -> None:
         self._policy = policy
         self._tenants = tenants
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     async def enter(self, call: Call, tenant: str) -> None:
         """Raises CALLER_NOT_ALLOWED, then TENANT_NOT_PROVISIONED."""
         self.require(call, Permission.USE_TENANT, tenant_resource(tenant))
-        if tenant != SYSTEM_TENANT and not await self._tenants.exists(tenant):
+        if tenant != SYSTEM_TENANT and not await self._exists(tenant):
             raise VaultError(
                 Reason.TENANT_NOT_PROVISIONED,
                 f"no such tenant; an operator runs: tokenvault tenant create {tenant}",
             )
+
+    async def _exists(self, tenant: str) -> bool:
+        # Only that one exists is remembered: a tenant made a moment ago works at once.
+        if tenant in self._known:
+            self._known.move_to_end(tenant)
+            return True
+        if not await self._tenants.exists(tenant):
+            return False
+        self._known[tenant] = None
+        if len(self._known) > limits.TENANT_CACHE_MAX:
+            self._known.popitem(last=False)
+        return True
 
     def require(self, call: Call, permission: Permission, resource: Resource) -> Decision:
         """The allowing decision; raises CALLER_NOT_ALLOWED with the rule only in the record."""

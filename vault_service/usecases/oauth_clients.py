@@ -151,7 +151,7 @@ def _require_redirects(uris: tuple[str, ...]) -> None:
             raise _malformed("redirect_uris", "are URLs") from None
         secure = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
         plain = uri.isascii() and uri.isprintable() and " " not in uri
-        if not secure or not host or parts.fragment or "@" in parts.netloc or not plain:
+        if not secure or not host or "#" in uri or "@" in parts.netloc or not plain:
             raise _malformed(
                 "redirect_uris", "are https URLs (http only on loopback) without fragment or user"
             )

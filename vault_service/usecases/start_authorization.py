@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
-from vault_service.domain.access import Call, Permission, Resource, ResourceKind
+from vault_service.domain.access import Call, Decision, Permission, Resource, ResourceKind
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.envelope import DekOwner, Level
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, OAuthClient, verifier_binding
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import AuthorizationStore, Clock, Entropy
 from vault_service.usecases.credentials import Credentials
@@ -70,10 +70,8 @@ class StartAuthorization:
         """Raises REDIRECT_URI_NOT_REGISTERED, OAUTH_CLIENT_NOT_FOUND and the gate's reasons."""
         name = request.oauth_client
         await self._gate.enter(call, name.tenant)
-        client, provider = await self._credentials.find(name)
         label = request.label or name.oauth_client
-        resource = authorization_resource(client, request.owner, label)
-        decision = self._gate.require(call, Permission.START_AUTHORIZATION, resource)
+        client, provider, decision = await self._require(call, request, label)
         if request.redirect_uri not in client.redirect_uris:
             raise VaultError(
                 Reason.REDIRECT_URI_NOT_REGISTERED,
@@ -115,22 +113,41 @@ class StartAuthorization:
         url = authorization_url(provider.profile, client, authorization, state, verifier)
         return StartedAuthorization(url, state, expire_time)
 
+    async def _require(
+        self, call: Call, request: AuthorizationRequest, label: str
+    ) -> tuple[OAuthClient, Provider, Decision]:
+        name, start = request.oauth_client, Permission.START_AUTHORIZATION
+        try:
+            client, provider = await self._credentials.find(name)
+        except VaultError as error:
+            if error.reason is Reason.OAUTH_CLIENT_NOT_FOUND:
+                # Who may not start here is not told whether there is such an OAuthClient.
+                unknown = authorization_resource(name, "", request.owner, label, request.scopes)
+                self._gate.require(call, start, unknown)
+            raise
+        scopes = request.scopes or client.scopes
+        resource = authorization_resource(name, client.provider, request.owner, label, scopes)
+        return client, provider, self._gate.require(call, start, resource)
+
     def _random_text(self) -> str:
         # 256 bits; 43 characters, which is also the least RFC 7636 §4.1 asks of a verifier.
         return base64.urlsafe_b64encode(self._entropy.token(32)).rstrip(b"=").decode()
 
 
-def authorization_resource(client: OAuthClient, owner: str, label: str) -> Resource:
-    """The grant to come, as the policy sees it."""
+def authorization_resource(
+    client: OAuthClientName, provider: str, owner: str, label: str, scopes: tuple[str, ...]
+) -> Resource:
+    """The grant to come, as the policy sees it: with the scopes that are asked for."""
     return Resource(
         ResourceKind.GRANT,
-        f"tenants/{client.name.tenant}/owners/{owner}/grantAliases/{label}",
-        client.name.tenant,
+        f"tenants/{client.tenant}/owners/{owner}/grantAliases/{label}",
+        client.tenant,
         level=Level.USER,
         owner=owner,
-        provider=client.provider,
-        oauth_client=client.name.oauth_client,
+        provider=provider,
+        oauth_client=client.oauth_client,
         label=label,
+        scopes=frozenset(scopes),
     )
 
 

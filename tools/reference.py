@@ -1,0 +1,111 @@
+"""Writes the pages of docs/reference that are made from the code.
+
+Without arguments it writes them; with --check it fails when one is stale.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from vault_service.config import Config
+from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES
+
+_ROOT = Path(__file__).parents[1]
+_FOLDER = _ROOT / "docs" / "reference"
+_PROTO = _ROOT / "proto" / "tokenvault" / "v1" / "error_reason.proto"
+_REASON = re.compile(r"  // [A-Z_]+: (.*)\n  ERROR_REASON_(\w+) = \d+;")
+_ERRORS_HEAD = """# Errors
+
+Every refusal is a `google.rpc.Status` with `ErrorInfo{reason, domain: "tokenvault", metadata}`, and
+with `RetryInfo` where the same call may succeed later. The request id is in the trailing metadata
+`tokenvault-request-id` and in the record. Messages say what to do and never hold a secret.
+
+This page is made from the code (`make docs`).
+
+| reason | code | again? | what it means |
+| --- | --- | --- | --- |
+"""
+_ERRORS_TAIL = """
+Refusals inside the TLS handshake (an expired certificate, an unknown CA, no certificate) reach no
+handler and no record: the client raises `TransportRefused` and names the likely causes.
+
+`REAUTHORIZATION_REQUIRED` has `metadata["cause"]`: `REVOKED_BY_OWNER`, `EXPIRED_UNUSED`,
+`SUCCESSOR_LOST`, `SCOPES_MISSING` or `BY_OPERATOR`. `MIN_TTL_OUT_OF_RANGE` has
+`metadata["access_life_s"]` where the provider's life is the limit, `FIELD_MALFORMED` has
+`metadata["field"]`.
+"""
+_HEAD = """# Configuration
+
+One TOML file, named by `--config` or `TOKENVAULT_CONFIG`, and variables over it: section and field
+joined by two underscores, `TOKENVAULT_DATABASE__HOST`. Relative paths are relative to the file.
+Secrets come by file path only. `tokenvault serve --check` says what is wrong and starts nothing.
+An example stands in [deploy](../../deploy/tokenvault.toml).
+
+This page is made from the code (`make docs`).
+"""
+
+
+def errors() -> str:
+    """Every reason, with the code of the table and the words of the proto."""
+    says = {name: text for text, name in _REASON.findall(_PROTO.read_text())}
+    rows = []
+    for reason, code in CODE_BY_REASON.items():
+        again = "after RetryInfo" if code in RETRYABLE_CODES else "no"
+        rows.append(f"| `{reason.name}` | {code.name} | {again} | {says[reason.name]} |\n")
+    return _ERRORS_HEAD + "".join(rows) + _ERRORS_TAIL
+
+
+def configuration() -> str:
+    """Every field with its default."""
+    sections = {"": Config}
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            sections[name] = field.annotation
+    return _HEAD + "".join(_section(name, model) for name, model in sections.items())
+
+
+def _section(name: str, model: type[BaseModel]) -> str:
+    title = f"[{name}]" if name else "Top level"
+    says = " ".join((model.__doc__ or "").split()) if name else ""
+    lines = [f"\n## {title}\n", f"{says}\n" if says else "", "| field | default | what it is |"]
+    lines.append("| --- | --- | --- |")
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            continue
+        lines.append(f"| `{key}` | {_default(field)} | {field.description} |")
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    if field.default is PydanticUndefined:
+        return "made at start"
+    value = field.default
+    if value is None or value == ():
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 1 when --check finds a stale page."""
+    stale = 0
+    for name, made in {"configuration.md": configuration(), "errors.md": errors()}.items():
+        page = _FOLDER / name
+        if "--check" not in arguments:
+            page.write_text(made)
+        elif not page.exists() or page.read_text() != made:
+            print(f"{page.relative_to(_ROOT)} is stale: run make docs", file=sys.stderr)
+            stale = 1
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
