@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from tests.support.state_dirs import new_state_dir
-from vault_service.embedded import machine
+from vault_service.embedded import machine, postgres_place
 from vault_service.embedded.machine import EmbeddedError
 from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
 from vault_service.embedded.postgres_binaries import find_binaries
@@ -263,8 +263,11 @@ async def test_folder_that_others_cannot_enter(tmp_path: Path) -> None:
 
 
 @ROOT_ONLY
-async def test_programs_that_others_cannot_run(tmp_path: Path, state_dir: Path) -> None:
+async def test_programs_that_others_cannot_run(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Programs that the server's uid cannot reach are copied; a damaged copy is made again."""
+    monkeypatch.setattr(postgres_place, "_BASES", (state_dir.parent / "base",))
     hidden = tmp_path / "hidden"
     shutil.copytree(find_binaries().folder.parent, hidden)
     tmp_path.chmod(0o700)
@@ -279,4 +282,3 @@ async def test_programs_that_others_cannot_run(tmp_path: Path, state_dir: Path) 
     assert await ask(server.start(), "SELECT 1") == 1
     assert (program.parent / "psql").exists()
     server.destroy()
-    shutil.rmtree(program.parents[1])

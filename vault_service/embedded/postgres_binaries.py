@@ -145,6 +145,8 @@ def _copy(source: Path, copy: Path, wanted: dict[str, Path]) -> None:
             Path(folder).chmod(0o755)
         scratch.rename(copy)
     except OSError as error:
+        if copy.exists() and _is_good_copy(copy, wanted):
+            return  # another process was faster
         raise EmbeddedError(
             f"the PostgreSQL programs cannot be copied from {source} to {copy} ({error.strerror})"
         ) from error

@@ -25,8 +25,11 @@ class AuditRecords:
     async def list(
         self, call: Call, tenant: str, page_size: int, page_token: str
     ) -> Page[AuditRecord]:
-        """One page, newest first; SYSTEM_TENANT holds calls that named no valid tenant."""
-        await self._gate.enter(call, tenant)
+        """One page, newest first; SYSTEM_TENANT holds calls that named no valid tenant.
+
+        A tenant need not exist: refusals of calls that named it are on record all the same.
+        """
+        self._gate.require(call, Permission.USE_TENANT, tenant_resource(tenant))
         decision = self._gate.require(call, Permission.LIST_AUDIT_RECORDS, tenant_resource(tenant))
         page = await self._audit.list(tenant, page_size, page_token)
         action = AuditAction.AUDIT_RECORDS_LISTED

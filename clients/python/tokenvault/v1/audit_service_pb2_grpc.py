@@ -48,11 +48,12 @@ class AuditServiceServicer:
 
     def ListAuditRecords(self, request, context):
         """Lists records, newest first. The parent "tenants/-" holds those of calls that
-        named no valid tenant. Reading the record is itself on record.
+        named no valid tenant, and a tenant that was never created those of calls that
+        named it. Reading the record is itself on record.
 
         Changes: nothing. Who: UseTenant and ListAuditRecords.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
-        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,11 +35,12 @@ class AuditServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditRecords: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditRecordsRequest, _audit_service_pb2.ListAuditRecordsResponse]
     """Lists records, newest first. The parent "tenants/-" holds those of calls that
-    named no valid tenant. Reading the record is itself on record.
+    named no valid tenant, and a tenant that was never created those of calls that
+    named it. Reading the record is itself on record.
 
     Changes: nothing. Who: UseTenant and ListAuditRecords.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
-    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -49,11 +50,12 @@ class AuditServiceAsyncStub(AuditServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditRecords: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditRecordsRequest, _audit_service_pb2.ListAuditRecordsResponse]  # type: ignore[assignment]
     """Lists records, newest first. The parent "tenants/-" holds those of calls that
-    named no valid tenant. Reading the record is itself on record.
+    named no valid tenant, and a tenant that was never created those of calls that
+    named it. Reading the record is itself on record.
 
     Changes: nothing. Who: UseTenant and ListAuditRecords.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
-    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,11 +68,12 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditRecordsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditRecordsResponse]]:
         """Lists records, newest first. The parent "tenants/-" holds those of calls that
-        named no valid tenant. Reading the record is itself on record.
+        named no valid tenant, and a tenant that was never created those of calls that
+        named it. Reading the record is itself on record.
 
         Changes: nothing. Who: UseTenant and ListAuditRecords.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
-        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
