@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
 TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,255}$")]
+
+_PATH_SHOWN_MAX = 256
 
 
 class ConfigInvalid(ValueError):
@@ -184,6 +191,9 @@ def load(path: Path | None) -> Config:
         return Config(**values)
     except ValidationError as error:
         raise ConfigInvalid("\n".join(_lines(error))) from None
+    except SettingsError as error:
+        # It names the field, never the value.
+        raise ConfigInvalid(f"environment: {error}; lists and sections are JSON") from None
 
 
 def faults(config: Config, *, serving: bool) -> list[str]:
@@ -254,7 +264,15 @@ def _unreadable(name: str, file: Path) -> str:
         with file.open("rb") as opened:
             return "" if opened.read(1) else f"{name}: {file} is empty"
     except OSError as error:
-        return f"{name}: {file} cannot be read: {error.strerror}"
+        return f"{name}: {_shown(file)} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{name}: {_shown(file)} cannot be read: not a path"
+
+
+def _shown(file: Path) -> str:
+    # A key pasted where its path belongs has line breaks, or more characters than a path.
+    text = str(file)
+    return text if text.isprintable() and len(text) <= _PATH_SHOWN_MAX else "its value"
 
 
 def _resolve(values: dict[str, Any], base: Path) -> None:
