@@ -22,6 +22,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vault_service.domain import limits
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
@@ -204,8 +206,8 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("database.ca_file: is needed: a host is only reached by TLS verify-full")
     if serving and database.worker_password_file is None:
         found.append("database.worker_password_file: is needed to serve")
-    if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s:
-        found.append("dek_cache.hard_life_s: is less than soft_life_s")
+    if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
+        found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
     # What can be read must also be what it should be.
     return found or _unusable(config, serving)

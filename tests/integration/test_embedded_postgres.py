@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from tests.support.state_dirs import new_state_dir
-from vault_service.embedded import machine, postgres_place
+from vault_service.embedded import postgres_place
 from vault_service.embedded.machine import EmbeddedError
 from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
 from vault_service.embedded.postgres_binaries import find_binaries
@@ -194,7 +194,7 @@ def test_killed_supervisor_takes_its_server_along(state_dir: Path) -> None:
         "print('up', flush=True)\n"
         "time.sleep(60)\n"
     )
-    environment = {"PYTHONPATH": str(Path(machine.__file__).parents[2])}
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment
     ) as supervisor:

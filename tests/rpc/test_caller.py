@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.fakes.clock import FakeClock
 from tests.rpc.caller_certificates import (
@@ -88,7 +89,7 @@ def test_sound_ids(uri: str) -> None:
         (Wanted(is_ca=None, signs_certificates=True), "may sign certificates"),
         (Wanted(ekus=None), "extended key usage"),
         (Wanted(ekus=(SERVER_AUTH,)), "not for client"),
-        (Wanted(ekus=(x509.ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), "not for client"),
+        (Wanted(ekus=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), "not for client"),
     ],
 )
 def test_refused(wanted: Wanted, why: str) -> None:

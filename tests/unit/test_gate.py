@@ -8,6 +8,7 @@ from tests.fakes.policy import FakePolicy
 from tests.fakes.stores import FakeStores
 from tests.support.house import APP, ROGUE, House, refused
 from tests.support.samples import a_grant
+from vault_service.domain import limits
 from vault_service.domain.access import Permission, ResourceKind
 from vault_service.domain.envelope import Level
 from vault_service.domain.errors import Reason, VaultError
@@ -38,14 +39,33 @@ async def test_enter() -> None:
 
 async def test_unknown_tenant() -> None:
     """A tenant that is not there is TENANT_NOT_PROVISIONED; the system's needs no row."""
-    await refused(
-        Reason.TENANT_NOT_PROVISIONED, gate(Permission.USE_TENANT).enter(CALL, "ghost")
-    )
+    await refused(Reason.TENANT_NOT_PROVISIONED, gate(Permission.USE_TENANT).enter(CALL, "ghost"))
     await gate(Permission.USE_TENANT).enter(CALL, SYSTEM_TENANT)
 
 
+async def test_tenants_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant is looked up once, one that is missing each time; a bounded number is kept."""
+    monkeypatch.setattr(limits, "TENANT_CACHE_MAX", 2)
+    stores = FakeStores(tenants=["a", "b", "c"])
+    asked: list[str] = []
+    exists = stores.tenants.exists
+
+    async def counting(tenant: str) -> bool:
+        asked.append(tenant)
+        return await exists(tenant)
+
+    monkeypatch.setattr(stores.tenants, "exists", counting)
+    entered = gate(Permission.USE_TENANT, stores=stores)
+    for tenant in ("a", "a", "b", "a", "c", "a", "b"):
+        await entered.enter(CALL, tenant)
+    assert asked == ["a", "b", "c", "b"]
+    await refused(Reason.TENANT_NOT_PROVISIONED, entered.enter(CALL, "new"))
+    stores.tables.tenants.add("new")
+    await entered.enter(CALL, "new")
+
+
 def test_require() -> None:
-    """An allowed call gets the decision; a denied one the rule in the record and not in the text."""
+    """An allowed call gets the decision; a denied one has the rule in its record only."""
     resource = tenant_resource("acme")
     decision = gate(Permission.LIST_GRANTS).require(CALL, Permission.LIST_GRANTS, resource)
     assert decision.rule == "allow-ListGrants"

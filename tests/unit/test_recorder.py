@@ -47,9 +47,7 @@ def test_done() -> None:
 
 def test_ids_differ() -> None:
     """Every record has an id of its own, greater than those before it."""
-    ids = [
-        RECORDER.done(CALL, AuditAction.SECRET_PUT, "acme", "x").record_id for _ in range(100)
-    ]
+    ids = [RECORDER.done(CALL, AuditAction.SECRET_PUT, "acme", "x").record_id for _ in range(100)]
     assert sorted(set(ids)) == ids
 
 

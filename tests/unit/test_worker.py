@@ -81,9 +81,7 @@ async def test_readiness(lines: io.StringIO) -> None:
     ]
 
 
-async def test_readiness_of_what_hangs(
-    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_readiness_of_what_hangs(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dependency that does not answer is down, and holds nothing else up."""
     monkeypatch.setattr(readiness, "_PROBE_LIMIT_S", 0.02)
     published: list[dict[str, bool]] = []
