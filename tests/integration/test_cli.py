@@ -147,6 +147,47 @@ def test_a_client_secret_is_no_argument(
     assert "1 to 4096 bytes" in told
 
 
+def test_no_list_of_processes_shows_the_secret(
+    registered: Mapping[str, str], redirect_uri: str
+) -> None:
+    """While the command waits for the secret, and after, neither its arguments nor its environment
+    hold it, nor does what it prints."""
+    arguments = (*_put_client(registered, redirect_uri), "--secret-file", "-")
+    with subprocess.Popen(
+        [sys.executable, "-m", "vault_service", *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as run:  # fmt: skip
+        assert run.stdin is not None
+        run.stdin.write(_CLIENT_SECRET)
+        run.stdin.flush()
+        seen = [Path(f"/proc/{run.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+        said, _ = run.communicate(timeout=30)
+        assert run.returncode == 0, said
+    assert b"--secret-file" in seen[0]
+    assert not any(_CLIENT_SECRET.encode() in part for part in (*seen, said.encode()))
+
+
+def test_consent_that_the_user_denies(registered: Mapping[str, str], redirect_uri: str) -> None:
+    """The provider's error ends the command with its reason; a taken port is said at once."""
+    arguments = [
+        sys.executable, "-m", "vault_service", "grant", "start", TENANT, "cli-client",
+        "--client", registered["operator"], "--owner", "cli-denied", "--redirect-uri", redirect_uri,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        state = parse_qs(urlsplit(run.stdout.readline().strip()).query)["state"][0]
+        second = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+        assert second.returncode == 1
+        assert "cannot listen for the callback" in second.stderr
+        denied = {"state": state, "error": "access_denied"}
+        requests.get(redirect_uri, params=denied, timeout=10)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == 1
+    assert "AUTHORIZATION_DENIED" in said
+
+
 def test_migrate_and_tenant_create_again_change_nothing(real_vault: RealVault) -> None:
     """Both say that there is nothing to do; a wrong tenant id says what one looks like."""
     admin = str(next(iter(real_vault.files.values())).admin)

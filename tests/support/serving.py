@@ -65,10 +65,15 @@ def operator_certificate(vault: RealVault) -> IssuedCertificate:
 
 
 async def health(vault: RealVault, port: int, service: str = "") -> int:
-    """What grpc.health.v1 says."""
+    """What grpc.health.v1 says; SERVICE_UNKNOWN for a dependency that was not asked yet."""
     async with channel(vault, port, operator_certificate(vault)) as bare:
         check = health_pb2_grpc.HealthStub(bare).Check
-        answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
         return int(answer.status)
 
 

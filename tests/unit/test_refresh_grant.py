@@ -162,6 +162,15 @@ async def test_loser_of_the_lease_adopts(house: House, wait_s: float) -> None:
     assert len(house.records(AuditAction.GRANT_REFRESHED)) == 1
 
 
+async def test_read_again_under_the_lease(house: House) -> None:
+    """Who gets the lease only after another process has refreshed sends nothing."""
+    stale = await house.row((await expired(house)).name)
+    await house.token(stale.name)
+    await House.beside(house).refresh(house.call(), stale)
+    assert len(house.endpoint.ledger) == 1
+    assert house.stores.tables.leases == {}
+
+
 async def test_lease_of_a_dead_process(house: House) -> None:
     """A lease whose holder died is waited for until its end, then the grant is refreshed."""
     grant = await expired(house)
