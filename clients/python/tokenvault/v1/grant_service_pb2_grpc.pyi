@@ -41,7 +41,7 @@ class GrantServiceStub:
     Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
     REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -93,7 +93,7 @@ class GrantServiceAsyncStub(GrantServiceStub):
     Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
     REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]  # type: ignore[assignment]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -148,7 +148,7 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
         REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod

@@ -55,7 +55,7 @@ class ProviderServiceStub:
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     ListOAuthClients: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListOAuthClientsRequest, _provider_service_pb2.ListOAuthClientsResponse]
     """Lists OAuthClients by id, without their credentials.
@@ -92,7 +92,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     ListOAuthClients: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListOAuthClientsRequest, _provider_service_pb2.ListOAuthClientsResponse]  # type: ignore[assignment]
     """Lists OAuthClients by id, without their credentials.
@@ -144,7 +144,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod
