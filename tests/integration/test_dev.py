@@ -1,0 +1,126 @@
+"""``tokenvault dev``: the one command, first and second time, and when something is in its way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.state_dirs import new_state_dir
+from vault_service.embedded import processes
+from vault_service.embedded.postgres import EmbeddedPostgres
+
+_LIMIT_S = 90
+
+
+@pytest.fixture(scope="module")
+def state_dir() -> Iterator[Path]:
+    """Filled by the first test, found again by the others."""
+    with new_state_dir() as directory:
+        yield directory
+        EmbeddedPostgres(directory).destroy()
+
+
+def _argv(state_dir: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "vault_service", "dev", "--state-dir", str(state_dir), *options]
+
+
+def _once(state_dir: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _argv(state_dir, "--once"), capture_output=True, text=True, timeout=_LIMIT_S, check=False
+    )
+
+
+@contextmanager
+def _staying(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start it and wait until it says that it stays."""
+    with subprocess.Popen(
+        _argv(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if "It stays up" in line:
+                break
+        else:
+            raise AssertionError(f"it ended with {started.wait(5)}")
+        try:
+            yield started
+        finally:
+            started.send_signal(signal.SIGINT)
+
+
+def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path) -> None:
+    """Consent, refresh, refusal and record once; then yesterday's grant without a consent."""
+    first = _once(state_dir)
+    assert first.returncode == 0, first.stdout + first.stderr
+    for shown in (
+        "authorization URL",
+        "FRESH",
+        "REFRESHED",
+        "CALLER_NOT_ALLOWED",
+        "GRANT_REFRESHED",
+    ):
+        assert shown in first.stdout
+    second = _once(state_dir)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "yesterday's" in second.stdout
+    assert "authorization URL" not in second.stdout
+
+
+def test_taken_port_is_named(state_dir: Path) -> None:
+    """A port of the first run that something else has now is in the error, with what to do."""
+    port = json.loads((state_dir / "ports.json").read_text())["tokenvault"]
+    with socket.create_server(("127.0.0.1", port)):
+        refused = _once(state_dir)
+    assert refused.returncode == 1
+    assert str(port) in refused.stderr
+    assert "--state-dir" in refused.stderr
+
+
+def test_ctrl_c_stops_every_child(state_dir: Path) -> None:
+    """It stays until it is interrupted, and leaves no process behind; another one is refused."""
+    with _staying(state_dir) as staying:
+        children = processes.descendants(staying.pid)
+        assert len(children) >= 4
+        assert "another process" in _once(state_dir).stderr
+        staying.send_signal(signal.SIGINT)
+        staying.communicate(timeout=_LIMIT_S)
+    assert staying.returncode == 0
+    assert [pid for pid in children if _alive(pid)] == []
+
+
+def test_dead_child_ends_it_with_the_end_of_its_log(state_dir: Path) -> None:
+    """When a child dies the command stops the others and says which one and where its log is."""
+    with _staying(state_dir) as staying:
+        service = next(pid for pid in processes.descendants(staying.pid) if _is_service(pid))
+        os.kill(service, signal.SIGKILL)
+        _, told = staying.communicate(timeout=_LIMIT_S)
+    assert staying.returncode == 1
+    assert "tokenvault was ended by SIGKILL" in told
+    assert "tokenvault.log" in told
+
+
+def _is_service(pid: int) -> bool:
+    return b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def _alive(pid: int) -> bool:
+    # A moment for what was told to end just now.
+    for _ in range(50):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.1)
+    return True
