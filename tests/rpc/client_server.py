@@ -14,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority, Files
 from tokenvault.v1 import (
     audit_service_pb2,
@@ -136,10 +137,11 @@ class ScriptedServer:
     port: int
     authority: Authority
     caller: Files
+    form: Form = Form.ASYNC
 
     def client(self, *, port: int | None = None, timeout_s: float = 5.0) -> TokenVaultClient:
         """A client with a good certificate."""
-        return TokenVaultClient(
+        return self.form.client(
             f"127.0.0.1:{port or self.port}",
             ca_file=self.authority.ca_file,
             certificate_file=self.caller.certificate,
@@ -161,9 +163,12 @@ def _servicer(base: type, service: ServiceDescriptor, script: Script) -> object:
 
 @asynccontextmanager
 async def serve(
-    authority: Authority, certificate: Files | None = None, caller: Files | None = None
+    authority: Authority,
+    certificate: Files | None = None,
+    caller: Files | None = None,
+    form: Form = Form.ASYNC,
 ) -> AsyncIterator[ScriptedServer]:
-    """Serves on a port of the system's choice until left."""
+    """Serves on a port of the system's choice until left; its clients are of ``form``."""
     certificate = certificate or authority.server()
     script = Script()
     server = grpc.aio.server()
@@ -176,6 +181,6 @@ async def serve(
     )
     await server.start()
     try:
-        yield ScriptedServer(script, port, authority, caller or authority.caller())
+        yield ScriptedServer(script, port, authority, caller or authority.caller(), form)
     finally:
         await server.stop(None)
