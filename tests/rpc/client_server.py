@@ -103,6 +103,7 @@ class Seen:
     peer: str
     time_remaining_s: float
     tls_version: bytes
+    caller: bytes  # the client's certificate
 
 
 class Script:
@@ -118,8 +119,11 @@ class Script:
 
     async def play(self, rpc: str, request: Message, context: Any) -> Message:
         """Answers one attempt."""
-        tls_version = next(iter(context.auth_context()["ssl_tls_version"]))
-        self.seen.append(Seen(rpc, request, context.peer(), context.time_remaining(), tls_version))
+        tls = context.auth_context()
+        tls_version, caller = tls["ssl_tls_version"][0], tls["x509_pem_cert"][0]
+        self.seen.append(
+            Seen(rpc, request, context.peer(), context.time_remaining(), tls_version, caller)
+        )
         acts = self._acts[rpc]
         act = acts.popleft() if len(acts) > 1 else acts[0]
         answer = act if isinstance(act, Message | Refusal) else await act()
