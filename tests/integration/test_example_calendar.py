@@ -47,6 +47,7 @@ def example(demo: Demo, real_vault: RealVault) -> Iterator[Child]:
         "../.venv/bin/python": sys.executable,
         "../.tokenvault/clients/calendar-app.toml": str(demo.clients["calendar-app"]),
         "../.tokenvault/ca/root.pem": str(demo.provider.ca_file),
+        "--oauth-client calendar": f"--oauth-client {demo.oauth_client.rpartition('/')[2]}",
         "127.0.0.1:CALLBACK_PORT": f"127.0.0.1:{demo.callback_port}",
         "127.0.0.1:PROVIDER_PORT": demo.provider.host_port,
     }

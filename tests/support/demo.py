@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tokenvault_client as sdk
@@ -67,11 +67,17 @@ def running_demo(vault: RealVault, name: str, *, access_life_s: int) -> Iterator
             provider.base_url, provider.client_id, provider.client_secret, provider.redirect_uri
         )
         put, oauth_client = registration(told)
+        # Names of their own: the tests of a session share one tenant, and an issuer stays.
+        put = replace(put, name=sdk.provider_name(TENANT, f"demo-{name}"))
+        oauth_client = replace(
+            oauth_client, name=sdk.oauth_client_name(TENANT, f"calendar-{name}"), provider=put.name
+        )
         clients = dict(vault.client_files(port))
         with sdk.SyncTokenVaultClient.from_file(clients["operator"]) as operator:
             operator.put_provider(put)
             operator.put_oauth_client(oauth_client, client_secret=provider.client_secret)
         yield Demo(provider, clients, port, callback_port, oauth_client.name)
-        vault.stop_process(name)
     finally:
+        if name in vault.processes:
+            vault.stop_process(name)
         embedded.destroy()
