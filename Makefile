@@ -52,8 +52,8 @@ test: $(DEV) $(NODE_MODULES) ## All tests but the long ones
 test-long: $(DEV) $(NODE_MODULES) ## The long tests: load, soak, faults
 	$(PY) -m pytest -m long --timeout 1200 $(PYTEST_ARGS)
 
-.PHONY: check check-style check-types check-imports check-proto check-docs check-structure
-check: check-style check-types check-imports check-proto check-docs check-structure ## All rules that are programs
+.PHONY: check check-style check-types check-imports check-proto check-client check-docs check-structure
+check: check-style check-types check-imports check-proto check-client check-docs check-structure ## All rules that are programs
 
 check-style: $(DEV)
 	$(VENV)/bin/ruff check .
@@ -64,6 +64,9 @@ check-types: $(DEV)
 
 check-imports: $(DEV)
 	$(VENV)/bin/lint-imports --no-logo
+
+check-client: $(DEV)
+	$(PY) tools/sync_client.py --check
 
 check-docs: $(DEV)
 	$(PY) tools/reference.py --check
@@ -83,6 +86,10 @@ check-proto: $(DEV) $(NODE_MODULES)
 proto: $(DEV) ## Generates the Python code from proto/
 	@rm -f $(GENERATED)/*_pb2*.py $(GENERATED)/*_pb2*.pyi
 	$(call protoc,clients/python)
+
+.PHONY: client
+client: $(DEV) ## Writes the synchronous client from the asynchronous one
+	$(PY) tools/sync_client.py
 
 .PHONY: docs
 docs: $(DEV) ## Writes the pages that are made from the code

@@ -16,6 +16,7 @@ _PAGES = [
     *_ROOT.glob("docs/**/*.md"),
     *_ROOT.glob("deploy/*.md"),
     *_ROOT.glob("clients/python/*.md"),
+    *_ROOT.glob("examples/*/*.md"),
 ]
 
 

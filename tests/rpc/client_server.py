@@ -14,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority, Files
 from tokenvault.v1 import (
     audit_service_pb2,
@@ -102,6 +103,7 @@ class Seen:
     peer: str
     time_remaining_s: float
     tls_version: bytes
+    caller: bytes  # the client's certificate
 
 
 class Script:
@@ -117,8 +119,11 @@ class Script:
 
     async def play(self, rpc: str, request: Message, context: Any) -> Message:
         """Answers one attempt."""
-        tls_version = next(iter(context.auth_context()["ssl_tls_version"]))
-        self.seen.append(Seen(rpc, request, context.peer(), context.time_remaining(), tls_version))
+        tls = context.auth_context()
+        tls_version, caller = tls["ssl_tls_version"][0], tls["x509_pem_cert"][0]
+        self.seen.append(
+            Seen(rpc, request, context.peer(), context.time_remaining(), tls_version, caller)
+        )
         acts = self._acts[rpc]
         act = acts.popleft() if len(acts) > 1 else acts[0]
         answer = act if isinstance(act, Message | Refusal) else await act()
@@ -136,10 +141,11 @@ class ScriptedServer:
     port: int
     authority: Authority
     caller: Files
+    form: Form = Form.ASYNC
 
     def client(self, *, port: int | None = None, timeout_s: float = 5.0) -> TokenVaultClient:
         """A client with a good certificate."""
-        return TokenVaultClient(
+        return self.form.client(
             f"127.0.0.1:{port or self.port}",
             ca_file=self.authority.ca_file,
             certificate_file=self.caller.certificate,
@@ -161,9 +167,12 @@ def _servicer(base: type, service: ServiceDescriptor, script: Script) -> object:
 
 @asynccontextmanager
 async def serve(
-    authority: Authority, certificate: Files | None = None, caller: Files | None = None
+    authority: Authority,
+    certificate: Files | None = None,
+    caller: Files | None = None,
+    form: Form = Form.ASYNC,
 ) -> AsyncIterator[ScriptedServer]:
-    """Serves on a port of the system's choice until left."""
+    """Serves on a port of the system's choice until left; its clients are of ``form``."""
     certificate = certificate or authority.server()
     script = Script()
     server = grpc.aio.server()
@@ -176,6 +185,6 @@ async def serve(
     )
     await server.start()
     try:
-        yield ScriptedServer(script, port, authority, caller or authority.caller())
+        yield ScriptedServer(script, port, authority, caller or authority.caller(), form)
     finally:
         await server.stop(None)

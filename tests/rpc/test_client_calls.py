@@ -25,6 +25,7 @@ from tests.rpc.client_cases import (
     SECRET,
     Case,
 )
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import SERVICES, ScriptedServer, serve
 from tokenvault.v1 import audit_service_pb2 as audit
@@ -34,9 +35,9 @@ from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import token_service_pb2 as tokens
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ScriptedServer]:
-    async with serve(Authority(tmp_path, "ca")) as running:
+@pytest.fixture(params=list(Form), ids=lambda form: form.value)
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
+    async with serve(Authority(tmp_path, "ca"), form=request.param) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import tokenvault_client as tv
 from tests.rpc.client_cases import GRANT_NAME
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import Refusal, ScriptedServer, serve
 from tokenvault.v1.error_reason_pb2 import ErrorReason
@@ -21,9 +22,9 @@ GET_GRANT = "GrantService/GetGrant"
 CODE_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ScriptedServer]:
-    async with serve(Authority(tmp_path, "ca")) as running:
+@pytest.fixture(params=list(Form), ids=lambda form: form.value)
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
+    async with serve(Authority(tmp_path, "ca"), form=request.param) as running:
         yield running
 
 

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 import tokenvault_client as tv
 from tests.rpc.client_cable import Cable
 from tests.rpc.client_cases import CASES, GET_GRANT, GRANT_NAME, PUT_SECRET, SECRET, Case
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import Refusal, ScriptedServer, serve
 from tokenvault.v1 import grant_service_pb2 as grants
@@ -30,9 +31,9 @@ def by_rpc(case: Case) -> str:
     return case.rpc
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ScriptedServer]:
-    async with serve(Authority(tmp_path, "ca")) as running:
+@pytest.fixture(params=list(Form), ids=lambda form: form.value)
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ScriptedServer]:
+    async with serve(Authority(tmp_path, "ca"), form=request.param) as running:
         yield running
 
 

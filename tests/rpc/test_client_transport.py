@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 import tokenvault_client as tv
 from tests.rpc.client_cable import Cable
 from tests.rpc.client_cases import GET_GRANT, GRANT_NAME
+from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority, Files
 from tests.rpc.client_server import ScriptedServer, serve
 
@@ -25,17 +26,23 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "ca")
 
 
+@pytest.fixture(params=list(Form), ids=lambda form: form.value)
+def form(request: pytest.FixtureRequest) -> Form:
+    found: Form = request.param
+    return found
+
+
 @pytest.fixture
-async def server(authority: Authority) -> AsyncIterator[ScriptedServer]:
-    async with serve(authority) as running:
+async def server(authority: Authority, form: Form) -> AsyncIterator[ScriptedServer]:
+    async with serve(authority, form=form) as running:
         running.script.on(GET_GRANT.rpc, GET_GRANT.answer)
         yield running
 
 
 async def refusal(
-    port: int, ca_file: Path, caller: Files, server_name: str | None = None
+    form: Form, port: int, ca_file: Path, caller: Files, server_name: str | None = None
 ) -> tv.TransportRefused:
-    vault = tv.TokenVaultClient(
+    vault = form.client(
         f"127.0.0.1:{port}",
         ca_file=ca_file,
         certificate_file=caller.certificate,
@@ -56,7 +63,7 @@ async def refusal(
 async def test_the_service_does_not_know_our_ca(server: ScriptedServer, tmp_path: Path) -> None:
     """A certificate of a foreign CA is refused in the handshake, and the error names it."""
     foreign = Authority(tmp_path, "foreign").caller()
-    error = await refusal(server.port, server.authority.ca_file, foreign)
+    error = await refusal(server.form, server.port, server.authority.ca_file, foreign)
     assert error.problem is PROBLEM.CLIENT_CERTIFICATE_REFUSED
     assert "issued by a CA the service trusts" in error.message
     assert server.script.seen == []
@@ -65,7 +72,7 @@ async def test_the_service_does_not_know_our_ca(server: ScriptedServer, tmp_path
 async def test_our_certificate_has_expired(server: ScriptedServer) -> None:
     """An expired client certificate is refused in the handshake, and the error names it."""
     expired = server.authority.caller(expired=True)
-    error = await refusal(server.port, server.authority.ca_file, expired)
+    error = await refusal(server.form, server.port, server.authority.ca_file, expired)
     assert error.problem is PROBLEM.CLIENT_CERTIFICATE_REFUSED
     assert "has not expired" in error.message
 
@@ -73,34 +80,36 @@ async def test_our_certificate_has_expired(server: ScriptedServer) -> None:
 async def test_we_do_not_know_the_services_ca(server: ScriptedServer, tmp_path: Path) -> None:
     """A server of another CA than ours is not spoken to."""
     other = Authority(tmp_path, "other")
-    error = await refusal(server.port, other.ca_file, server.caller)
+    error = await refusal(server.form, server.port, other.ca_file, server.caller)
     assert error.problem is PROBLEM.SERVER_NOT_TRUSTED
     assert "ca_file" in error.message
 
 
-async def test_the_services_certificate_has_expired(authority: Authority) -> None:
+async def test_the_services_certificate_has_expired(authority: Authority, form: Form) -> None:
     """A server with an expired certificate is not spoken to, and the error says so."""
-    async with serve(authority, authority.server(expired=True)) as server:
-        error = await refusal(server.port, authority.ca_file, server.caller)
+    async with serve(authority, authority.server(expired=True), form=form) as server:
+        error = await refusal(server.form, server.port, authority.ca_file, server.caller)
     assert error.problem is PROBLEM.SERVER_CERTIFICATE_EXPIRED
 
 
 async def test_the_service_has_another_name(server: ScriptedServer) -> None:
     """A server whose certificate names another host is not spoken to."""
-    error = await refusal(server.port, server.authority.ca_file, server.caller, "vault.example.org")
+    error = await refusal(
+        server.form, server.port, server.authority.ca_file, server.caller, "vault.example.org"
+    )
     assert error.problem is PROBLEM.SERVER_NAME_WRONG
     assert "server_name" in error.message
 
 
-async def test_nothing_listens(authority: Authority) -> None:
+async def test_nothing_listens(authority: Authority, form: Form) -> None:
     """A port without a listener is named as such."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        error = await refusal(bound.getsockname()[1], authority.ca_file, authority.caller())
+        error = await refusal(form, bound.getsockname()[1], authority.ca_file, authority.caller())
     assert error.problem is PROBLEM.NOTHING_LISTENING
 
 
-async def test_what_listens_does_not_speak_tls(authority: Authority) -> None:
+async def test_what_listens_does_not_speak_tls(authority: Authority, form: Form) -> None:
     """A plain HTTP server is recognised."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,7 +120,7 @@ async def test_what_listens_does_not_speak_tls(authority: Authority) -> None:
 
     plain = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = plain.sockets[0].getsockname()[1]
-    error = await refusal(port, authority.ca_file, authority.caller())
+    error = await refusal(form, port, authority.ca_file, authority.caller())
     plain.close()
     assert error.problem is PROBLEM.NOT_TLS
 
@@ -134,13 +143,13 @@ async def test_a_read_finds_a_service_that_came_up_meanwhile(
     relay.close()
 
 
-async def test_a_silent_listener_uses_up_the_deadline(authority: Authority) -> None:
+async def test_a_silent_listener_uses_up_the_deadline(authority: Authority, form: Form) -> None:
     """Where the handshake is never answered, DeadlineExceeded says that nothing connected."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         caller = authority.caller()
-        vault = tv.TokenVaultClient(
+        vault = form.client(
             f"127.0.0.1:{silent.getsockname()[1]}",
             ca_file=authority.ca_file,
             certificate_file=caller.certificate,
@@ -206,8 +215,8 @@ async def test_closing_ends_open_calls(server: ScriptedServer) -> None:
     gate.set()
 
 
-async def test_a_cancelled_caller_cancels_its_call(server: ScriptedServer) -> None:
-    """Cancelling the task that waits ends the call at the service too."""
+async def test_a_cancelled_caller_cancels_its_call(authority: Authority) -> None:
+    """Cancelling the task that waits ends the call at the service too; threads have no such end."""
     cancelled = asyncio.Event()
 
     async def slowly() -> Message:
@@ -218,8 +227,8 @@ async def test_a_cancelled_caller_cancels_its_call(server: ScriptedServer) -> No
             raise
         return GET_GRANT.answer
 
-    server.script.on(GET_GRANT.rpc, slowly)
-    async with server.client() as vault:
+    async with serve(authority) as server, server.client() as vault:
+        server.script.on(GET_GRANT.rpc, slowly)
         call = asyncio.create_task(vault.get_grant(GRANT_NAME))
         while not server.script.seen:
             await asyncio.sleep(0.01)

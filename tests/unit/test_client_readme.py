@@ -38,7 +38,7 @@ def test_examples_use_what_exists(code: str) -> None:
     imported = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     names = {alias.name for node in imported for alias in node.names}
     assert names <= set(tv.__all__)
-    called = set(re.findall(r"await vault\.(\w+)\(", code))
+    called = set(re.findall(r"vault\.(\w+)\(", code))
     assert called <= set(dir(tv.TokenVaultClient))
 
 

@@ -47,6 +47,31 @@ class DemoProvider:
     redirect_uri: str
 
 
+def registration(provider: DemoProvider) -> tuple[Provider, OAuthClient]:
+    """The demo authorization server and our OAuthClient there, as an operator puts them."""
+    base = provider.base_url
+    name = provider_name(TENANT, "demo-provider")
+    return (
+        Provider(
+            name=name,
+            issuer=base,
+            authorization_endpoint=f"{base}/authorize",
+            token_endpoint=f"{base}/token",
+            revocation_endpoint=f"{base}/revoke",
+            refresh_class=RefreshClass.S,
+            requires_iss=True,
+        ),
+        OAuthClient(
+            name=oauth_client_name(TENANT, "calendar"),
+            provider=name,
+            client_id=provider.client_id,
+            auth_method=ClientAuthMethod.CLIENT_SECRET_BASIC,
+            redirect_uris=(provider.redirect_uri,),
+            scopes=("openid", "calendar.read"),
+        ),
+    )
+
+
 class Story:
     """Consent, token, refresh, refusal and the record of it all."""
 
@@ -95,30 +120,10 @@ class Story:
         return TokenVaultClient.from_file(self._clients[name])
 
     async def _register(self, operator: TokenVaultClient) -> None:
-        base = self._provider.base_url
-        await operator.put_provider(
-            Provider(
-                name=provider_name(TENANT, "demo-provider"),
-                issuer=base,
-                authorization_endpoint=f"{base}/authorize",
-                token_endpoint=f"{base}/token",
-                revocation_endpoint=f"{base}/revoke",
-                refresh_class=RefreshClass.S,
-                requires_iss=True,
-            )
-        )
-        await operator.put_oauth_client(
-            OAuthClient(
-                name=oauth_client_name(TENANT, "calendar"),
-                provider=provider_name(TENANT, "demo-provider"),
-                client_id=self._provider.client_id,
-                auth_method=ClientAuthMethod.CLIENT_SECRET_BASIC,
-                redirect_uris=(self._provider.redirect_uri,),
-                scopes=("openid", "calendar.read"),
-            ),
-            client_secret=self._provider.client_secret,
-        )
-        self._say("registered", f"provider {base} and our OAuthClient there")
+        provider, oauth_client = registration(self._provider)
+        await operator.put_provider(provider)
+        await operator.put_oauth_client(oauth_client, client_secret=self._provider.client_secret)
+        self._say("registered", f"provider {provider.issuer} and our OAuthClient there")
 
     async def _known_grant(self, operator: TokenVaultClient) -> Grant | None:
         found: Grant | None = None

@@ -53,6 +53,7 @@ from tokenvault_client.names import (
     secret_name,
     tenant_name,
 )
+from tokenvault_client.sync_client import SyncTokenVaultClient
 
 __all__ = [
     "AccessToken",
@@ -89,6 +90,7 @@ __all__ = [
     "RefreshClass",
     "SecretValue",
     "SecretVersion",
+    "SyncTokenVaultClient",
     "TokenVaultClient",
     "TokenVaultError",
     "TransportProblem",

@@ -9,33 +9,34 @@ from typing import Final, TypeVar
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
 
-from tokenvault_client._calls import Call, ResponseT
+from tokenvault_client._calls import Call, ResponseT, serialize
+from tokenvault_client._certificates import Certificates
 from tokenvault_client._retry import Attempts
 from tokenvault_client._settings import Settings, require_timeout
-from tokenvault_client._status import Ended, Failure, failure_of
-from tokenvault_client.errors import ClientClosed, DeadlineExceeded
+from tokenvault_client._status import Ended, Failure, failure_of, note_earlier
+from tokenvault_client.errors import ClientClosed
 
 ResultT = TypeVar("ResultT")
 
 _CHANCE: Final = random.SystemRandom()
 
 
-def _serialize(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
 class Connection:
     """A channel of its own, which outlives its replacement until its last call has ended."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, credentials: grpc.ChannelCredentials) -> None:
         self._target = settings.target
         self._channel = grpc.aio.secure_channel(
-            settings.target, settings.credentials(), settings.channel_options()
+            settings.target, credentials, settings.channel_options()
         )
         self._open_calls = 0
         self._retired = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was left and its last call has ended, so that it is closed."""
+        return self._retired and self._open_calls == 0
 
     async def attempt(
         self, call: Call[ResponseT, ResultT], timeout_s: float
@@ -43,7 +44,7 @@ class Connection:
         """The answer, or how the attempt ended without one."""
         method = self._channel.unary_unary(
             call.path,
-            request_serializer=_serialize,
+            request_serializer=serialize,
             response_deserializer=call.response_type.FromString,
         )
         self._open_calls += 1
@@ -78,7 +79,7 @@ class Connection:
         await self._channel.close()
 
     async def _close_if_unused(self) -> None:
-        if self._retired and self._open_calls == 0:
+        if self.is_over:
             await self._channel.close()
 
 
@@ -86,9 +87,10 @@ class Runner:
     """Makes calls inside their deadlines, with the attempts that ``Attempts`` allows."""
 
     def __init__(self, settings: Settings) -> None:
-        settings.credentials()  # unusable files are found now, not at the first call
         self.settings = settings
-        self._connection: Connection | None = None
+        self._certificates = Certificates(settings, time.monotonic())
+        self._current: Connection | None = None
+        self._open: set[Connection] = set()
         self._closed = False
 
     async def run(self, call: Call[ResponseT, ResultT], timeout_s: float | None = None) -> ResultT:
@@ -97,6 +99,7 @@ class Runner:
         attempts = Attempts(is_read=call.is_read, now_s=time.monotonic(), timeout_s=timeout_s)
         last: Failure | None = None
         while True:
+            await self._follow_files()
             connection = self._connect()
             ended = await self._attempt(connection, call, attempts)
             if not isinstance(ended, grpc.aio.AioRpcError):
@@ -104,7 +107,7 @@ class Runner:
             failure = connection.explain(ended)
             step = attempts.next_step(failure, now_s=time.monotonic(), chance=_CHANCE.random())
             if step is None:
-                _note_earlier(failure, last)
+                note_earlier(failure, last)
                 raise failure.error from ended
             last = failure
             await asyncio.sleep(step.delay_s)
@@ -114,16 +117,24 @@ class Runner:
     async def close(self) -> None:
         """Ends open calls with ClientClosed; may be called twice."""
         self._closed = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        self._current = None
+        connections, self._open = self._open, set()
+        for connection in connections:
             await connection.close()
 
+    async def _follow_files(self) -> None:
+        """Leaves the connection whose certificate was renewed on disk."""
+        if self._certificates.changed(time.monotonic()) and self._current is not None:
+            await self._replace(self._current)
+
     def _connect(self) -> Connection:
+        # Nothing is awaited between this and the attempt: no other task retires it in between.
         if self._closed:
             raise ClientClosed("the client is closed")
-        if self._connection is None:
-            self._connection = Connection(self.settings)
-        return self._connection
+        if self._current is None:
+            self._current = Connection(self.settings, self._certificates.credentials)
+            self._open = {each for each in self._open if not each.is_over} | {self._current}
+        return self._current
 
     async def _attempt(
         self, connection: Connection, call: Call[ResponseT, ResultT], attempts: Attempts
@@ -138,12 +149,6 @@ class Runner:
 
     async def _replace(self, connection: Connection) -> None:
         """The next attempt connects anew, unless another call has seen to it already."""
-        if self._connection is connection:
-            self._connection = None
+        if self._current is connection:
+            self._current = None
             await connection.retire()
-
-
-def _note_earlier(failure: Failure, last: Failure | None) -> None:
-    """A deadline that ran out on a retry says what was in the way before."""
-    if last is not None and isinstance(failure.error, DeadlineExceeded):
-        failure.error.add_note(f"the attempt before ended with {last.error}")

@@ -57,6 +57,11 @@ class PageOf:
             raise ValueError(f"page_size is 0 to {PAGE_MAX}, not {self.size}")
 
 
+def serialize(message: Message) -> bytes:
+    """The bytes of a request."""
+    return message.SerializeToString()
+
+
 def get_access_token(
     *, grant: str | None, alias: str | None, min_ttl_s: float | None, scopes: Iterable[str]
 ) -> Call[token_service_pb2.GetAccessTokenResponse, models.AccessToken]:

@@ -23,6 +23,8 @@ KEEPALIVE_TIMEOUT_MS: Final = 5_000
 BACKOFF_FIRST_MS: Final = 100
 BACKOFF_MAX_MS: Final = 5_000  # gRPC's own 120 s would outlast most restarts of the service
 
+LOOK_PAUSE_S: Final = 1.0  # three stat calls a second at most; certificates live for hours
+
 TEXT_MAX_CHARS: Final = 2_048
 FILE_MAX_BYTES: Final = 1_048_576  # a trust bundle of hundreds of certificates
 PAGE_MAX: Final = 500

@@ -84,6 +84,12 @@ def failure_of(ended: Ended) -> Failure:
     return Failure(error, bare)
 
 
+def note_earlier(failure: Failure, last: Failure | None) -> None:
+    """A deadline that ran out on a retry says what was in the way before."""
+    if last is not None and isinstance(failure.error, errors.DeadlineExceeded):
+        failure.error.add_note(f"the attempt before ended with {last.error}")
+
+
 def _details(ended: Ended) -> _Details:
     raw = ended.trailing.get(DETAILS_KEY)
     if not isinstance(raw, bytes):

@@ -1,0 +1,1 @@
+"""An application that reads its users' calendars and never holds a refresh token."""
