@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
@@ -75,7 +76,7 @@ async def serve(config: Config) -> None:
     try:
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
-            config.server.port_file.write_text(f"{port}\n")
+            _write_whole(config.server.port_file, f"{port}\n")
         _log.info(
             "listening",
             address=f"{config.server.host}:{port}",
@@ -92,6 +93,13 @@ async def serve(config: Config) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.close()
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Whoever waits for the file to be there finds all of it."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
 
 
 def _build(config: Config, policy: CedarPolicy) -> Parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 import grpc
@@ -45,9 +44,10 @@ class Handling:
     ) -> R:
         """The answer of ``work``; a refusal goes on record, then out with its reason."""
         started = self._clock.monotonic()
-        call = self._call(rpc, context, started)
+        call, stranger = self._call(rpc, context, started)
         try:
-            call = replace(call, caller=self._callers.read(context.auth_context()))
+            if stranger is not None:
+                raise stranger
             answer = await self._within_budget(call, work)
         except VaultError as error:
             refusal = await self._refusals(call, error, asked)
@@ -65,16 +65,23 @@ class Handling:
         self._log_outcome(call, refusal.reason.name, started)
         await _abort(context, call, refusal)
 
-    def _call(self, rpc: str, context: Context, started: float) -> Call:
+    def _call(self, rpc: str, context: Context, started: float) -> tuple[Call, VaultError | None]:
+        """The call, and what is wrong with its certificate."""
+        caller, stranger = _NOBODY, None
+        try:
+            caller = self._callers.read(context.auth_context())
+        except VaultError as error:
+            stranger = error
         left_s = context.time_remaining()
         budget_s = limits.RPC_DEFAULT_BUDGET_S if left_s is None else left_s
-        return Call(
-            caller=_NOBODY,
+        call = Call(
+            caller=caller,
             rpc=rpc,
             request_id=self._entropy.uuid7().hex,
             source=context.peer()[: limits.TEXT_MAX_CHARS],
             deadline=started + min(budget_s, limits.RPC_MAX_BUDGET_S),
         )
+        return call, stranger
 
     async def _within_budget(self, call: Call, work: Callable[[Call], Awaitable[R]]) -> R:
         budget_s = call.deadline - self._clock.monotonic()
