@@ -81,7 +81,7 @@ async def test_patience_ends() -> None:
     assert [len(batch) for batch in batches.seen] == [3, 3]
     hurried = Gatherer(batches, batch_max=160, queue_max=1000, patience_s=0.001)
     lone = asyncio.create_task(hurried.submit(1))
-    others = []
+    others: list[asyncio.Task[int]] = []
     while not lone.done():
         others.append(asyncio.create_task(hurried.submit(len(others))))
         await asyncio.sleep(0.0005)
