@@ -10,6 +10,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_JOBS ?= 2
+BENCH_ARGS ?=
 # What buf breaking compares with: a commit, or nothing to let the script choose.
 BREAKING_BASE ?=
 
@@ -51,6 +52,10 @@ test: $(DEV) $(NODE_MODULES) ## All tests but the long ones
 
 test-long: $(DEV) $(NODE_MODULES) ## The long tests: load, soak, faults
 	$(PY) -m pytest -m long --timeout 1200 $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(DEV) ## Measures GetAccessToken beside bare echoes (BENCH_ARGS='--rounds 3')
+	$(PY) -m bench.get_access_token $(BENCH_ARGS)
 
 .PHONY: check check-style check-types check-imports check-proto check-client check-docs check-structure
 check: check-style check-types check-imports check-proto check-client check-docs check-structure ## All rules that are programs

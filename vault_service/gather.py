@@ -1,7 +1,8 @@
 """Gathers what arrives together into batches: group commits and transit batches.
 
 Nothing is in flight: the batch starts at once. A batch runs: what arrives meanwhile goes into
-the next one. A fixed window would cost a lone caller the whole window for nothing.
+the next one. A fixed window would cost a lone caller the whole window for nothing; ``patience_s``
+costs it a few turns of the loop, and makes batches large where the loop itself is what is busy.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason, VaultError
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+
+_QUIET_TURNS: Final = 4
 
 
 class Gatherer(Generic[Q, R]):
@@ -35,6 +38,7 @@ class Gatherer(Generic[Q, R]):
         batch_max: int,
         queue_max: int,
         in_flight_max: int = 1,
+        patience_s: float = 0.0,
     ) -> None:
         if min(batch_max, queue_max, in_flight_max) < 1:
             raise ValueError("batch_max, queue_max and in_flight_max are at least 1")
@@ -42,6 +46,7 @@ class Gatherer(Generic[Q, R]):
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._in_flight_max = in_flight_max
+        self._patience_s = patience_s
         # One future per waiter: a shared one would be cancelled for all with the first of them.
         self._queue: OrderedDict[asyncio.Future[R], Q] = OrderedDict()
         self._runners: set[asyncio.Task[None]] = set()
@@ -82,12 +87,26 @@ class Gatherer(Generic[Q, R]):
     async def _run(self) -> None:
         try:
             while self._queue:
+                if self._patience_s:
+                    await self._wait_for_others()
+                    if not self._queue:
+                        break
                 size = min(self._batch_max, len(self._queue))
                 await self._run_one([self._queue.popitem(last=False) for _ in range(size)])
         finally:
             # Here and not only when the task is reaped: an item that comes in between would
             # find no room for a runner and wait for ever.
             self._runners.discard(_this_task())
+
+    async def _wait_for_others(self) -> None:
+        """Let those come along who are almost here: as long as each few turns of the loop bring
+        one, at most ``patience_s``. A lone caller waits for four empty turns, some 50 us."""
+        loop = asyncio.get_running_loop()
+        until, quiet = loop.time() + self._patience_s, 0
+        while quiet < _QUIET_TURNS and len(self._queue) < self._batch_max and loop.time() < until:
+            before = len(self._queue)
+            await asyncio.sleep(0)
+            quiet = 0 if len(self._queue) > before else quiet + 1
 
     async def _run_one(self, batch: Sequence[tuple[asyncio.Future[R], Q]]) -> None:
         waiters = [waiter for waiter, _ in batch]

@@ -23,7 +23,13 @@ from vault_service.domain.grant import (
     ReauthorizationCause,
     SealedTokens,
 )
-from vault_service.domain.names import GrantTarget, OAuthClientName, ProviderName, SecretName
+from vault_service.domain.names import (
+    GrantAliasName,
+    GrantTarget,
+    OAuthClientName,
+    ProviderName,
+    SecretName,
+)
 from vault_service.domain.oauth import Authorization, ClientCredential, OAuthClient, TokenAnswer
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
@@ -265,9 +271,12 @@ class AuditLog(Protocol):
     async def append(self, record: AuditRecord) -> None:
         """Durable when it returns."""
 
-    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
-        """Durable, and the grant was ACTIVE at ``grant.revision`` when it committed; False: it
-        was not, nothing was written, read the grant again."""
+    async def disclose(
+        self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
+    ) -> bool:
+        """Durable, and the grant was ACTIVE at ``grant.revision`` when it committed, with
+        ``alias`` pointing at it where one is given; False: it was not, nothing was written, read
+        the grant again."""
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+import re
 import sys
 import traceback
 import uuid
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TextIO, cast
 
+import msgspec
 import structlog
 
 from vault_service.domain import limits
@@ -44,6 +46,7 @@ ALLOWED_FIELDS: Final = frozenset(
 )  # fmt: skip
 """Every field a log line may have; a new one is a decision that a reviewer sees."""
 
+_PLAIN: Final = re.compile(r"[ -\[\]-~]*")  # what escaping leaves as it is
 _WITHHELD: Final = "<withheld>"
 _FRAMES_MAX: Final = 8
 _NAMES_MAX: Final = 8
@@ -142,6 +145,8 @@ def clean(value: object) -> str | int | float | bool | None:
 
 def escape(text: str) -> str:
     """At most 256 characters, one line, printable ASCII."""
+    if len(text) <= limits.TEXT_MAX_CHARS and _PLAIN.fullmatch(text):
+        return text
     cut = text[: limits.TEXT_MAX_CHARS]
     shown = cut.encode("unicode_escape").decode("ascii")
     return shown[: limits.TEXT_MAX_CHARS] + ("..." if len(text) > len(cut) else "")
@@ -164,11 +169,11 @@ class _State:
 
 
 _state: Final = _State()
-_serialize: Final = structlog.processors.JSONRenderer()
+_encoder: Final = msgspec.json.Encoder()
 
 
 def _json(logger: Any, method: str, fields: EventDict) -> str:
-    return cast(str, _serialize(logger, method, fields))
+    return _encoder.encode(fields).decode()
 
 
 _state.render = _json

@@ -12,7 +12,7 @@ from tests.support.samples import LONG_AGO, a_grant, a_record, put_grant
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
-from vault_service.domain.names import SYSTEM_TENANT
+from vault_service.domain.names import SYSTEM_TENANT, GrantAliasName
 
 
 async def _put(stores: Stores, tenant: str = "acme", label: str = "mail") -> Grant:
@@ -62,6 +62,25 @@ async def test_disclosure_of_a_current_grant(stores: Stores) -> None:
     record = a_record()
     assert await stores.audit.disclose(record, grant)
     assert (await stores.records())[0].record_id == record.record_id
+
+
+async def test_disclosure_by_alias(stores: Stores) -> None:
+    """Asked by an alias, a grant is disclosed only while that alias points at it: once it points
+    elsewhere, or where it never was, nothing is written although the grant is unchanged."""
+    first, second = await _put(stores, label="mine"), await _put(stores, label="yours")
+    mine = GrantAliasName("acme", first.owner, "mine")
+    assert await stores.audit.disclose(a_record(), first, mine)
+    await put_grant(stores.authorizations, stores.grants, a_grant(owner=first.owner), "mine")
+    before = len(await stores.records())
+    for alias in (
+        mine,
+        GrantAliasName("acme", second.owner, "yours"),
+        GrantAliasName("acme", first.owner, "none"),
+        GrantAliasName("globex", first.owner, "mine"),
+    ):
+        assert not await stores.audit.disclose(a_record(), first, alias)
+    assert len(await stores.records()) == before
+    assert await stores.audit.disclose(a_record(), first)
 
 
 async def test_disclosure_of_what_has_changed(stores: Stores) -> None:

@@ -20,7 +20,7 @@ from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState
-from vault_service.domain.names import OAuthClientName, ProviderName, SecretName
+from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
 from vault_service.domain.oauth import OAuthClient
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
@@ -175,8 +175,12 @@ class FakeAuditLog:
         await self._reach()
         self._tables.record(record)
 
-    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+    async def disclose(
+        self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
+    ) -> bool:
         await self._reach()
+        if alias is not None and self._tables.aliases.get(alias) != grant.grant_id:
+            return False
         current = self._tables.grants.get(grant.grant_id)
         if (
             current is None

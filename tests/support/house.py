@@ -22,7 +22,13 @@ from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.envelope import Binding, Field
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import AccessToken, Grant
-from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName, ProviderName
+from vault_service.domain.names import (
+    GrantAliasName,
+    GrantName,
+    GrantTarget,
+    OAuthClientName,
+    ProviderName,
+)
 from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
@@ -36,6 +42,7 @@ from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.get_access_token import GetAccessToken
 from vault_service.usecases.grants import ReadGrants
+from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.recorder import Recorder
@@ -85,10 +92,12 @@ class ObservedAudit(FakeAuditLog):
 
     before_disclose: Callable[[Grant], Awaitable[None]] | None = None
 
-    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
+    async def disclose(
+        self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
+    ) -> bool:
         if self.before_disclose is not None:
             await self.before_disclose(grant)
-        return await super().disclose(record, grant)
+        return await super().disclose(record, grant, alias)
 
 
 class House:
@@ -175,7 +184,7 @@ class House:
         )
         self.get_access_token = GetAccessToken(
             gate=self.gate,
-            grants=stores.grants,
+            known=KnownGrants(stores.grants, self.clock),
             envelopes=self.envelopes,
             audit=self.audit,
             recorder=self.recorder,

@@ -54,6 +54,54 @@ async def test_a_lone_item_runs_at_once() -> None:
     assert batches.seen == [[21]]
 
 
+async def test_patience_gathers_those_who_are_almost_there() -> None:
+    """With patience, items that come one turn of the loop after the other share a batch; without,
+    the first goes alone."""
+    for patience_s, first in ((0.5, [0, 1, 2, 3]), (0.0, [0])):
+        batches = Batches(held=True)
+        subject = Gatherer(batches, batch_max=160, queue_max=100, patience_s=patience_s)
+        asked = []
+        for item in range(4):
+            asked.append(asyncio.create_task(subject.submit(item)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert batches.seen == [first]
+        batches.may_finish.set()
+        assert await asyncio.gather(*asked) == [0, 2, 4, 6]
+
+
+async def test_patience_ends() -> None:
+    """A stream of items that never stops holds no batch back for longer than the patience, and
+    one that is full goes at once."""
+    batches = Batches()
+    subject = Gatherer(batches, batch_max=3, queue_max=100, patience_s=60.0)
+    assert await asyncio.gather(*(subject.submit(item) for item in range(6)))
+    assert [len(batch) for batch in batches.seen] == [3, 3]
+    hurried = Gatherer(batches, batch_max=160, queue_max=1000, patience_s=0.001)
+    lone = asyncio.create_task(hurried.submit(1))
+    others: list[asyncio.Task[int]] = []
+    while not lone.done():
+        others.append(asyncio.create_task(hurried.submit(len(others))))
+        await asyncio.sleep(0.0005)
+        assert len(others) < 100
+    await asyncio.gather(lone, *others)
+
+
+async def test_cancelled_while_patience_lasts() -> None:
+    """A waiter that goes away before its batch starts leaves no batch behind."""
+    batches = Batches()
+    subject = Gatherer(batches, batch_max=3, queue_max=100, patience_s=60.0)
+    lone = asyncio.create_task(subject.submit(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    lone.cancel()
+    await asyncio.wait({lone})
+    await subject.close()
+    assert batches.seen == []
+
+
 async def test_what_arrives_while_a_batch_runs_is_gathered() -> None:
     """Items that arrive while a batch runs form the next batch, in order."""
     batches = Batches(held=True)

@@ -39,6 +39,7 @@ from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.get_access_token import GetAccessToken
 from vault_service.usecases.grants import ReadGrants
+from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.recorder import Recorder
@@ -76,6 +77,7 @@ class Parts:
         self.recorder = Recorder(config.deployment, config.instance, self.entropy)
         self.gate = Gate(policy, PostgresTenantStore(self.database))
         self.grants = PostgresGrantStore(self.database)
+        self.known_grants = KnownGrants(self.grants, self.clock)
         self.authorizations = PostgresAuthorizationStore(self.database)
         self.providers = PostgresProviderStore(self.database)
         self.clients = PostgresOAuthClientStore(self.database)
@@ -144,7 +146,7 @@ def _get_access_token(parts: Parts) -> GetAccessToken:
     )
     return GetAccessToken(
         gate=parts.gate,
-        grants=parts.grants,
+        known=parts.known_grants,
         envelopes=parts.envelopes,
         audit=parts.audit,
         recorder=parts.recorder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NoReturn, final
 
 from vault_service.crypto.codec import DEK_ID_BYTES, corrupt
@@ -27,12 +28,13 @@ class Dek:
     zero a key under a seal that is running.
     """
 
-    __slots__ = ("__key", "__wiped", "_dek_id", "_dek_owner")
+    __slots__ = ("__derived", "__key", "__wiped", "_dek_id", "_dek_owner")
 
     def __init__(self, dek_id: bytes, dek_owner: DekOwner, key: Sensitive) -> None:
         """``dek_id`` has 16 bytes, ``key`` 32; anything else is ENVELOPE_CORRUPT."""
         self.__key = bytearray(key.reveal())
         self.__wiped = False
+        self.__derived: dict[bytes, bytearray] = {}
         if len(dek_id) != DEK_ID_BYTES or len(self.__key) != DEK_BYTES:
             raise corrupt()
         self._dek_id = dek_id
@@ -57,10 +59,28 @@ class Dek:
             raise VaultError(Reason.INTERNAL, "a DEK was used after it was wiped")
         return memoryview(self.__key).toreadonly()
 
+    def derived(
+        self, label: bytes, size_bytes: int, derive: Callable[[memoryview, bytearray], object]
+    ) -> memoryview:
+        """A read-only view of a key made of this one by ``derive(key, out)``, once per label.
+
+        It lives and is wiped with the DEK. Only for keys that serve every call, since each one
+        is one more secret in memory. Raises as ``reveal``.
+        """
+        key = self.reveal()
+        known = self.__derived.get(label)
+        if known is None:
+            known = bytearray(size_bytes)
+            derive(key, known)
+            self.__derived[label] = known
+        return memoryview(known).toreadonly()
+
     def wipe(self) -> None:
         """Overwrite the key. Only for whoever holds the last reference."""
         self.__wiped = True
-        wipe_buffer(self.__key)
+        for buffer in (self.__key, *self.__derived.values()):
+            wipe_buffer(buffer)
+        self.__derived.clear()
 
     def __del__(self) -> None:
         self.wipe()

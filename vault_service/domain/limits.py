@@ -59,6 +59,7 @@ REVOCATION_HIDE_S = 60  # a queued revocation that someone took is not taken aga
 DISCLOSURE_ATTEMPTS = 5  # a grant that changes under the reader is read again this often
 COMMIT_ATTEMPTS = 5  # compare-and-swap retries of a consent
 DISCLOSURE_BATCH_MAX = 256
+DISCLOSURE_PATIENCE_S = 0.005  # how long a group commit waits while calls keep coming
 DISCLOSURE_QUEUE_MAX = 10_000  # waiting for a group commit; more is OVERLOADED
 FLIGHTS_MAX = 10_000  # refreshes under way in one process
 TRANSIT_BATCH_MAX = 160  # OpenBao takes 1,000 JSON strings a body
@@ -77,6 +78,8 @@ DECISION_CACHE_MAX = 50_000
 POLICY_MAX_BYTES = 1_048_576  # one reviewed file; a decision looks at all of it
 CERTIFICATE_CACHE_MAX = 10_000
 TENANT_CACHE_MAX = 10_000
+GRANT_CACHE_MAX = 10_000  # sealed rows in memory: 20 MB at 2 KB each
+GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
 REVOCATION_BATCH_MAX = 50
 
 # Provider answers ----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
 
-_OPTIONS: Sequence[tuple[str, int]] = (
+OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", limits.MESSAGE_MAX_BYTES),
     ("grpc.max_metadata_size", limits.METADATA_MAX_BYTES),
     ("grpc.absolute_max_metadata_size", limits.METADATA_MAX_BYTES),
@@ -77,7 +77,7 @@ class Server:
     """Listens once started; ``health`` starts as NOT_SERVING."""
 
     def __init__(self, servicers: Servicers, tls: TlsFiles, *, reflect: bool) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._tls = tls
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, self._server)

@@ -16,11 +16,23 @@ from vault_service.domain.grant import (
     min_ttl_reachable,
     needs_refresh,
 )
-from vault_service.domain.names import GrantTarget
-from vault_service.ports import AuditLog, GrantStore
+from vault_service.domain.names import GrantAliasName, GrantTarget
+from vault_service.ports import AuditLog
 from vault_service.usecases.gate import Gate
+from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
+
+_OF_THE_ROW = frozenset(
+    {
+        Reason.GRANT_NOT_FOUND,
+        Reason.GRANT_REVOKED,
+        Reason.REAUTHORIZATION_REQUIRED,
+        Reason.MIN_TTL_OUT_OF_RANGE,
+        Reason.ENVELOPE_CORRUPT,
+    }
+)
+"""What a row read anew may answer differently than a remembered one."""
 
 
 class GetAccessToken:
@@ -30,14 +42,14 @@ class GetAccessToken:
         self,
         *,
         gate: Gate,
-        grants: GrantStore,
+        known: KnownGrants,
         envelopes: Envelopes,
         audit: AuditLog,
         recorder: Recorder,
         refresh: RefreshGrant,
     ) -> None:
         self._gate = gate
-        self._grants = grants
+        self._known = known
         self._envelopes = envelopes
         self._audit = audit
         self._recorder = recorder
@@ -48,10 +60,13 @@ class GetAccessToken:
     ) -> AccessToken:
         """An access token with at least ``min_ttl_s`` of life; raises the reasons of the proto."""
         await self._gate.enter(call, target.tenant)
+        remembered = await self._from_memory(call, target, min_ttl_s, scopes)
+        if remembered is not None:
+            return remembered
         refreshed_from: int | None = None
         for _ in range(limits.DISCLOSURE_ATTEMPTS):
             grant, decision = self._gate.require_on_grant(
-                call, Permission.GET_ACCESS_TOKEN, target, await self._grants.get(target)
+                call, Permission.GET_ACCESS_TOKEN, target, await self._known.read(target)
             )
             wanted_s = effective_min_ttl_s(min_ttl_s, grant.access_life_s)
             _require_usable(grant, wanted_s, scopes)
@@ -61,15 +76,38 @@ class GetAccessToken:
                 await self._refresh(call, grant)
                 refreshed_from = grant.generation
                 continue
-            token = await self._disclose(call, grant, decision, refreshed_from is not None)
+            token = await self._disclose(call, target, grant, decision, refreshed_from is not None)
             if token is not None:
                 return token
         raise VaultError(
             Reason.REFRESH_IN_PROGRESS, "the grant keeps changing; try again", retry_after_s=0.2
         )
 
+    async def _from_memory(
+        self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
+    ) -> AccessToken | None:
+        """The token of the remembered row, if all is well with it. Refusals and refreshes are for
+        a row read anew: what was remembered may be what made them."""
+        recalled = self._known.recall(target)
+        if recalled is None:
+            return None
+        known, now = recalled
+        wanted_s = effective_min_ttl_s(min_ttl_s, known.access_life_s)
+        if needs_refresh(known.access_expire_time, now, wanted_s):
+            return None
+        try:
+            _require_usable(known, wanted_s, scopes)
+            grant, decision = self._gate.require_on_grant(
+                call, Permission.GET_ACCESS_TOKEN, target, known
+            )
+            return await self._disclose(call, target, grant, decision, False)
+        except VaultError as error:
+            if error.reason not in _OF_THE_ROW:
+                raise
+            return None
+
     async def _disclose(
-        self, call: Call, grant: Grant, decision: Decision, refreshed: bool
+        self, call: Call, target: GrantTarget, grant: Grant, decision: Decision, refreshed: bool
     ) -> AccessToken | None:
         """The token once its record is durable; None when the grant changed meanwhile."""
         if grant.access_envelope is None or grant.access_expire_time is None:
@@ -88,7 +126,8 @@ class GetAccessToken:
             },
             token_fingerprint=fingerprint,
         )
-        if not await self._audit.disclose(record, grant):
+        alias = target if isinstance(target, GrantAliasName) else None
+        if not await self._audit.disclose(record, grant, alias):
             return None
         return AccessToken(
             grant=grant.name,

@@ -12,6 +12,7 @@ from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant
+from vault_service.domain.names import GrantAliasName
 from vault_service.gather import Gatherer
 from vault_service.ports import Page
 
@@ -24,10 +25,10 @@ _INSERT: Final = f"""
 """  # noqa: S608  # column names of ours
 
 _DISCLOSE: Final = """
-    SELECT * FROM disclose(
-        $1::integer[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::smallint[],
-        $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
-        $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[])
+    SELECT * FROM disclose_current(
+        $1::integer[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+        $8::smallint[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::text[],
+        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
         AS accepted
 """
 
@@ -57,6 +58,7 @@ class _Entry:
 
     record: AuditRecord
     grant: Grant | None
+    alias: GrantAliasName | None = None
 
 
 class PostgresAuditLog:
@@ -68,15 +70,19 @@ class PostgresAuditLog:
             self._write,
             batch_max=limits.DISCLOSURE_BATCH_MAX,
             queue_max=limits.DISCLOSURE_QUEUE_MAX,
+            patience_s=limits.DISCLOSURE_PATIENCE_S,
         )
 
     async def append(self, record: AuditRecord) -> None:
         """Durable when it returns. AUDIT_UNAVAILABLE, OVERLOADED."""
         await self._gatherer.submit(_Entry(record, None))
 
-    async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
-        """Durable, and the grant was ACTIVE at this revision when it committed; else False."""
-        return await self._gatherer.submit(_Entry(record, grant))
+    async def disclose(
+        self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
+    ) -> bool:
+        """Durable, and the grant was ACTIVE at this revision, and the alias its own, when it
+        committed; else False."""
+        return await self._gatherer.submit(_Entry(record, grant, alias))
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first. FIELD_MALFORMED, STORE_UNREACHABLE."""
@@ -110,5 +116,7 @@ def _columns(batch: Sequence[_Entry]) -> list[Sequence[object]]:
         range(1, len(batch) + 1),
         [grant and grant.grant_id for grant in grants],
         [grant and grant.revision for grant in grants],
+        [entry.alias and entry.alias.owner for entry in batch],
+        [entry.alias and entry.alias.label for entry in batch],
         *records,
     ]
