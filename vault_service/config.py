@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from vault_service.domain import limits
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
@@ -121,6 +123,15 @@ class DekCacheConfig(_Section):
     )
 
 
+class SecretsConfig(_Section):
+    """Secrets with an expire_time."""
+
+    reminder_s: Annotated[float, Field(ge=60, le=31_536_000)] = Field(
+        default=float(limits.SECRET_REMINDER_S),
+        description="The record has SECRET_EXPIRING_SOON so many seconds before, 60 to 31536000.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -151,6 +162,7 @@ class Config(BaseSettings):
     transit: TransitConfig
     egress: EgressConfig = Field(default_factory=EgressConfig)
     dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
+    secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     @classmethod

@@ -8,7 +8,7 @@ commits the record in the same transaction as the change, or neither.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -17,16 +17,37 @@ from vault_service.domain.access import Caller, Decision, Permission, Resource
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
 from vault_service.domain.grant import (
+    EVERY_GRANT,
     Grant,
+    GrantFilter,
     Lease,
     ProviderRevocation,
     ReauthorizationCause,
     SealedTokens,
 )
-from vault_service.domain.names import GrantTarget, OAuthClientName, ProviderName, SecretName
-from vault_service.domain.oauth import Authorization, ClientCredential, OAuthClient, TokenAnswer
+from vault_service.domain.names import (
+    GrantAliasName,
+    GrantTarget,
+    OAuthClientName,
+    ProviderName,
+    SecretName,
+    SecretParent,
+)
+from vault_service.domain.oauth import (
+    Authorization,
+    ClientCredential,
+    OAuthClient,
+    SealedCredential,
+    TokenAnswer,
+)
 from vault_service.domain.provider import Provider, ProviderProfile
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.secret import (
+    AnsweredRequest,
+    ExpiringVersion,
+    Secret,
+    SecretRequest,
+    SecretVersion,
+)
 from vault_service.domain.sensitive import Sensitive
 
 T = TypeVar("T")
@@ -113,12 +134,13 @@ class ProviderStore(Protocol):
 
 
 class OAuthClientStore(Protocol):
-    """The table oauth_clients."""
+    """The tables oauth_clients and client_credentials."""
 
     async def put(self, client: OAuthClient, expected_revision: int, record: AuditRecord) -> bool:
         """Create (expected 0) or replace the row at that revision; False when it has moved.
 
-        CLIENT_ID_IN_USE when another OAuthClient has this client_id at this issuer.
+        A credential that another version takes the place of is retired. Suspension stays as it
+        is. CLIENT_ID_IN_USE when another OAuthClient has this client_id at this issuer.
         """
 
     async def get(self, name: OAuthClientName) -> OAuthClient | None:
@@ -126,6 +148,30 @@ class OAuthClientStore(Protocol):
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[OAuthClient]:
         """By id."""
+
+    async def next_credential_version(self, name: OAuthClientName) -> int:
+        """One more than every number that was ever given to a credential of it."""
+
+    async def add_credential(
+        self, client: OAuthClient, credential: SealedCredential, record: AuditRecord
+    ) -> bool:
+        """Use this one from now on and keep the one in use beside it; False when the row has
+        moved since ``client.revision``."""
+
+    async def retire_credential(
+        self, client: OAuthClient, version: int, record: AuditRecord
+    ) -> bool:
+        """Destroy one envelope; the newest other one is in use from now on where it was this.
+        False when the row has moved since ``client.revision``, or no other one is left."""
+
+    async def older_credential(self, client: OAuthClient) -> SealedCredential | None:
+        """The newest one that is not retired beside the one in use, or None."""
+
+    async def suspend(
+        self, name: OAuthClientName, suspended: bool, record: AuditRecord
+    ) -> OAuthClient | None:
+        """Suspend, or end it; None when there is no such OAuthClient. One that is so already
+        stays as it is, and nothing is recorded."""
 
 
 class AuthorizationStore(Protocol):
@@ -169,8 +215,20 @@ class GrantStore(Protocol):
         """The same account consented again: write the row as given, generation included, its
         alias and the outcome; False when the row has moved since ``expected_revision``."""
 
-    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
-        """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
+    async def list(
+        self,
+        tenant: str,
+        owner: str,
+        page_size: int,
+        page_token: str,
+        only: GrantFilter = EVERY_GRANT,
+    ) -> Page[Grant]:
+        """By id, without deleted ones; ``owner`` "" means all. Grants that an alias of the owner
+        points at count."""
+
+    async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
+        """Give a REVOKED grant its delete_time and take away the aliases that point at it; None
+        when it is not REVOKED, is deleted already or is not there."""
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
         """Tombstone: REVOKED, envelopes out of the row, leases ended; when ``queued`` the refresh
@@ -191,6 +249,20 @@ class GrantStore(Protocol):
         self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
     ) -> bool:
         """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
+
+
+class GrantAliasStore(Protocol):
+    """The aliases that callers link themselves; a consent makes its own."""
+
+    async def link(
+        self, alias: GrantAliasName, grant: Grant, record: AuditRecord
+    ) -> uuid.UUID | None:
+        """Point a new alias at the grant. Returns the id of the grant that the alias points at
+        now: another one's where it was taken, which stays so. Nothing is recorded where it was
+        there. None when the grant is REVOKED or gone."""
+
+    async def unlink(self, alias: GrantAliasName, grant: Grant, record: AuditRecord) -> bool:
+        """Take the alias away; False when it does not point at this grant (any more)."""
 
 
 class LeaseStore(Protocol):
@@ -234,16 +306,67 @@ class RevocationQueue(Protocol):
 
 
 class SecretStore(Protocol):
-    """The tables secrets and secret_versions."""
+    """The tables secrets, secret_versions and secret_requests."""
+
+    async def get(self, name: SecretName) -> Secret | None:
+        """One secret, a tombstone too, or None."""
 
     async def next_version(self, name: SecretName) -> int:
         """The number the next version would have (1 for a new secret)."""
 
-    async def put(self, version: SecretVersion, record: AuditRecord) -> bool:
-        """Insert; False when that version exists already. TENANT_NOT_PROVISIONED."""
+    async def put(
+        self,
+        version: SecretVersion,
+        record: AuditRecord,
+        *,
+        labels: Mapping[str, str] | None = None,
+        expected_revision: int | None = None,
+        request: SecretRequest | None = None,
+    ) -> bool:
+        """Insert the next version; a tombstone is a secret again. ``labels`` None keeps them.
+
+        False, and nothing is written, when that is not the next number, the secret has moved
+        since ``expected_revision`` (0: there was none), or the request was answered before.
+        TENANT_NOT_PROVISIONED.
+        """
+
+    async def answered(self, tenant: str, caller: str, request_id: str) -> AnsweredRequest | None:
+        """What a request of this caller and id made, or None."""
 
     async def latest(self, name: SecretName) -> SecretVersion | None:
-        """The newest version or None."""
+        """The newest version, whatever its state, or None."""
+
+    async def get_version(self, name: SecretName, version: int) -> SecretVersion | None:
+        """One version, whatever its state, or None."""
+
+    async def list(self, parent: SecretParent, page_size: int, page_token: str) -> Page[Secret]:
+        """Of one level and owner by id, without tombstones. FIELD_MALFORMED."""
+
+    async def list_versions(
+        self, name: SecretName, page_size: int, page_token: str
+    ) -> Page[SecretVersion]:
+        """Newest first. FIELD_MALFORMED."""
+
+    async def destroy(
+        self, name: SecretName, version: int, record: AuditRecord
+    ) -> SecretVersion | None:
+        """Destroy the envelope for ever; the version as it stands, None when there is none. One
+        destroyed already stays as it is, and nothing is recorded."""
+
+    async def delete(self, secret: Secret, record: AuditRecord) -> bool:
+        """Destroy all envelopes and leave a tombstone; False when the row has moved since
+        ``secret.revision``."""
+
+
+class SecretReminders(Protocol):
+    """Work for the worker role, across tenants: versions that expire soon."""
+
+    async def due(self, within_s: float, limit: int) -> Sequence[ExpiringVersion]:
+        """Newest versions of their secrets that expire within this time, have their value and
+        were not reminded of; soonest first."""
+
+    async def remind(self, version: ExpiringVersion, record: AuditRecord) -> bool:
+        """Write the reminder's record; False when it was written before."""
 
 
 class AuditLog(Protocol):
@@ -254,7 +377,11 @@ class AuditLog(Protocol):
 
     async def disclose(self, record: AuditRecord, grant: Grant) -> bool:
         """Durable, and the grant was ACTIVE at ``grant.revision`` when it committed; False: it
-        was not, nothing was written, read the grant again."""
+        was not ACTIVE, had moved or its OAuthClient is suspended; nothing was written."""
+
+    async def disclose_secret(self, record: AuditRecord, version: SecretVersion) -> bool:
+        """Durable, and the version had its value and had not expired when it committed; False:
+        nothing was written, read the version again."""
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first."""

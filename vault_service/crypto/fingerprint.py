@@ -13,6 +13,7 @@ from vault_service.crypto.dek import Dek, wipe_buffer
 from vault_service.domain.sensitive import Sensitive
 
 _INFO: Final = b"tvault/fingerprint/v1"
+_REQUEST_INFO: Final = b"tvault/request/v1"
 _KEY_BYTES: Final = 32
 _SHOWN_BYTES: Final = 16
 
@@ -22,12 +23,28 @@ def fingerprint(dek: Dek, token: Sensitive) -> str:
 
     The key is HKDF-SHA-512(DEK, no salt, "tvault/fingerprint/v1", 32 bytes).
     """
+    return "v1." + _shown(_mac(dek, _INFO, token)[:_SHOWN_BYTES])
+
+
+def request_digest(dek: Dek, request: Sensitive) -> str:
+    """Gives "v1." and HMAC-SHA-256(key, request), base64url without padding.
+
+    The key is HKDF-SHA-512(DEK, no salt, "tvault/request/v1", 32 bytes): no digest of a request
+    is ever the fingerprint of a token.
+    """
+    return "v1." + _shown(_mac(dek, _REQUEST_INFO, request))
+
+
+def _mac(dek: Dek, info: bytes, message: Sensitive) -> bytes:
     key = bytearray(_KEY_BYTES)
-    HKDF(SHA512(), _KEY_BYTES, None, _INFO).derive_into(dek.reveal(), key)
+    HKDF(SHA512(), _KEY_BYTES, None, info).derive_into(dek.reveal(), key)
     try:
         mac = HMAC(key, SHA256())
-        mac.update(token.reveal())
-        shown = base64.urlsafe_b64encode(mac.finalize()[:_SHOWN_BYTES])
+        mac.update(message.reveal())
+        return mac.finalize()
     finally:
         wipe_buffer(key)
-    return "v1." + shown.decode().rstrip("=")
+
+
+def _shown(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
