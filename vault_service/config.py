@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from vault_service.domain import limits
 
 from vault_service.domain import limits
 
@@ -23,6 +30,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
 TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,255}$")]
+
+_PATH_SHOWN_MAX = 256
 
 
 class ConfigInvalid(ValueError):
@@ -196,6 +205,9 @@ def load(path: Path | None) -> Config:
         return Config(**values)
     except ValidationError as error:
         raise ConfigInvalid("\n".join(_lines(error))) from None
+    except SettingsError as error:
+        # It names the field, never the value.
+        raise ConfigInvalid(f"environment: {error}; lists and sections are JSON") from None
 
 
 def faults(config: Config, *, serving: bool) -> list[str]:
@@ -206,8 +218,8 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("database.ca_file: is needed: a host is only reached by TLS verify-full")
     if serving and database.worker_password_file is None:
         found.append("database.worker_password_file: is needed to serve")
-    if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s:
-        found.append("dek_cache.hard_life_s: is less than soft_life_s")
+    if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
+        found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
     # What can be read must also be what it should be.
     return found or _unusable(config, serving)
@@ -266,7 +278,15 @@ def _unreadable(name: str, file: Path) -> str:
         with file.open("rb") as opened:
             return "" if opened.read(1) else f"{name}: {file} is empty"
     except OSError as error:
-        return f"{name}: {file} cannot be read: {error.strerror}"
+        return f"{name}: {_shown(file)} cannot be read: {error.strerror}"
+    except ValueError:
+        return f"{name}: {_shown(file)} cannot be read: not a path"
+
+
+def _shown(file: Path) -> str:
+    # A key pasted where its path belongs has line breaks, or more characters than a path.
+    text = str(file)
+    return text if text.isprintable() and len(text) <= _PATH_SHOWN_MAX else "its value"
 
 
 def _resolve(values: dict[str, Any], base: Path) -> None:

@@ -203,7 +203,11 @@ class GrantStore(Protocol):
         """The one live (not REVOKED) grant of this provider subject."""
 
     async def insert(self, grant: Grant, authorization: Authorization, record: AuditRecord) -> bool:
-        """A new grant, its alias and the authorization's outcome; False: the subject has one."""
+        """A new grant, its alias and the authorization's outcome; False: the subject has one.
+
+        An authorization that has its outcome already stays as it is (True, nothing is written):
+        one consent makes one grant, however often its storing is tried. ``reconnect`` likewise.
+        """
 
     async def reconnect(
         self,
@@ -238,7 +242,11 @@ class GrantStore(Protocol):
     async def commit_refresh(
         self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
     ) -> bool:
-        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost."""
+        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost.
+
+        Ends the lease in the same commit. The same record again, after a commit whose answer was
+        lost, is True.
+        """
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
@@ -299,7 +307,8 @@ class RevocationQueue(Protocol):
     async def finish(
         self, item: QueuedRevocation, outcome: ProviderRevocation, record: AuditRecord
     ) -> None:
-        """Delete the row with its envelope and write the outcome to the grant."""
+        """Delete the row with its envelope and write the outcome to the grant, which stays PENDING
+        while another row of it is queued. A row that is gone changes and records nothing."""
 
     async def postpone(self, item: QueuedRevocation, delay_s: float) -> None:
         """Try again later."""

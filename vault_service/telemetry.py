@@ -37,9 +37,9 @@ ALLOWED_FIELDS: Final = frozenset(
         "generation", "grant", "lease_s", "oauth_client", "owner_kind", "provider", "resource",
         "revision", "secret_name", "tenant",
         # work outside
-        "answer_class", "attempt", "batch_size", "count", "delay_s", "dependency", "error", "fault", "host",
-        "kek_version", "key_name", "library", "limit_s", "operation", "queue_size", "retry_after_s",
-        "size_bytes", "status", "template", "undumpable", "unfinished",
+        "answer_class", "attempt", "batch_size", "count", "delay_s", "dependency", "error", "fault",
+        "host", "kek_version", "key_name", "library", "limit_s", "operation", "queue_size",
+        "retry_after_s", "size_bytes", "status", "template", "undumpable", "unfinished",
     }
 )  # fmt: skip
 """Every field a log line may have; a new one is a decision that a reviewer sees."""

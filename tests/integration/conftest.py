@@ -36,6 +36,13 @@ def real_vault() -> Iterator[RealVault]:
         yield vault
 
 
+@pytest.fixture(scope="session")
+def breakable_vault() -> Iterator[RealVault]:
+    """A second one, whose servers tests stop, pause and seal; each brings them back."""
+    with running_vault() as vault:
+        yield vault
+
+
 @pytest.fixture(scope="module")
 def oidc(real_vault: RealVault, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
     """The certified authorization server; its access tokens live four seconds."""

@@ -300,7 +300,7 @@ async def test_other_redirect_uri(
     owner: str,
 ) -> None:
     """It must be registered at the start and be the same at the end, character by character."""
-    call = provider.start(app, owner, f"{REDIRECT_URI}/")
+    call = provider.start(app, owner, redirect_uri=f"{REDIRECT_URI}/")
     await recorded_refusal(auditor, call, "REDIRECT_URI_NOT_REGISTERED", "character by character")
     started = await provider.start(app, owner)
     complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}

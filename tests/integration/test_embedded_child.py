@@ -151,9 +151,10 @@ def test_child_dies_with_us(tmp_path: Path) -> None:
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    root = Path(machine.__file__).parents[2]
     supervisor = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={"PYTHONPATH": str(root)}
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     with supervisor:
         assert supervisor.stdout is not None

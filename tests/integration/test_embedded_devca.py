@@ -195,7 +195,11 @@ def test_wrong_usage_and_expired_fail_the_handshake(ca: DevCA, server: IssuedCer
     ],
 )
 def test_odd_certificates_pass_tls(
-    ca: DevCA, server: IssuedCertificate, uris: tuple[str, ...], is_ca: bool, ekus: tuple[()]
+    ca: DevCA,
+    server: IssuedCertificate,
+    uris: tuple[str, ...],
+    is_ca: bool,
+    ekus: tuple[x509.ObjectIdentifier, ...],
 ) -> None:
     """Odd names and kinds come out as asked and get through TLS: judging them is the service's."""
     odd = ca.build_odd("odd", uris=uris, is_ca=is_ca, ekus=ekus)

@@ -41,9 +41,7 @@ class Session:
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """GET, or POST with a body."""
         headers = {"X-Vault-Token": self.token}
-        return loopback.request(
-            self.handle.port, self.handle.ca_file, f"/v1/{path}", body, headers
-        )
+        return loopback.request(self.handle.port, self.handle.ca_file, f"/v1/{path}", body, headers)
 
 
 def log_in(handle: OpenBaoHandle, secret_id: str, role: str) -> str:
@@ -95,7 +93,8 @@ def wrapped(service: Session, key: str) -> str:
 
 def opens(service: Session, key: str, wrapped: str) -> bool:
     body = {"ciphertext": wrapped, "context": CONTEXT}
-    return service.call(f"transit/decrypt/{key}", body).member("data", "plaintext") == PLAINTEXT
+    answer = service.call(f"transit/decrypt/{key}", body)
+    return str(answer.member("data", "plaintext")) == PLAINTEXT
 
 
 def test_service_wraps_and_unwraps(service: Session, key: str, wrapped: str) -> None:
@@ -177,7 +176,7 @@ def test_wrong_secret_ids_are_refused(handle: OpenBaoHandle) -> None:
 
 
 def test_no_root_token_is_left(admin: Session, service: Session, handle: OpenBaoHandle) -> None:
-    """No file holds a token, the first one is revoked, and nobody can list what tokens there are."""
+    """No file holds a token, the first one is revoked, and nobody looks up another's."""
     for file in handle.folder.rglob("*"):
         # raft's files are sealed; the audit file holds HMACs.
         if file.is_file() and "raft" not in file.parts:
@@ -260,13 +259,17 @@ def test_taken_port_is_named(server: EmbeddedOpenBao, handle: OpenBaoHandle) -> 
     assert server.start() == handle
 
 
-def test_damaged_storage_is_an_error_at_once(server: EmbeddedOpenBao, handle: OpenBaoHandle) -> None:
+def test_damaged_storage_is_an_error_at_once(
+    server: EmbeddedOpenBao, handle: OpenBaoHandle
+) -> None:
     """A server that cannot start says why, with the end of its log."""
     server.stop()
     key_file = handle.folder / "seal.key"
     good = key_file.read_bytes()
     key_file.write_bytes(b"short")
-    with pytest.raises(EmbeddedError, match=r"OpenBao stopped with exit status 1(.|\n)*server\.log"):
+    with pytest.raises(
+        EmbeddedError, match=r"OpenBao stopped with exit status 1(.|\n)*server\.log"
+    ):
         server.start()
     key_file.write_bytes(good)
     assert server.start() == handle

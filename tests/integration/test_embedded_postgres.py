@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from tests.support.state_dirs import new_state_dir
-from vault_service.embedded import machine, postgres_place
+from vault_service.embedded import postgres_place
 from vault_service.embedded.machine import EmbeddedError
 from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
 from vault_service.embedded.postgres_binaries import find_binaries
@@ -53,7 +53,7 @@ def handle(running: tuple[EmbeddedPostgres, PostgresHandle]) -> PostgresHandle:
     return running[1]
 
 
-async def ask(
+async def query(
     handle: PostgresHandle,
     statement: str,
     role: str = "tokenvault_owner",
@@ -77,19 +77,29 @@ async def ask(
         connection.terminate()
 
 
-async def test_restart_keeps_what_was_committed(state_dir: Path) -> None:
-    """Data, roles and passwords are there again after a stop, after a kill, and for a new object."""
+def ask(
+    handle: PostgresHandle,
+    statement: str,
+    role: str = "tokenvault_owner",
+    password: str | None = None,
+) -> Any:
+    """``query`` for tests that wait for nothing else."""
+    return asyncio.run(query(handle, statement, role, password))
+
+
+def test_restart_keeps_what_was_committed(state_dir: Path) -> None:
+    """Data, roles and passwords outlive a stop and a kill, also for a new object."""
     server = EmbeddedPostgres(state_dir)
     handle = server.start()
-    await ask(handle, "CREATE TABLE kept (what text)")
-    await ask(handle, "INSERT INTO kept VALUES ('before the stop')")
+    ask(handle, "CREATE TABLE kept (what text)")
+    ask(handle, "INSERT INTO kept VALUES ('before the stop')")
     server.stop()
     assert server.start() == handle
-    await ask(handle, "INSERT INTO kept VALUES ('before the kill')")
+    ask(handle, "INSERT INTO kept VALUES ('before the kill')")
     server.kill_immediately()
     again = EmbeddedPostgres(state_dir)
     assert again.start() == handle
-    assert await ask(handle, "SELECT count(*) FROM kept") == 2
+    assert ask(handle, "SELECT count(*) FROM kept") == 2
     again.destroy()
     assert not (state_dir / "postgres").exists()
 
@@ -97,15 +107,15 @@ async def test_restart_keeps_what_was_committed(state_dir: Path) -> None:
 @pytest.mark.parametrize(
     "role", ["tokenvault_owner", "tokenvault_app", "tokenvault_worker", "postgres"]
 )
-async def test_password_is_checked(handle: PostgresHandle, role: str) -> None:
+def test_password_is_checked(handle: PostgresHandle, role: str) -> None:
     """Each role gets in with its own password and with no other."""
-    assert await ask(handle, "SELECT current_user", role) == role
+    assert ask(handle, "SELECT current_user", role) == role
     for wrong in ("", "wrong", handle.password_file("tokenvault_worker").read_text()[:-1]):
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await ask(handle, "SELECT 1", role, wrong)
+            ask(handle, "SELECT 1", role, wrong)
 
 
-async def test_passwords_are_files_of_ours_alone(handle: PostgresHandle) -> None:
+def test_passwords_are_files_of_ours_alone(handle: PostgresHandle) -> None:
     """Each role's password is another one, in a file that only its owner reads."""
     roles = ("tokenvault_owner", "tokenvault_app", "tokenvault_worker")
     files = [handle.superuser_password_file, *(handle.password_file(role) for role in roles)]
@@ -113,22 +123,22 @@ async def test_passwords_are_files_of_ours_alone(handle: PostgresHandle) -> None
     assert len({file.read_text() for file in files}) == 4
 
 
-async def test_roles_have_no_more_than_they_need(handle: PostgresHandle) -> None:
+def test_roles_have_no_more_than_they_need(handle: PostgresHandle) -> None:
     """The owner owns the database; no role of ours is a superuser or sees through row security."""
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"
-    assert await ask(handle, owner) == "tokenvault_owner"
+    assert ask(handle, owner) == "tokenvault_owner"
     too_much = (
         "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'tokenvault%'"
         " AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb)"
     )
-    assert await ask(handle, too_much) == 0
+    assert ask(handle, too_much) == 0
     scram = "SELECT count(*) FROM pg_authid WHERE rolpassword NOT LIKE 'SCRAM-SHA-256$%'"
-    assert await ask(handle, scram, "postgres") == 0
+    assert ask(handle, scram, "postgres") == 0
 
 
-async def test_only_the_private_socket_listens(handle: PostgresHandle) -> None:
+def test_only_the_private_socket_listens(handle: PostgresHandle) -> None:
     """There is no TCP listener, and nobody else can enter the socket's folder."""
-    assert await ask(handle, "SHOW listen_addresses", "postgres") == ""
+    assert ask(handle, "SHOW listen_addresses", "postgres") == ""
     assert stat.S_IMODE(handle.socket_dir.stat().st_mode) == 0o700
     assert len(str(handle.socket_dir / f".s.PGSQL.{handle.port}")) < 100
 
@@ -138,7 +148,7 @@ async def test_pause_hangs_and_resume_goes_on(
 ) -> None:
     """A paused server answers nothing; resumed, it answers what was asked."""
     server.pause()
-    asked = asyncio.create_task(ask(handle, "SELECT 42"))
+    asked = asyncio.create_task(query(handle, "SELECT 42"))
     done, _ = await asyncio.wait([asked], timeout=0.5)
     assert not done
     server.resume()
@@ -154,27 +164,27 @@ def test_second_server_on_one_folder_is_refused(
         EmbeddedPostgres(handle.superuser_password_file.parents[1]).start()
 
 
-async def test_two_side_by_side(handle: PostgresHandle, state_dir: Path) -> None:
+def test_two_side_by_side(handle: PostgresHandle, state_dir: Path) -> None:
     """Servers of two state directories know nothing of each other."""
     other = EmbeddedPostgres(state_dir, durable=False)
     theirs = other.start()
     assert theirs.socket_dir != handle.socket_dir
     with pytest.raises(asyncpg.InvalidPasswordError):
-        await ask(theirs, "SELECT 1", password=handle.password_file("tokenvault_owner").read_text())
+        ask(theirs, "SELECT 1", password=handle.password_file("tokenvault_owner").read_text())
     other.destroy()
 
 
-async def test_interrupted_first_start_is_begun_anew(state_dir: Path) -> None:
+def test_interrupted_first_start_is_begun_anew(state_dir: Path) -> None:
     """What a first start left that did not come to its end is made again, with good passwords."""
     server = EmbeddedPostgres(state_dir, durable=False)
     server.start()
     server.kill_immediately()
     (state_dir / "postgres" / "roles.sha256").unlink()
-    assert await ask(server.start(), "SELECT 1") == 1
+    assert ask(server.start(), "SELECT 1") == 1
     server.destroy()
 
 
-async def test_killed_supervisor_takes_its_server_along(state_dir: Path) -> None:
+def test_killed_supervisor_takes_its_server_along(state_dir: Path) -> None:
     """When we are killed the server stops, and the next start waits for that and works."""
     code = (
         "import time\n"
@@ -184,7 +194,7 @@ async def test_killed_supervisor_takes_its_server_along(state_dir: Path) -> None
         "print('up', flush=True)\n"
         "time.sleep(60)\n"
     )
-    environment = {"PYTHONPATH": str(Path(machine.__file__).parents[2])}
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment
     ) as supervisor:
@@ -192,11 +202,11 @@ async def test_killed_supervisor_takes_its_server_along(state_dir: Path) -> None
         assert supervisor.stdout.readline() == b"up\n"
         supervisor.send_signal(signal.SIGKILL)
     server = EmbeddedPostgres(state_dir, durable=False)
-    assert await ask(server.start(), "SELECT 1") == 1
+    assert ask(server.start(), "SELECT 1") == 1
     server.destroy()
 
 
-async def test_long_path_puts_the_socket_elsewhere(state_dir: Path) -> None:
+def test_long_path_puts_the_socket_elsewhere(state_dir: Path) -> None:
     """A state directory with a path too long for a socket gets a short private one, remembered."""
     long = state_dir / ("long" * 20)
     server = EmbeddedPostgres(long, durable=False)
@@ -205,7 +215,7 @@ async def test_long_path_puts_the_socket_elsewhere(state_dir: Path) -> None:
     assert stat.S_IMODE(handle.socket_dir.stat().st_mode) == 0o700
     server.stop()
     assert server.start() == handle
-    assert await ask(handle, "SELECT 1") == 1
+    assert ask(handle, "SELECT 1") == 1
     server.destroy()
     assert not handle.socket_dir.exists()
 
@@ -247,23 +257,23 @@ def test_root_runs_it_as_a_uid_of_nobody(
 
 
 @ROOT_ONLY
-async def test_folder_that_others_cannot_enter(tmp_path: Path) -> None:
+def test_folder_that_others_cannot_enter(tmp_path: Path) -> None:
     """Where the server's uid cannot enter the state directory its data lies elsewhere, is found
     again, and goes with it."""
     tmp_path.chmod(0o700)
     server = EmbeddedPostgres(tmp_path / "state", durable=False)
     handle = server.start()
     assert not handle.socket_dir.is_relative_to(tmp_path)
-    await ask(handle, "CREATE TABLE kept (what text)")
+    ask(handle, "CREATE TABLE kept (what text)")
     server.stop()
     assert server.start() == handle
-    assert await ask(handle, "SELECT count(*) FROM kept") == 0
+    assert ask(handle, "SELECT count(*) FROM kept") == 0
     server.destroy()
     assert not handle.socket_dir.parent.exists()
 
 
 @ROOT_ONLY
-async def test_programs_that_others_cannot_run(
+def test_programs_that_others_cannot_run(
     tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that the server's uid cannot reach are copied; a damaged copy is made again."""
@@ -279,6 +289,6 @@ async def test_programs_that_others_cannot_run(
     assert (program.stat().st_uid, stat.S_IMODE(program.stat().st_mode)) == (0, 0o755)
     server.stop()
     (program.parent / "psql").unlink()
-    assert await ask(server.start(), "SELECT 1") == 1
+    assert ask(server.start(), "SELECT 1") == 1
     assert (program.parent / "psql").exists()
     server.destroy()

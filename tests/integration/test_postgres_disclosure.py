@@ -158,7 +158,7 @@ async def test_revocation_against_concurrent_disclosures(
     grant = await rooms.put()
     pools = [database.open(APP, pool_size=2) for _ in range(2)]
     logs = [PostgresAuditLog(pool) for pool in pools]
-    returned, late, asked = asyncio.Event(), 0, 0
+    under_way, returned, late, asked = asyncio.Event(), asyncio.Event(), 0, 0
     chance = random.Random(round_)
 
     async def caller(number: int) -> int:
@@ -169,11 +169,13 @@ async def test_revocation_against_concurrent_disclosures(
             started_after, asked = returned.is_set(), asked + 1
             if await logs[number % 2].disclose(a_record(request_id="race"), grant):
                 accepted += 1
+                under_way.set()
                 late += started_after
         return accepted
 
     async def revoker() -> int:
-        await asyncio.sleep(0.05 + chance.uniform(0, 0.05))
+        await under_way.wait()
+        await asyncio.sleep(chance.uniform(0, 0.02))
         await rooms.grants.revoke(grant, False, a_record())
         returned.set()
         return await _disclosures(database)

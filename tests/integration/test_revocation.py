@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-import tokenvault_client as sdk
 
+import tokenvault_client as sdk
 from tests.support.oidc import OidcProvider
 from tests.support.vault import RealVault, consent, register
 

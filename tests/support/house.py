@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -98,14 +99,15 @@ class House:
     """
 
     def __init__(self, shared: House | None = None, instance: str = "i-1") -> None:
-        self.clock = shared.clock if shared else FakeClock()
-        self.entropy = shared.entropy if shared else FakeEntropy()
-        self.stores = shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
-        self.endpoint = shared.endpoint if shared else FakeTokenEndpoint()
-        self.wrapper = shared.wrapper if shared else FakeKeyWrapper()
-        self.policy = shared.policy if shared else FakePolicy(
-            (caller, permission) for caller in (APP, OTHER) for permission in Permission
+        self.clock: FakeClock = shared.clock if shared else FakeClock()
+        self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
+        self.stores: FakeStores = (
+            shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
         )
+        self.endpoint: FakeTokenEndpoint = shared.endpoint if shared else FakeTokenEndpoint()
+        self.wrapper: FakeKeyWrapper = shared.wrapper if shared else FakeKeyWrapper()
+        everything = ((caller, each) for caller in (APP, OTHER) for each in Permission)
+        self.policy: FakePolicy = shared.policy if shared else FakePolicy(everything)
         self.ring = DekRing(self.wrapper, self.stores.deks, self.entropy, self.clock)
         self.envelopes = ObservedEnvelopes(self.ring, self.entropy)
         self.audit = ObservedAudit(self.stores.tables)
@@ -148,9 +150,7 @@ class House:
             recorder=self.recorder,
             clock=self.clock,
         )
-        self.audit_records = AuditRecords(
-            gate=self.gate, audit=self.audit, recorder=self.recorder
-        )
+        self.audit_records = AuditRecords(gate=self.gate, audit=self.audit, recorder=self.recorder)
 
     def _build_grants(self) -> None:
         stores = self.stores
@@ -258,6 +258,10 @@ class House:
             error="",
         )
         return replace(usual, **changes)
+
+    def completing(self, started: StartedAuthorization, **changes: Any) -> asyncio.Task[Completed]:
+        """A completion under way."""
+        return asyncio.create_task(self.complete(self.call(), self.callback(started, **changes)))
 
     async def consent(self, owner: str = "u-1", label: str = "", caller: str = APP) -> Completed:
         """A whole consent."""

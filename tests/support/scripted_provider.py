@@ -145,11 +145,20 @@ class ScriptedProvider:
         )
 
     async def start(
-        self, app: sdk.TokenVaultClient, owner: str, redirect_uri: str = REDIRECT_URI
+        self,
+        app: sdk.TokenVaultClient,
+        owner: str,
+        *,
+        redirect_uri: str = REDIRECT_URI,
+        timeout_s: float | None = None,
     ) -> sdk.Authorization:
         """A consent begun; there is no page to see: any code ``{user}.{anything}`` ends it."""
         return await app.start_authorization(
-            self.oauth_client, owner=owner, redirect_uri=redirect_uri, label="calendar"
+            self.oauth_client,
+            owner=owner,
+            redirect_uri=redirect_uri,
+            label="calendar",
+            timeout_s=timeout_s,
         )
 
     async def consent(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 from typing import Any
@@ -22,14 +21,12 @@ from tests.support.house import (
     refused,
 )
 from vault_service.domain import limits
-from vault_service.domain.access import Caller, Permission, Resource
-from vault_service.domain.answers import AnswerClass
+from vault_service.domain.access import Permission
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason
-from vault_service.domain.grant import GrantState, ReauthorizationCause
+from vault_service.domain.grant import GrantState
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.sensitive import Sensitive
-from vault_service.usecases.complete_authorization import Completed
 from vault_service.usecases.start_authorization import AuthorizationRequest
 
 
@@ -43,12 +40,6 @@ async def house() -> House:
 def asked(url: str) -> dict[str, str]:
     """The parameters of an authorization URL."""
     return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
-
-
-def completing(house: House, started: Any, **changes: Any) -> asyncio.Task[Completed]:
-    """A completion under way."""
-    call = house.call(budget_s=30)
-    return asyncio.create_task(house.complete(call, house.callback(started, **changes)))
 
 
 async def test_authorization_url(house: House) -> None:
@@ -141,9 +132,7 @@ async def test_denied_start_tells_nothing(house: House) -> None:
     told = set()
     for name in ("crm", "nope"):
         request = AuthorizationRequest(OAuthClientName(TENANT, name), "u-1", REDIRECT_URI, (), "")
-        error = await refused(
-            Reason.CALLER_NOT_ALLOWED, house.start(house.call(ROGUE), request)
-        )
+        error = await refused(Reason.CALLER_NOT_ALLOWED, house.start(house.call(ROGUE), request))
         told.add((error.message, tuple(error.metadata)))
     assert len(told) == 1
 
@@ -243,9 +232,7 @@ async def test_denied_completion(house: House) -> None:
     """A policy that changed since the start keeps the code from being exchanged."""
     started = await house.started()
     house.policy.allowed.discard((APP, Permission.COMPLETE_AUTHORIZATION))
-    await refused(
-        Reason.CALLER_NOT_ALLOWED, house.complete(house.call(), house.callback(started))
-    )
+    await refused(Reason.CALLER_NOT_ALLOWED, house.complete(house.call(), house.callback(started)))
     assert house.endpoint.ledger == []
 
 
@@ -255,272 +242,3 @@ async def test_unknown_tenant_after_policy(house: House) -> None:
     callback = house.callback(started, tenant="ghost")
     await refused(Reason.CALLER_NOT_ALLOWED, house.complete(house.call(ROGUE), callback))
     await refused(Reason.TENANT_NOT_PROVISIONED, house.complete(house.call(), callback))
-
-
-async def test_replay(house: House) -> None:
-    """The same completion gives the same answer for ten minutes, from any process, by one POST."""
-    started = await house.started()
-    first = await house.complete(house.call(), house.callback(started))
-    house.clock.advance(limits.COMPLETION_REPLAY_S - 1)
-    for process in (house, House.beside(house)):
-        again = await process.complete(house.call(), house.callback(started))
-        assert (again.grant.name, again.alias) == (first.grant.name, first.alias)
-    house.clock.advance(2)
-    await refused(
-        Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), house.callback(started))
-    )
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_another_code_for_a_used_state(house: House) -> None:
-    """A completed state takes no second code."""
-    started = await house.started()
-    await house.complete(house.call(), house.callback(started))
-    other = house.callback(started, code=Sensitive(b"code-2"))
-    await refused(Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), other))
-    assert len(house.endpoint.ledger) == 1
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_concurrent_completions_join(house: House, processes: int) -> None:
-    """However often and wherever a completion is tried at once, the code is exchanged once."""
-    started = await house.started()
-    houses = [house, House.beside(house)][:processes]
-    held = house.endpoint.hold()
-    tasks = [completing(h, started) for h in houses for _ in range(5)]
-    await house.endpoint.arrived.wait()
-    await asyncio.sleep(0.01)
-    held.set()
-    completed = await asyncio.gather(*tasks)
-    assert len({each.grant.name for each in completed}) == 1
-    assert len(house.endpoint.ledger) == 1
-    assert len(house.records(AuditAction.AUTHORIZATION_COMPLETED)) == 1
-
-
-async def test_concurrent_completion_with_another_code(house: House) -> None:
-    """Of two codes brought for one state at once, one is exchanged and the other is refused."""
-    started = await house.started()
-    held = house.endpoint.hold()
-    first = completing(house, started)
-    await house.endpoint.arrived.wait()
-    second = completing(house, started, code=Sensitive(b"code-2"))
-    await asyncio.sleep(0)
-    held.set()
-    assert (await first).grant.generation == 1
-    await refused(Reason.AUTHORIZATION_CODE_USED, second)
-    assert [post.code for post in house.endpoint.ledger] == ["code-1"]
-
-
-async def test_caller_hangs_up(house: House) -> None:
-    """An exchange belongs to the service: a caller that left gets the grant by asking again."""
-    started = await house.started()
-    held = house.endpoint.hold()
-    task = completing(house, started)
-    await house.endpoint.arrived.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    held.set()
-    completed = await house.complete(house.call(), house.callback(started))
-    assert completed.grant.generation == 1
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_completion_deadline(house: House) -> None:
-    """A caller whose time is up is asked to come again; the exchange goes on."""
-    started = await house.started()
-    held = house.endpoint.hold()
-    call = house.call(budget_s=0.05)
-    error = await refused(
-        Reason.PROVIDER_UNAVAILABLE, house.complete(call, house.callback(started))
-    )
-    assert error.retryable
-    held.set()
-    assert (await house.complete(house.call(), house.callback(started))).grant.generation == 1
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_crash_after_the_claim(house: House) -> None:
-    """A claim whose process died keeps callers waiting while it may end, then is CODE_USED."""
-    started = await house.started()
-    state_hash = hashlib.sha256(started.state.encode()).digest()
-    code_hash = hashlib.sha256(b"code-1").digest()
-    assert await house.stores.authorizations.claim(TENANT, state_hash, code_hash)
-    short = house.call(budget_s=0)
-    house.clock.advance(1)
-    await refused(
-        Reason.PROVIDER_UNAVAILABLE, house.complete(short, house.callback(started))
-    )
-    waiting = completing(house, started)
-    await asyncio.sleep(0.01)
-    house.clock.advance(limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
-    error = await refused(Reason.AUTHORIZATION_CODE_USED, waiting)
-    assert "consent again" in error.message
-    assert house.endpoint.ledger == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.IN_DOUBT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED),
-        (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED),
-        (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED),
-    ],
-)
-async def test_failures_give_the_claim_back(
-    house: House, answer: AnswerClass, reason: Reason
-) -> None:
-    """A try that reached no outcome uses nothing up: the same completion may be tried again."""
-    started = await house.started()
-    house.endpoint.fail(answer, status=502, error="oops")
-    error = await refused(reason, house.complete(house.call(), house.callback(started)))
-    assert error.recorded["provider_answer"] == answer.name
-    assert (await house.complete(house.call(), house.callback(started))).grant.generation == 1
-
-
-async def test_refused_code(house: House) -> None:
-    """A code that the provider refuses is AUTHORIZATION_CODE_EXPIRED, and never sent again."""
-    started = await house.started()
-    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
-    error = await refused(
-        Reason.AUTHORIZATION_CODE_EXPIRED, house.complete(house.call(), house.callback(started))
-    )
-    assert error.recorded["provider_error"] == "invalid_grant"
-    house.clock.advance(26)
-    await refused(
-        Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), house.callback(started))
-    )
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_keys_away_before_the_exchange(house: House) -> None:
-    """Without keys the code is not spent."""
-    started = await house.started()
-    other = House.beside(house)
-    other.wrapper.unreachable = True
-    await refused(
-        Reason.KEK_UNREACHABLE, other.complete(house.call(), house.callback(started))
-    )
-    assert house.endpoint.ledger == []
-    other.wrapper.unreachable = False
-    assert (await other.complete(house.call(), house.callback(started))).grant.generation == 1
-
-
-@pytest.mark.parametrize("fault", ["unreachable", "audit_unavailable"])
-async def test_store_away_after_the_exchange(house: House, fault: str) -> None:
-    """A database that is away after the exchange is offered the grant until it takes it."""
-    started = await house.started()
-    held = house.endpoint.hold()
-    task = completing(house, started)
-    await house.endpoint.arrived.wait()
-    setattr(house.stores, fault, True)
-    held.set()
-    await asyncio.sleep(0.08)
-    assert not task.done()
-    setattr(house.stores, fault, False)
-    assert (await task).grant.generation == 1
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_same_account_again(house: House) -> None:
-    """The same account consenting again keeps its grant, with the new tokens and scopes."""
-    first = (await house.consent()).grant
-    house.endpoint.answers.append(an_answer("again", "next", scopes=("files",)))
-    second = (await house.consent()).grant
-    assert second.name == first.name
-    assert (second.generation, second.scopes) == (2, ("files",))
-    assert (await house.token(first.name)).value.reveal() == b"again"
-    assert house.records(AuditAction.AUTHORIZATION_COMPLETED)[1].detail["reconnected"] == "true"
-
-
-async def test_second_owner_gets_an_alias(house: House) -> None:
-    """Another owner with the same account gets an alias of its own to the one grant."""
-    first = await house.consent()
-    second = await house.consent("u-2", "shared")
-    assert second.grant.name == first.grant.name
-    assert second.grant.owner == "u-1"
-    assert str(second.alias) == f"tenants/{TENANT}/owners/u-2/grantAliases/shared"
-    for alias in (first.alias, second.alias):
-        assert (await house.token(alias)).value.reveal() == b"at-2"
-    house.clock.advance(3_600)
-    await asyncio.gather(house.token(first.alias), house.token(second.alias))
-    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-2"]
-
-
-async def test_policy_by_alias_owner(house: House) -> None:
-    """Through its alias the second owner's grant is judged as that owner's."""
-    await house.consent()
-    second = await house.consent("u-2", "shared")
-
-    def only_the_second(_: Caller, __: Permission, resource: Resource) -> bool:
-        return resource.owner in ("", "u-2")
-
-    house.policy.only = only_the_second
-    assert (await house.token(second.alias)).grant == second.grant.name
-    await refused(Reason.GRANT_NOT_FOUND, house.token(second.grant.name))
-
-
-async def test_alias_moves_to_another_account(house: House) -> None:
-    """A consent with another account under the same label moves the alias; the old grant stays."""
-    first = await house.consent()
-    house.endpoint.subject = "sub-2"
-    second = await house.consent()
-    assert second.alias == first.alias
-    assert second.grant.name != first.grant.name
-    assert (await house.token(second.alias)).grant == second.grant.name
-    assert (await house.token(first.grant.name)).value.reveal() == b"at-1"
-
-
-async def test_unknown_subjects_share_nothing(house: House) -> None:
-    """Without a known subject each consent is a grant of its own."""
-    house.endpoint.subject = None
-    first, second = await house.consent(), await house.consent()
-    assert first.grant.name != second.grant.name
-
-
-async def test_consent_heals(house: House) -> None:
-    """A grant that waits for consent is ACTIVE again, under the same name."""
-    grant = (await house.consent()).grant
-    cause = ReauthorizationCause.REVOKED_BY_OWNER
-    house.change_row(grant, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
-    healed = (await house.consent()).grant
-    assert (healed.name, healed.state, healed.cause) == (grant.name, GrantState.ACTIVE, None)
-    assert (await house.token(grant.name)).value.reveal() == b"at-2"
-
-
-async def test_consent_after_revocation(house: House) -> None:
-    """A revoked grant stays a tombstone: the next consent makes a new grant."""
-    grant = (await house.consent()).grant
-    await house.revoke(house.call(), grant.name)
-    second = await house.consent()
-    assert second.grant.name != grant.name
-    assert (await house.row(grant.name)).state is GrantState.REVOKED
-    assert (await house.token(second.alias)).value.reveal() == b"at-2"
-
-
-async def test_second_consent_without_refresh_token(house: House) -> None:
-    """A consent that brings no refresh token keeps the one that is there."""
-    grant = (await house.consent()).grant
-    house.endpoint.answers.append(an_answer("again", None))
-    await house.consent()
-    house.clock.advance(3_600)
-    await house.token(grant.name)
-    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-1"]
-
-
-async def test_two_consents_of_one_account_at_once(house: House) -> None:
-    """Two first consents of one account that end together make one grant."""
-    first, second = await house.started(), await house.started("u-2")
-    held = house.endpoint.hold()
-    tasks = [completing(house, first), completing(house, second, owner="u-2")]
-    while len(house.endpoint.ledger) < 2:
-        await asyncio.sleep(0)
-    held.set()
-    completed = await asyncio.gather(*tasks)
-    assert len({each.grant.name for each in completed}) == 1
-    assert completed[0].alias != completed[1].alias
-    row = await house.row(completed[0].grant.name)
-    assert row.generation == 2
-    assert (await house.token(row.name)).value.reveal() in (b"at-1", b"at-2")

@@ -182,9 +182,7 @@ async def test_policy_comes_first(house: House) -> None:
     house.stores.unreachable = True
     for tenant in (TENANT, "ghost"):
         target = GrantName(tenant, house.entropy.uuid7())
-        error = await refused(
-            Reason.CALLER_NOT_ALLOWED, house.token(target, caller=ROGUE)
-        )
+        error = await refused(Reason.CALLER_NOT_ALLOWED, house.token(target, caller=ROGUE))
         assert error.recorded["permission"] == "UseTenant"
 
 
@@ -226,7 +224,7 @@ async def test_tampered_row(house: House) -> None:
 
 
 async def test_disclosure_again_when_the_row_moved(house: House) -> None:
-    """A grant that changes between reading and recording is read again: the newer token is given."""
+    """A grant that changes between reading and recording is read again: the newer is given."""
     grant = await house.grant()
     house.clock.advance(1)
 

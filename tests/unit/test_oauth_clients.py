@@ -115,9 +115,7 @@ async def test_one_client_id_once(house: House) -> None:
     await refused(Reason.CLIENT_ID_IN_USE, put(house, OAuthClientName(TENANT, "twin")))
     provider = ProviderName("beta", "op")
     await house.providers.put(house.call(), provider, a_profile())
-    await refused(
-        Reason.CLIENT_ID_IN_USE, put(house, OAuthClientName("beta", "twin"), provider)
-    )
+    await refused(Reason.CLIENT_ID_IN_USE, put(house, OAuthClientName("beta", "twin"), provider))
 
 
 async def test_providers_of_others(house: House) -> None:
@@ -200,9 +198,7 @@ async def test_list(house: House) -> None:
 async def test_permission(house: House) -> None:
     """The policy sees OAuthClient and provider, and is asked before the provider is looked up."""
     house.policy.allowed.discard((APP, Permission.PUT_OAUTH_CLIENT))
-    await refused(
-        Reason.CALLER_NOT_ALLOWED, put(house, provider=ProviderName(TENANT, "missing"))
-    )
+    await refused(Reason.CALLER_NOT_ALLOWED, put(house, provider=ProviderName(TENANT, "missing")))
     resource = house.policy.asked[-1][2]
     assert (resource.id, resource.provider, resource.oauth_client) == (
         str(CLIENT),

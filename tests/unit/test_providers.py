@@ -109,9 +109,7 @@ async def test_reserved_parameters(house: House, key: str) -> None:
 async def test_endpoints_are_guarded(house: House, field: str) -> None:
     """Each endpoint passes the egress guard before it is stored."""
     profile = a_profile(**{field: "https://internal.example/x"})
-    await refused(
-        Reason.ENDPOINT_NOT_ALLOWED, house.providers.put(house.call(), PROVIDER, profile)
-    )
+    await refused(Reason.ENDPOINT_NOT_ALLOWED, house.providers.put(house.call(), PROVIDER, profile))
     assert house.stores.tables.providers == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.support.samples import a_profile
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction, Outcome
-from vault_service.domain.errors import Reason
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, ReauthorizationCause
 from vault_service.domain.names import GrantAliasName
 
@@ -161,6 +162,15 @@ async def test_loser_of_the_lease_adopts(house: House, wait_s: float) -> None:
     assert len(house.records(AuditAction.GRANT_REFRESHED)) == 1
 
 
+async def test_read_again_under_the_lease(house: House) -> None:
+    """Who gets the lease only after another process has refreshed sends nothing."""
+    stale = await house.row((await expired(house)).name)
+    await house.token(stale.name)
+    await House.beside(house).refresh(house.call(), stale)
+    assert len(house.endpoint.ledger) == 1
+    assert house.stores.tables.leases == {}
+
+
 async def test_lease_of_a_dead_process(house: House) -> None:
     """A lease whose holder died is waited for until its end, then the grant is refreshed."""
     grant = await expired(house)
@@ -303,7 +313,7 @@ async def test_store_away_for_long(house: House) -> None:
 
 
 async def test_revocation_beats_a_refresh(house: House) -> None:
-    """What a refresh brings for a grant revoked meanwhile is revoked at the provider, not stored."""
+    """What a refresh brings after a revocation is revoked at the provider, not stored."""
     grant = await expired(house)
     held = house.endpoint.hold()
     waiting = asyncio.create_task(house.token(grant.name))
@@ -320,6 +330,29 @@ async def test_revocation_beats_a_refresh(house: House) -> None:
     assert row.provider_revocation is ProviderRevocation.DONE
     assert len(house.records(AuditAction.REFRESH_RESULT_DISCARDED)) == 1
     assert house.stores.tables.queue == {}
+
+
+async def test_discarded_result_is_queued_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that fails after it took a discarded refresh token does not get it again."""
+    grant = await expired(house)
+    held = house.endpoint.hold()
+    waiting = asyncio.create_task(house.token(grant.name))
+    await until(house, 1)
+    away = VaultError(Reason.STORE_UNREACHABLE, "the worker's role is away")
+
+    async def fail(_: Grant) -> NoReturn:
+        raise away
+
+    monkeypatch.setattr(house.stores.revocations, "take_for", fail)
+    await house.revoke(house.call(), grant.name)
+    held.set()
+    await refused(Reason.GRANT_REVOKED, waiting)
+    assert len(house.records(AuditAction.REFRESH_RESULT_DISCARDED)) == 1
+    assert len(house.stores.tables.queue) == 2
+    row = await house.row(grant.name)
+    assert row.provider_revocation is ProviderRevocation.PENDING
 
 
 async def test_consent_beats_a_refresh(house: House) -> None:

@@ -67,6 +67,7 @@ async def test_no_revocation_endpoint(house: House) -> None:
     assert revoked.provider_revocation is ProviderRevocation.UNSUPPORTED
     assert house.endpoint.posted("revoke") == []
     assert house.stores.tables.queue == {}
+    assert house.records(AuditAction.PROVIDER_REVOCATION_ABANDONED) == []
 
 
 async def test_dead_provider(house: House) -> None:
@@ -113,6 +114,17 @@ async def test_caller_hangs_up(house: House) -> None:
     held.set()
     assert await house.flights.drain(1) == 0
     assert (await house.row(grant.name)).provider_revocation is ProviderRevocation.DONE
+
+
+async def test_tries_grow_rare(house: House) -> None:
+    """A provider that stays dead is asked ever less often: in its first hour seven times."""
+    grant = await house.grant()
+    house.endpoint.revocation_errors.extend([_DOWN] * 400)
+    await house.revoke(house.call(), grant.name)
+    for _ in range(720):
+        house.clock.advance(5)
+        await sweep(house).step()
+    assert len(house.endpoint.posted("revoke")) == 7
 
 
 async def test_seven_days(house: House) -> None:

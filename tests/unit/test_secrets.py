@@ -83,9 +83,7 @@ async def test_no_record_no_value(house: House) -> None:
     await house.secrets.put(house.call(), OURS, Sensitive(b"x"))
     house.stores.audit_unavailable = True
     await refused(Reason.AUDIT_UNAVAILABLE, house.secrets.get_value(house.call(), OURS))
-    await refused(
-        Reason.AUDIT_UNAVAILABLE, house.secrets.put(house.call(), OURS, Sensitive(b"y"))
-    )
+    await refused(Reason.AUDIT_UNAVAILABLE, house.secrets.put(house.call(), OURS, Sensitive(b"y")))
     house.stores.audit_unavailable = False
     assert (await house.secrets.get_value(house.call(), OURS))[1].version == 1
 
@@ -98,9 +96,7 @@ async def test_policy_comes_before_the_look_up(house: House) -> None:
         return not resource.owner
 
     house.policy.only = not_of_owners
-    there = await refused(
-        Reason.CALLER_NOT_ALLOWED, house.secrets.get_value(house.call(), THEIRS)
-    )
+    there = await refused(Reason.CALLER_NOT_ALLOWED, house.secrets.get_value(house.call(), THEIRS))
     missing = SecretName("acme", "u-2", "nope")
     absent = await refused(
         Reason.CALLER_NOT_ALLOWED, house.secrets.get_value(house.call(), missing)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
@@ -79,7 +80,7 @@ async def serve(config: Config) -> None:
     try:
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
-            config.server.port_file.write_text(f"{port}\n")
+            _write_port(config.server.port_file, port)
         _log.info(
             "listening",
             address=f"{config.server.host}:{port}",
@@ -104,6 +105,13 @@ def _build(config: Config, policy: CedarPolicy) -> Parts:
     except ValueError as error:
         # What the adapters refuse of their settings; their texts name no secret.
         raise ConfigInvalid(str(error)) from None
+
+
+def _write_port(file: Path, port: int) -> None:
+    # Who waits for the file must not find it half written.
+    partial = file.with_name(f"{file.name}.new")
+    partial.write_text(f"{port}\n")
+    partial.replace(file)
 
 
 def _server(config: Config, parts: Parts) -> Server:

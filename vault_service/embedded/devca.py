@@ -212,7 +212,7 @@ def _sign(
         .not_valid_before(wanted.not_before)
         .not_valid_after(wanted.not_after)
         .add_extension(x509.BasicConstraints(ca=wanted.is_ca, path_length=None), critical=True)
-        .add_extension(_key_usage(wanted.is_ca), critical=True)
+        .add_extension(_key_usage(wanted), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
@@ -229,9 +229,11 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _key_usage(is_ca: bool) -> x509.KeyUsage:
+def _key_usage(wanted: Wanted) -> x509.KeyUsage:
+    is_ca = wanted.is_ca
     return x509.KeyUsage(
-        digital_signature=not is_ca,
+        # A CA that also wants to be a client or server gets as far as TLS lets it.
+        digital_signature=not is_ca or bool(wanted.ekus),
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

@@ -87,7 +87,7 @@ def initialize(key_prefix: str, credentials: Mapping[str, Credential]) -> list[d
         ("sys/auth/approle", {"type": "approle"}),
     ]
     for role, credential in credentials.items():
-        policy = json.dumps({"path": policies(key_prefix)[role] | _OWN_TOKEN})
+        policy = _hcl(policies(key_prefix)[role] | _OWN_TOKEN)
         requests += [
             (f"sys/policies/acl/{role}", {"policy": policy}),
             (f"auth/approle/role/{role}", _role(role)),
@@ -123,6 +123,22 @@ def policies(key_prefix: str) -> dict[str, dict[str, Any]]:
         },
         SEALER_ROLE: {"sys/seal": {"capabilities": ["update", "sudo"]}},
     }
+
+
+def _hcl(rules: Mapping[str, Mapping[str, Any]]) -> str:
+    """A policy in HCL. Not in JSON, which OpenBao takes too: 2.7 drops the booleans of a JSON
+    policy's ``allowed_parameters``, and an empty list there allows any value."""
+    lines = []
+    for path, rule in rules.items():
+        lines.append(f"path {json.dumps(path)} {{")
+        for name, value in rule.items():
+            if isinstance(value, dict):
+                inner = ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items())
+                lines.append(f"  {name} = {{ {inner} }}")
+            else:
+                lines.append(f"  {name} = {json.dumps(value)}")
+        lines.append("}")
+    return "\n".join(lines)
 
 
 def _role(role: str) -> dict[str, Any]:

@@ -23,6 +23,13 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Clock
 
 _SPIFFE: Final = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)+)")
+# The library's own exceptions are no ValueErrors; each is a refusal and not a fault of ours.
+_UNREADABLE: Final = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _PEM_KEY: Final = "x509_pem_cert"
 _TLS_KEY: Final = "ssl_tls_version"
 
@@ -77,7 +84,7 @@ def _judge(pem: bytes, trust_domains: frozenset[str]) -> _Judged:
         certificate = x509.load_pem_x509_certificate(pem)
         refusal = _refusal(certificate)
         uris = _uris(certificate)
-    except ValueError:
+    except _UNREADABLE:
         return _Judged(None, "the certificate cannot be read", None)
     if refusal:
         return _Judged(None, refusal, None)

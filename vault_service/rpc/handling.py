@@ -50,20 +50,29 @@ class Handling:
             call = replace(call, caller=self._callers.read(context.auth_context()))
             answer = await self._within_budget(call, work)
         except VaultError as error:
-            refusal = await self._refusals(call, error, asked)
+            refusal = await self._recorded(call, error, asked)
         except Exception as fault:
-            # The fault's text may hold anything: its type and place are enough to find it.
-            _log.error("fault", rpc=rpc, request_id=call.request_id, fault=_place(fault))
+            _log_fault(call, fault)
             internal = VaultError(
                 Reason.INTERNAL, f"a fault in the service; report request {call.request_id}"
             )
-            refusal = await self._refusals(call, internal, asked)
+            refusal = await self._recorded(call, internal, asked)
         else:
             self._log_outcome(call, "OK", started)
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             return answer
         self._log_outcome(call, refusal.reason.name, started)
         await _abort(context, call, refusal)
+
+    async def _recorded(self, call: Call, error: VaultError, asked: str) -> VaultError:
+        try:
+            return await self._refusals(call, error, asked)
+        except Exception as fault:
+            # Left to gRPC, it would go to the caller with its text.
+            _log_fault(call, fault)
+            return VaultError(
+                Reason.AUDIT_UNAVAILABLE, "the refusal could not be put on record; try again"
+            )
 
     def _call(self, rpc: str, context: Context, started: float) -> Call:
         left_s = context.time_remaining()
@@ -107,6 +116,11 @@ async def _abort(context: Context, call: Call, error: VaultError) -> NoReturn:
         ((STATUS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, call.request_id)),
     )
     raise AssertionError("abort returns by raising")
+
+
+def _log_fault(call: Call, fault: Exception) -> None:
+    # The fault's text may hold anything: its type and place are enough to find it.
+    _log.error("fault", rpc=call.rpc, request_id=call.request_id, fault=_place(fault))
 
 
 def _place(fault: Exception) -> str:

@@ -94,9 +94,14 @@ class Server:
 
     async def start(self, host: str, port: int) -> int:
         """Bind and serve; returns the port (the system's choice for 0). OSError when taken."""
-        bound = self._server.add_secure_port(_address(host, port), _credentials(self._tls))
-        if bound == 0:
-            raise OSError(f"cannot listen on {_address(host, port)}: is the port taken?")
+        # The library's own start is SERVING.
+        for name in ("", *_SERVICES[:-1]):
+            await self._health.set(name, _STATUS[False])
+        address = _address(host, port)
+        try:
+            bound = self._server.add_secure_port(address, _credentials(self._tls))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: is the port taken?") from error
         await self._server.start()
         return bound
 

@@ -8,6 +8,7 @@ flight and over all processes by a lease with a fence.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -225,7 +226,9 @@ class RefreshGrant:
         await self._grants.queue_revocation(
             current, tokens.refresh_envelope, tokens.generation, record
         )
-        await self._revoke_at_provider.for_grant(call, current)
+        # The queue has it: what fails from here on must not queue it once more.
+        with contextlib.suppress(VaultError):
+            await self._revoke_at_provider.for_grant(call, current)
 
     async def _release(self, lease: Lease, tenant: str) -> None:
         try:

@@ -39,9 +39,9 @@ class Readiness:
         for name, reason in zip(names, reasons, strict=True):
             if self._last.get(name) != reason:
                 if reason:
-                    _log.warning("dependency_down", component=name, reason=reason)
+                    _log.warning("dependency_down", dependency=name, reason=reason)
                 else:
-                    _log.info("dependency_up", component=name)
+                    _log.info("dependency_up", dependency=name)
                 self._last[name] = reason
         await self._publish({name: not reason for name, reason in zip(names, reasons, strict=True)})
 

@@ -118,6 +118,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. google.rpc.ErrorInfo.reason is the name without the
     prefix, its domain is "tokenvault". Retryable ones carry google.rpc.RetryInfo.
+    Beside what its comment lists, every call can end with CALLER_UNKNOWN,
+    BUDGET_TOO_SHORT, OVERLOADED, AUDIT_UNAVAILABLE or INTERNAL.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

@@ -1,0 +1,294 @@
+"""A provider that is down or answers nonsense: a reason, a record, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+import tokenvault_client as sdk
+from tests.support.refusals import ONCE_S, record_of, recorded_refusal, refusal
+from tests.support.scripted_provider import CLIENT_SECRET, Answer, ScriptedProvider
+from tests.support.vault import RealVault
+from vault_service.embedded.settings_files import TENANT
+
+_PARENT = sdk.tenant_name(TENANT)
+_owners = (f"answer-{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+    """A server that answers as the test says."""
+    server = ScriptedProvider(real_vault.ca).up()
+    yield server
+    server.down()
+
+
+@pytest.fixture(scope="module")
+def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
+    """One process."""
+    yield real_vault.serve("bad-provider", [provider.host_port])
+    real_vault.stop_process("bad-provider")
+
+
+@pytest.fixture
+async def app(
+    real_vault: RealVault, provider: ScriptedProvider, port: int
+) -> AsyncIterator[sdk.TokenVaultClient]:
+    """The application, once the operator has registered the provider."""
+    async with real_vault.client("operator", port) as operator:
+        await provider.register(operator)
+    async with real_vault.client("calendar-app", port) as client:
+        yield client
+
+
+@pytest.fixture
+async def auditor(real_vault: RealVault, port: int) -> AsyncIterator[sdk.TokenVaultClient]:
+    """Who reads the record."""
+    async with real_vault.client("auditor", port) as client:
+        yield client
+
+
+@pytest.fixture
+def owner() -> str:
+    """A new one for each test; also the user at the provider."""
+    return next(_owners)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A bad answer, what callers are told, and what the record knows."""
+
+    answer: Answer
+    reason: str
+    says: str
+    answer_class: str
+    status: str
+
+
+_SECRETS = (CLIENT_SECRET, "rt-", "at-")
+_FAULTS = {
+    "HTML in a 200": Fault(
+        Answer.html(), "PROVIDER_UNAVAILABLE", "nothing is lost, try again", "PROVIDER_FAULT", "200"
+    ),
+    "HTML in a 502": Fault(
+        Answer.html(502), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "502"
+    ),
+    "500": Fault(
+        Answer.json({"error": "invalid_grant"}, 500),
+        "PROVIDER_UNAVAILABLE",
+        "nothing is lost",
+        "PROVIDER_FAULT",
+        "500",
+    ),
+    "error in a 200": Fault(
+        Answer.json({"error": "server_error"}),
+        "PROVIDER_UNAVAILABLE",
+        "nothing is lost",
+        "PROVIDER_FAULT",
+        "200",
+    ),
+    "ok false in a 200": Fault(
+        Answer.json({"ok": False, "error": "ratelimited"}),
+        "PROVIDER_RATE_LIMITED",
+        "after the delay",
+        "RATE_LIMITED",
+        "200",
+    ),
+    "429": Fault(
+        Answer.json({"error": "slow_down"}, 429, Retry_After="7"),
+        "PROVIDER_RATE_LIMITED",
+        "after the delay",
+        "RATE_LIMITED",
+        "429",
+    ),
+    "no access token": Fault(
+        Answer.json({"token_type": "Bearer"}),
+        "PROVIDER_UNAVAILABLE",
+        "nothing is lost",
+        "PROVIDER_FAULT",
+        "200",
+    ),
+    "empty": Fault(
+        Answer(b""), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "200"
+    ),
+    "longer than 64 KiB": Fault(
+        Answer(b'{"access_token": "' + b"a" * 70_000 + b'"}'),
+        "PROVIDER_UNAVAILABLE",
+        "nothing is lost",
+        "PROVIDER_FAULT",
+        "200",
+    ),
+    "a redirect": Fault(
+        Answer(b"", 307, headers={"Location": "https://169.254.169.254/"}),
+        "PROVIDER_UNAVAILABLE",
+        "nothing is lost",
+        "PROVIDER_FAULT",
+        "307",
+    ),
+    "invalid_client": Fault(
+        Answer.json({"error": "invalid_client"}, 401),
+        "CLIENT_MISCONFIGURED",
+        "platform team checks the OAuthClient",
+        "CLIENT_REFUSED",
+        "401",
+    ),
+    "another error": Fault(
+        Answer.json({"error": "invalid_scope"}, 400),
+        "CLIENT_MISCONFIGURED",
+        "platform team",
+        "REQUEST_REFUSED",
+        "400",
+    ),
+    "reset": Fault(Answer(reset=True), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", ""),
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS.values(), ids=_FAULTS.keys())
+async def test_bad_answer_to_a_refresh(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: ScriptedProvider,
+    owner: str,
+    fault: Fault,
+) -> None:
+    """The caller gets the reason, the record has the provider's status and no secret, and the next
+    good answer serves the same grant by the same refresh token."""
+    completed = await provider.consent(app, owner, life_s=0)
+    provider.script(fault.answer)
+    before = len(provider.sent("refresh_token"))
+    call = app.get_access_token(alias=completed.alias, timeout_s=ONCE_S)
+    error, refused = await recorded_refusal(auditor, call, fault.reason, fault.says)
+    records = (await auditor.list_audit_records(_PARENT, page_size=20)).items
+    (failed,) = [
+        record
+        for record in records
+        if record.action == "GRANT_REFRESH_FAILED" and record.request_id == error.request_id
+    ]
+    assert failed.resource == completed.grant.name
+    assert failed.detail["provider_answer"] == fault.answer_class
+    assert failed.detail.get("provider_status", "") == fault.status
+    said = f"{error} {error.metadata} {failed.detail} {refused.detail}"
+    assert not any(secret in said for secret in _SECRETS)
+    assert (await app.get_grant(completed.grant.name)).state is sdk.GrantState.ACTIVE
+
+    token = await app.get_access_token(alias=completed.alias)
+    assert (token.grant, token.refreshed) == (completed.grant.name, True)
+    posts = provider.sent("refresh_token")[before:]
+    assert len(posts) == 2
+    assert posts[0].fields["refresh_token"] == posts[1].fields["refresh_token"]
+
+
+async def test_retry_after_of_the_provider_reaches_the_caller(
+    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+) -> None:
+    """What a 429 says of its delay is the RetryInfo of the refusal."""
+    completed = await provider.consent(app, owner, life_s=0)
+    provider.script(Answer.json({}, 429, Retry_After="7"))
+    error = await refusal(
+        app.get_access_token(alias=completed.alias, timeout_s=5), "PROVIDER_RATE_LIMITED", "delay"
+    )
+    assert error.retry_after_s == 7
+
+
+async def test_client_retries_what_may_be_retried(
+    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+) -> None:
+    """A caller with time left does not notice one bad answer."""
+    completed = await provider.consent(app, owner, life_s=0)
+    provider.script(Answer.html(503))
+    assert (await app.get_access_token(alias=completed.alias)).refreshed
+
+
+async def test_invalid_grant_in_a_200_asks_for_consent(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: ScriptedProvider,
+    owner: str,
+) -> None:
+    """GitHub's bad_refresh_token comes in a 200; a new consent brings the same grant back."""
+    completed = await provider.consent(app, owner, life_s=0)
+    provider.script(Answer.json({"error": "bad_refresh_token"}))
+    call = app.get_access_token(alias=completed.alias)
+    error, _ = await recorded_refusal(auditor, call, "REAUTHORIZATION_REQUIRED", "consent again")
+    assert isinstance(error, sdk.ReauthorizationRequired)
+    assert error.cause is sdk.ReauthorizationCause.REVOKED_BY_OWNER
+    again = await provider.consent(app, owner)
+    assert again.grant.name == completed.grant.name
+    assert (await app.get_access_token(alias=completed.alias)).value
+
+
+async def test_provider_down(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: ScriptedProvider,
+    owner: str,
+) -> None:
+    """Nothing listens: fresh tokens are served on, a refresh and a consent say so and work when
+    the provider is back."""
+    fresh = await provider.consent(app, f"{owner}-fresh")
+    stale = await provider.consent(app, owner, life_s=0)
+    started = await provider.start(app, f"{owner}-new")
+    complete = {"state": started.state, "code": f"{owner}-new.1", "owner": f"{owner}-new"}
+    provider.down()
+    try:
+        assert not (await app.get_access_token(alias=fresh.alias)).refreshed
+        for call in (
+            app.get_access_token(alias=stale.alias, timeout_s=ONCE_S),
+            app.complete_authorization(_PARENT, **complete, timeout_s=ONCE_S),
+        ):
+            _, record = await recorded_refusal(auditor, call, "PROVIDER_UNAVAILABLE", "try again")
+            assert record.detail["provider_answer"] == "NOT_SENT"
+    finally:
+        provider.up()
+    assert (await app.get_access_token(alias=stale.alias)).grant == stale.grant.name
+    assert (await app.complete_authorization(_PARENT, **complete)).grant.owner == f"{owner}-new"
+
+
+@pytest.mark.parametrize("fault", ["HTML in a 200", "500", "429", "invalid_client", "reset"])
+async def test_bad_answer_to_a_code(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: ScriptedProvider,
+    owner: str,
+    fault: str,
+) -> None:
+    """What condemns no code uses none up: the same completion works at the next good answer."""
+    started = await provider.start(app, owner)
+    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    provider.script(_FAULTS[fault].answer)
+    call = app.complete_authorization(_PARENT, **complete, timeout_s=ONCE_S)
+    reason = _FAULTS[fault].reason
+    # Of a code nothing is in doubt: whoever redeems it twice is told so by the provider.
+    reason = "PROVIDER_UNAVAILABLE" if reason == "REFRESH_IN_DOUBT" else reason
+    await recorded_refusal(auditor, call, reason, "again|platform team|after the delay")
+    completed = await app.complete_authorization(_PARENT, **complete)
+    assert (await app.get_access_token(alias=completed.alias)).value
+
+
+async def test_answer_slower_than_the_caller(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: ScriptedProvider,
+    owner: str,
+) -> None:
+    """A caller whose time is up, or who hangs up, ends no refresh: its token is there later."""
+    completed = await provider.consent(app, owner, life_s=0)
+    before = len(provider.sent("refresh_token"))
+    with provider.held():
+        hung_up = asyncio.create_task(app.get_access_token(alias=completed.alias))
+        while len(provider.sent("refresh_token")) == before:
+            await asyncio.sleep(0.01)
+        hung_up.cancel()
+        # The service answers just before the deadline; without its answer gRPC's own comes.
+        with pytest.raises((sdk.TryLater, sdk.DeadlineExceeded)) as late:
+            await app.get_access_token(alias=completed.alias, timeout_s=0.4)
+        if late.value.reason:
+            assert late.value.reason == "REFRESH_IN_PROGRESS"
+            assert (await record_of(auditor, late.value)).resource == completed.alias
+    token = await app.get_access_token(alias=completed.alias)
+    assert token.grant == completed.grant.name
+    assert len(provider.sent("refresh_token")) == before + 1

@@ -1,0 +1,84 @@
+"""Starting ``serve`` with a changed configuration, and asking a process for its health."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.support.vault import RealVault
+from vault_service.embedded.devca import IssuedCertificate
+from vault_service.embedded.settings_files import SettingsFiles, toml
+
+_LIMIT_S = 20.0
+_POLL_S = 0.05
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def changed(files: SettingsFiles, target: Path, changes: Mapping[str, object]) -> Path:
+    """A copy of the configuration at ``target``; "section.field": value, None leaves it out."""
+    values = tomllib.loads(files.serve.read_text())
+    sections = {"": {}} | {key: value for key, value in values.items() if isinstance(value, dict)}
+    sections[""] = {key: value for key, value in values.items() if key not in sections}
+    for name, value in changes.items():
+        section, _, key = name.rpartition(".")
+        sections.setdefault(section, {})[key] = value
+        if value is None:
+            del sections[section][key]
+    target.write_text(toml(sections))
+    return target
+
+
+def start(config: Path, log: Path) -> subprocess.Popen[bytes]:
+    """``serve`` in a process whose end and exit status the test sees."""
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vault_service", "serve", "--config", str(config)],
+            stdout=sink,
+            stderr=sink,
+        )
+
+
+def channel(vault: RealVault, port: int, issued: IssuedCertificate) -> grpc.aio.Channel:
+    """A bare channel with this certificate."""
+    credentials = grpc.ssl_channel_credentials(
+        vault.ca.root_file.read_bytes(),
+        issued.key_file.read_bytes(),
+        issued.certificate_file.read_bytes(),
+    )
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
+
+
+def operator_certificate(vault: RealVault) -> IssuedCertificate:
+    """A caller's certificate like any other."""
+    return vault.ca.issue(
+        "operator", spiffe_id="spiffe://dev.tokenvault/operator", server=False, client=True
+    )
+
+
+async def health(vault: RealVault, port: int, service: str = "") -> int:
+    """What grpc.health.v1 says; SERVICE_UNKNOWN for a dependency that was not asked yet."""
+    async with channel(vault, port, operator_certificate(vault)) as bare:
+        check = health_pb2_grpc.HealthStub(bare).Check
+        try:
+            answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        return int(answer.status)
+
+
+async def wait_health(vault: RealVault, port: int, wanted: int, service: str = "") -> None:
+    """Wait until it says so; TimeoutError."""
+    async with asyncio.timeout(_LIMIT_S):
+        while await health(vault, port, service) != wanted:
+            await asyncio.sleep(_POLL_S)

@@ -1,0 +1,123 @@
+"""What a consent becomes: a new grant, or the account's own again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.fakes.token_endpoint import an_answer
+from tests.support.house import TENANT, House, refused
+from vault_service.domain.access import Caller, Permission, Resource
+from vault_service.domain.audit import AuditAction
+from vault_service.domain.errors import Reason
+from vault_service.domain.grant import GrantState, ReauthorizationCause
+
+
+@pytest.fixture
+async def house() -> House:
+    house = House()
+    await house.register()
+    return house
+
+
+async def test_same_account_again(house: House) -> None:
+    """The same account consenting again keeps its grant, with the new tokens and scopes."""
+    first = (await house.consent()).grant
+    house.endpoint.answers.append(an_answer("again", "next", scopes=("files",)))
+    second = (await house.consent()).grant
+    assert second.name == first.name
+    assert (second.generation, second.scopes) == (2, ("files",))
+    assert (await house.token(first.name)).value.reveal() == b"again"
+    assert house.records(AuditAction.AUTHORIZATION_COMPLETED)[1].detail["reconnected"] == "true"
+
+
+async def test_second_owner_gets_an_alias(house: House) -> None:
+    """Another owner with the same account gets an alias of its own to the one grant."""
+    first = await house.consent()
+    second = await house.consent("u-2", "shared")
+    assert second.grant.name == first.grant.name
+    assert second.grant.owner == "u-1"
+    assert str(second.alias) == f"tenants/{TENANT}/owners/u-2/grantAliases/shared"
+    for alias in (first.alias, second.alias):
+        assert (await house.token(alias)).value.reveal() == b"at-2"
+    house.clock.advance(3_600)
+    await asyncio.gather(house.token(first.alias), house.token(second.alias))
+    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-2"]
+
+
+async def test_policy_by_alias_owner(house: House) -> None:
+    """Through its alias the second owner's grant is judged as that owner's."""
+    await house.consent()
+    second = await house.consent("u-2", "shared")
+
+    def only_the_second(_: Caller, __: Permission, resource: Resource) -> bool:
+        return resource.owner in ("", "u-2")
+
+    house.policy.only = only_the_second
+    assert (await house.token(second.alias)).grant == second.grant.name
+    await refused(Reason.GRANT_NOT_FOUND, house.token(second.grant.name))
+
+
+async def test_alias_moves_to_another_account(house: House) -> None:
+    """A consent with another account under the same label moves the alias; the old grant stays."""
+    first = await house.consent()
+    house.endpoint.subject = "sub-2"
+    second = await house.consent()
+    assert second.alias == first.alias
+    assert second.grant.name != first.grant.name
+    assert (await house.token(second.alias)).grant == second.grant.name
+    assert (await house.token(first.grant.name)).value.reveal() == b"at-1"
+
+
+async def test_unknown_subjects_share_nothing(house: House) -> None:
+    """Without a known subject each consent is a grant of its own."""
+    house.endpoint.subject = None
+    first, second = await house.consent(), await house.consent()
+    assert first.grant.name != second.grant.name
+
+
+async def test_consent_heals(house: House) -> None:
+    """A grant that waits for consent is ACTIVE again, under the same name."""
+    grant = (await house.consent()).grant
+    cause = ReauthorizationCause.REVOKED_BY_OWNER
+    house.change_row(grant, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
+    healed = (await house.consent()).grant
+    assert (healed.name, healed.state, healed.cause) == (grant.name, GrantState.ACTIVE, None)
+    assert (await house.token(grant.name)).value.reveal() == b"at-2"
+
+
+async def test_consent_after_revocation(house: House) -> None:
+    """A revoked grant stays a tombstone: the next consent makes a new grant."""
+    grant = (await house.consent()).grant
+    await house.revoke(house.call(), grant.name)
+    second = await house.consent()
+    assert second.grant.name != grant.name
+    assert (await house.row(grant.name)).state is GrantState.REVOKED
+    assert (await house.token(second.alias)).value.reveal() == b"at-2"
+
+
+async def test_second_consent_without_refresh_token(house: House) -> None:
+    """A consent that brings no refresh token keeps the one that is there."""
+    grant = (await house.consent()).grant
+    house.endpoint.answers.append(an_answer("again", None))
+    await house.consent()
+    house.clock.advance(3_600)
+    await house.token(grant.name)
+    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-1"]
+
+
+async def test_two_consents_of_one_account_at_once(house: House) -> None:
+    """Two first consents of one account that end together make one grant."""
+    first, second = await house.started(), await house.started("u-2")
+    held = house.endpoint.hold()
+    tasks = [house.completing(first), house.completing(second, owner="u-2")]
+    while len(house.endpoint.ledger) < 2:
+        await asyncio.sleep(0)
+    held.set()
+    completed = await asyncio.gather(*tasks)
+    assert len({each.grant.name for each in completed}) == 1
+    assert completed[0].alias != completed[1].alias
+    row = await house.row(completed[0].grant.name)
+    assert row.generation == 2
+    assert (await house.token(row.name)).value.reveal() in (b"at-1", b"at-2")
