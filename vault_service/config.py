@@ -24,8 +24,6 @@ from pydantic_settings import (
 
 from vault_service.domain import limits
 
-from vault_service.domain import limits
-
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
