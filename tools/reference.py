@@ -40,6 +40,9 @@ handler and no record: the client raises `TransportRefused` and names the likely
 `SUCCESSOR_LOST`, `SCOPES_MISSING` or `BY_OPERATOR`. `MIN_TTL_OUT_OF_RANGE` has
 `metadata["access_life_s"]` where the provider's life is the limit, `FIELD_MALFORMED` has
 `metadata["field"]`.
+
+A message over 256 KiB or metadata over 8 KiB is refused by gRPC itself (RESOURCE_EXHAUSTED without
+ErrorInfo): it never becomes a call.
 """
 _HEAD = """# Configuration
 

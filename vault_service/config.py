@@ -24,6 +24,9 @@ from pydantic_settings import (
 
 from vault_service.domain import limits
 
+_PREFIX = "TOKENVAULT_"
+_OTHER_VARIABLES = frozenset({"CONFIG", "CLIENT"})  # options of the command line
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
@@ -91,7 +94,9 @@ class DatabaseConfig(_Section):
 class TransitConfig(_Section):
     """HashiCorp Vault or OpenBao transit, by AppRole."""
 
-    address: str = Field(description="https URL of the server.", pattern=r"^https://[^\s]+$")
+    address: str = Field(
+        description="https URL of the server.", pattern=r"^https://[^\s/@]+(/[^\s]*)?$"
+    )
     ca_file: Path = Field(description="PEM bundle that verifies the server.")
     mount: str = Field(default="transit", description="Mount path of the transit engine.")
     key_prefix: Name = Field(
@@ -152,7 +157,7 @@ class Config(BaseSettings):
     """All of it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TOKENVAULT_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     deployment: Name = Field(
@@ -190,6 +195,7 @@ def load(path: Path | None) -> Config:
 
     Raises ConfigInvalid.
     """
+    _refuse_unknown_variables()
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -206,6 +212,17 @@ def load(path: Path | None) -> Config:
     except SettingsError as error:
         # It names the field, never the value.
         raise ConfigInvalid(f"environment: {error}; lists and sections are JSON") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would else be left alone without a word."""
+    known = {name.upper() for name in Config.model_fields} | _OTHER_VARIABLES
+    asked = (name.removeprefix(_PREFIX) for name in os.environ if name.startswith(_PREFIX))
+    unknown = sorted(name for name in asked if name.split("__")[0].upper() not in known)
+    if unknown:
+        raise ConfigInvalid(
+            "\n".join(f"environment: {_PREFIX}{name} sets no field" for name in unknown)
+        )
 
 
 def faults(config: Config, *, serving: bool) -> list[str]:

@@ -189,6 +189,10 @@ class AuthorizationStore(Protocol):
     async def claim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> bool:
         """Take the right to exchange the code; False when someone holds or held it."""
 
+    async def abandon(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
+        """The provider refused the code: this claim will never have an outcome, so nobody waits
+        for one. Its claim_time moves out of reach."""
+
     async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
         """Give it back after a try that did not reach an outcome."""
 

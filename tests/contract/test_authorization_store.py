@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.conftest import Stores
 from tests.support.samples import LONG_AGO, a_grant, a_record, an_authorization
+from vault_service.domain import limits
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.oauth import Authorization
 
@@ -69,6 +70,19 @@ async def test_unclaim_gives_it_back(stores: Stores) -> None:
     assert found is not None
     assert (found.code_hash, found.claim_time) == (None, None)
     assert await stores.authorizations.claim("acme", state, _OTHER_CODE)
+
+
+async def test_abandoned_claim_is_out_of_reach(stores: Stores) -> None:
+    """A claim that will have no outcome stays taken, and nobody can still wait for one."""
+    state = (await _started(stores)).state_hash
+    assert await stores.authorizations.claim("acme", state, _CODE)
+    await stores.authorizations.abandon("acme", state, _CODE)
+    found = await stores.authorizations.find("acme", state)
+    assert found is not None
+    assert found.claim_time is not None
+    age = found.read_time - found.claim_time
+    assert age >= timedelta(seconds=limits.COMPLETION_REPLAY_S)
+    assert not await stores.authorizations.claim("acme", state, _OTHER_CODE)
 
 
 async def test_outcome_is_not_given_back(stores: Stores) -> None:

@@ -68,6 +68,12 @@ class FakeAuthorizationStore:
         )
         return True
 
+    async def abandon(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
+        found = await self.find(tenant, state_hash)
+        if found is not None and found.code_hash == code_hash and found.claim_time is not None:
+            never = found.claim_time - timedelta(seconds=limits.COMPLETION_REPLAY_S)
+            self._tables.authorizations[state_hash] = replace(found, claim_time=never)
+
     async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
         found = await self.find(tenant, state_hash)
         if found is not None and found.code_hash == code_hash and found.grant_id is None:

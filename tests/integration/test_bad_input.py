@@ -207,7 +207,7 @@ async def test_wrong_state(
     which uses nothing up."""
     started = await provider.start(app, owner)
     posts = len(provider.posts)
-    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    complete = provider.completion(started, owner)
     wrong = [
         app.complete_authorization(_PARENT, **(complete | {"state": "never-given"})),
         operator.complete_authorization(_PARENT, **complete),
@@ -232,7 +232,7 @@ async def test_replayed_code(
     """The same completion has the same answer for ten minutes, side by side too; another code for
     the state is refused; the provider is asked once."""
     started = await provider.start(app, owner)
-    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    complete = provider.completion(started, owner)
     posts = len(provider.posts)
     answers = await asyncio.gather(
         *(app.complete_authorization(_PARENT, **complete) for _ in range(8))
@@ -300,10 +300,10 @@ async def test_other_redirect_uri(
     owner: str,
 ) -> None:
     """It must be registered at the start and be the same at the end, character by character."""
-    call = provider.start(app, owner, redirect_uri=f"{REDIRECT_URI}/")
-    await recorded_refusal(auditor, call, "REDIRECT_URI_NOT_REGISTERED", "character by character")
+    unregistered = provider.start(app, owner, redirect_uri=f"{REDIRECT_URI}/")
+    await recorded_refusal(auditor, unregistered, "REDIRECT_URI_NOT_REGISTERED", "by character")
     started = await provider.start(app, owner)
-    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    complete = provider.completion(started, owner)
     posts = len(provider.posts)
     call = app.complete_authorization(
         _PARENT, **complete, redirect_uri="https://evil.example/callback"
@@ -321,17 +321,14 @@ async def test_callback_of_another_issuer_or_with_an_error(
 ) -> None:
     """A foreign iss spends no code (RFC 9207); an error callback says what the provider said."""
     started = await provider.start(app, owner)
-    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    complete = provider.completion(started, owner)
     posts = len(provider.posts)
     call = app.complete_authorization(_PARENT, **complete, iss="https://evil.example")
     await recorded_refusal(auditor, call, "ISSUER_MISMATCH", "do not use the code")
-    denied = complete | {"code": "", "error": "access_denied"}
-    error, _ = await recorded_refusal(
-        auditor,
-        app.complete_authorization(_PARENT, **denied),
-        "AUTHORIZATION_DENIED",
-        "see metadata",
+    call = app.complete_authorization(
+        _PARENT, state=started.state, owner=owner, error="access_denied"
     )
+    error, _ = await recorded_refusal(auditor, call, "AUTHORIZATION_DENIED", "see metadata")
     assert error.metadata == {"error": "access_denied"}
     assert len(provider.posts) == posts
     await app.complete_authorization(_PARENT, **complete, iss=provider.issuer)

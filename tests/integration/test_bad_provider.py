@@ -112,9 +112,7 @@ _FAULTS = {
         "PROVIDER_FAULT",
         "200",
     ),
-    "empty": Fault(
-        Answer(b""), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "200"
-    ),
+    "empty": Fault(Answer(b""), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "200"),
     "longer than 64 KiB": Fault(
         Answer(b'{"access_token": "' + b"a" * 70_000 + b'"}'),
         "PROVIDER_UNAVAILABLE",
@@ -232,7 +230,7 @@ async def test_provider_down(
     fresh = await provider.consent(app, f"{owner}-fresh")
     stale = await provider.consent(app, owner, life_s=0)
     started = await provider.start(app, f"{owner}-new")
-    complete = {"state": started.state, "code": f"{owner}-new.1", "owner": f"{owner}-new"}
+    complete = provider.completion(started, f"{owner}-new")
     provider.down()
     try:
         assert not (await app.get_access_token(alias=fresh.alias)).refreshed
@@ -258,7 +256,7 @@ async def test_bad_answer_to_a_code(
 ) -> None:
     """What condemns no code uses none up: the same completion works at the next good answer."""
     started = await provider.start(app, owner)
-    complete = {"state": started.state, "code": f"{owner}.1", "owner": owner}
+    complete = provider.completion(started, owner)
     provider.script(_FAULTS[fault].answer)
     call = app.complete_authorization(_PARENT, **complete, timeout_s=ONCE_S)
     reason = _FAULTS[fault].reason

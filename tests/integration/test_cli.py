@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -150,8 +154,8 @@ def test_a_client_secret_is_no_argument(
 def test_no_list_of_processes_shows_the_secret(
     registered: Mapping[str, str], redirect_uri: str
 ) -> None:
-    """While the command waits for the secret, and after, neither its arguments nor its environment
-    hold it, nor does what it prints."""
+    """While the command has the secret, neither its arguments nor its environment hold it, nor
+    does what it prints."""
     arguments = (*_put_client(registered, redirect_uri), "--secret-file", "-")
     with subprocess.Popen(
         [sys.executable, "-m", "vault_service", *arguments],
@@ -160,11 +164,20 @@ def test_no_list_of_processes_shows_the_secret(
         assert run.stdin is not None
         run.stdin.write(_CLIENT_SECRET)
         run.stdin.flush()
+        _wait_until_read(run.stdin.fileno())
         seen = [Path(f"/proc/{run.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         said, _ = run.communicate(timeout=30)
         assert run.returncode == 0, said
     assert b"--secret-file" in seen[0]
     assert not any(_CLIENT_SECRET.encode() in part for part in (*seen, said.encode()))
+
+
+def _wait_until_read(pipe: int) -> None:
+    """The other side has read all that was written."""
+    give_up = time.monotonic() + 30
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))) != (0,):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_consent_that_the_user_denies(registered: Mapping[str, str], redirect_uri: str) -> None:

@@ -106,7 +106,7 @@ async def test_record_that_cannot_be_written(
     owner: str,
     unavailable: Unavailable,
 ) -> None:
-    """Tokens, secrets, changes and refusals alike are AUDIT_UNAVAILABLE, and nothing was changed."""
+    """Tokens, secrets, changes and refusals alike are AUDIT_UNAVAILABLE, and nothing changed."""
     completed = await provider.consent(app, owner)
     started = await provider.start(app, f"{owner}-new")
     secret = sdk.secret_name(TENANT, "key", owner=owner)

@@ -12,11 +12,11 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import tokenvault_client as sdk
 from tests.support.forwarder import FixedPortForwarder
 from tests.support.refusals import ONCE_S, record_of, recorded_refusal
+from tests.support.serving import check_health
 from tests.support.vault import RealVault
 from tokenvault.v1 import secret_service_pb2
 from vault_service.embedded.devca import CLIENT_AUTH, SERVER_AUTH, DevCA, IssuedCertificate
@@ -116,15 +116,12 @@ async def test_a_client_without_a_certificate(real_vault: RealVault, port: int) 
     """The handshake fails where none is shown."""
     credentials = grpc.ssl_channel_credentials(real_vault.ca.root_file.read_bytes())
     async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await check(health_pb2.HealthCheckRequest(), timeout=5)
+            await check_health(channel)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_tls_1_2(
-    real_vault: RealVault, port: int, auditor: sdk.TokenVaultClient
-) -> None:
+async def test_tls_1_2(real_vault: RealVault, port: int, auditor: sdk.TokenVaultClient) -> None:
     """A caller that negotiates TLS 1.2 is CALLER_UNKNOWN, however good its certificate is."""
     issued = real_vault.ca.issue("calendar-app", spiffe_id=_APP, server=False, client=True)
     context = ssl.create_default_context(cafile=real_vault.ca.root_file)
@@ -174,7 +171,9 @@ def _call_by_hand(context: ssl.SSLContext, port: int, path: str, message: bytes)
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    return (
+        len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    )
 
 
 async def test_two_certificates_from_one_address_and_port(

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 import tokenvault_client as sdk
 from tests.support.scripted_provider import ScriptedProvider
@@ -100,7 +100,8 @@ async def test_wrong_configuration_exits_78_with_one_line(
         config = changed(
             files,
             real_vault.directory / f"wrong-{number}.toml",
-            {"server.port_file": str(tmp_path / "port")} | await asyncio.to_thread(make, real_vault),
+            {"server.port_file": str(tmp_path / "port")}
+            | await asyncio.to_thread(make, real_vault),
         )
         said = await asyncio.to_thread(
             real_vault.command, "serve", "--config", str(config), fails=_EXIT_CONFIG
@@ -255,9 +256,13 @@ async def _port_of(files: SettingsFiles) -> int:
 
 async def _reflected(vault: RealVault, port: int) -> set[str]:
     async with channel(vault, port, operator_certificate(vault)) as bare:
-        stub = reflection_pb2_grpc.ServerReflectionStub(bare)
+        method = bare.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
         request = reflection_pb2.ServerReflectionRequest(list_services="")
-        async for answer in stub.ServerReflectionInfo(iter([request]), timeout=5):
+        async for answer in method(iter([request]), timeout=5):
             return {service.name for service in answer.list_services_response.service}
     return set()
 
@@ -323,7 +328,8 @@ async def _assert_reloads(
     assert await _served_certificate(port) == before
     shutil.copy(renewed.certificate_file, certificate)
     assert await _served_certificate(port) == renewed.certificate_file.read_text()
-    bundle.write_text(vault.ca.root_file.read_text() + other.root_file.read_text())
+    both = [shown.root_file.read_text() for shown in (vault.ca, other)]
+    await asyncio.to_thread(bundle.write_text, "".join(both))
     await _list_providers(vault, port, stranger.certificate_file, stranger.key_file)
 
 

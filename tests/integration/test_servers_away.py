@@ -180,9 +180,7 @@ async def test_transit_away(
     assert (found.value, found.secret_version.version) == (b"value", 1)
 
 
-@pytest.mark.parametrize(
-    "away", [_database_stopped, _database_hanging], ids=["stopped", "hanging"]
-)
+@pytest.mark.parametrize("away", [_database_stopped, _database_hanging], ids=["stopped", "hanging"])
 async def test_database_away(
     breakable_vault: RealVault,
     forgetful: sdk.TokenVaultClient,
@@ -195,7 +193,7 @@ async def test_database_away(
     stale = await provider.consent(forgetful, owner, life_s=0)
     started = await provider.start(forgetful, f"{owner}-new")
     posts = len(provider.posts)
-    complete = {"state": started.state, "code": f"{owner}-new.1", "owner": f"{owner}-new"}
+    complete = provider.completion(started, f"{owner}-new")
     parent = sdk.tenant_name(TENANT)
     with away(breakable_vault):
         calls = [

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import parse_qs
 
 import tokenvault_client as sdk
@@ -62,6 +62,14 @@ class Answer:
     def html(cls, status: int = 200) -> Answer:
         """What a gateway or a maintenance page says."""
         return cls(b"<!doctype html><title>Maintenance</title>", status, "text/html")
+
+
+class Completion(TypedDict):
+    """What a callback brings and the caller's session knows: keywords of the client's method."""
+
+    state: str
+    code: str
+    owner: str
 
 
 class ScriptedProvider:
@@ -161,6 +169,10 @@ class ScriptedProvider:
             timeout_s=timeout_s,
         )
 
+    def completion(self, started: sdk.Authorization, owner: str) -> Completion:
+        """The callback of a consent that was begun."""
+        return {"state": started.state, "code": f"{owner}.1", "owner": owner}
+
     async def consent(
         self, app: sdk.TokenVaultClient, owner: str, *, life_s: int | None = None
     ) -> sdk.CompletedAuthorization:
@@ -205,13 +217,13 @@ class ScriptedProvider:
         self._made += 1
         refresh_token = f"rt-{self.port}-{self._made}"
         self._live.add(refresh_token)
-        members = {
+        members: dict[str, Any] = {
             "access_token": f"at-{self.port}-{self._made}",
             "refresh_token": refresh_token,
             "token_type": "Bearer",
             "expires_in": self.life_s,
         }
-        return Answer.json(members | more)
+        return Answer.json({**members, **more})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         provider = self

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from tests.support.vault import RealVault
 from vault_service.embedded.devca import IssuedCertificate
@@ -26,8 +26,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def changed(files: SettingsFiles, target: Path, changes: Mapping[str, object]) -> Path:
     """A copy of the configuration at ``target``; "section.field": value, None leaves it out."""
     values = tomllib.loads(files.serve.read_text())
-    sections = {"": {}} | {key: value for key, value in values.items() if isinstance(value, dict)}
-    sections[""] = {key: value for key, value in values.items() if key not in sections}
+    sections: dict[str, dict[str, object]] = {"": {}}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            sections[key] = value
+        else:
+            sections[""][key] = value
     for name, value in changes.items():
         section, _, key = name.rpartition(".")
         sections.setdefault(section, {})[key] = value
@@ -64,12 +68,23 @@ def operator_certificate(vault: RealVault) -> IssuedCertificate:
     )
 
 
+async def check_health(bare: grpc.aio.Channel, service: str = "") -> health_pb2.HealthCheckResponse:
+    """grpc.health.v1.Health/Check; AioRpcError."""
+    method = bare.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    answer = await method(health_pb2.HealthCheckRequest(service=service), timeout=5)
+    assert isinstance(answer, health_pb2.HealthCheckResponse)
+    return answer
+
+
 async def health(vault: RealVault, port: int, service: str = "") -> int:
     """What grpc.health.v1 says; SERVICE_UNKNOWN for a dependency that was not asked yet."""
     async with channel(vault, port, operator_certificate(vault)) as bare:
-        check = health_pb2_grpc.HealthStub(bare).Check
         try:
-            answer = await check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            answer = await check_health(bare, service)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise

@@ -337,3 +337,12 @@ def test_fields_are_documented() -> None:
         for name, field in getattr(section, "model_fields", {}).items():
             nested = hasattr(field.annotation, "model_fields")
             assert nested or field.description, name
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable that sets no field is an error that names it, not a setting that is lost."""
+    monkeypatch.setenv("TOKENVAULT_DEPLOYMNT", CANARY)
+    with pytest.raises(ConfigInvalid) as refused:
+        load(None)
+    assert "TOKENVAULT_DEPLOYMNT sets no field" in str(refused.value)
+    assert CANARY not in str(refused.value)

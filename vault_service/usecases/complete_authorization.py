@@ -152,8 +152,12 @@ class CompleteAuthorization:
                 lambda: self._clock.monotonic() <= start_by,
             )
         except TokenEndpointError as error:
-            if error.answer_class is not AnswerClass.INVALID_GRANT:
-                await self._authorizations.unclaim(tenant, state_hash, code_hash)
+            give_back = (
+                self._authorizations.abandon
+                if error.answer_class is AnswerClass.INVALID_GRANT
+                else self._authorizations.unclaim
+            )
+            await give_back(tenant, state_hash, code_hash)
             raise _exchange_refusal(error) from error
         await self._store(call, decision, authorization, registration, presented.answer, sealer)
 

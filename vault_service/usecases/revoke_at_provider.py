@@ -6,6 +6,8 @@ refresh token's envelope is kept for this alone, at most seven days.
 
 from __future__ import annotations
 
+import asyncio
+
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
 from vault_service.domain.access import Call
@@ -48,8 +50,13 @@ class RevokeAtProvider:
     async def due(self, call: Call) -> int:
         """One batch of what is due, for the worker; returns how many were tried."""
         items = await self._queue.take_due(limits.REVOCATION_BATCH_MAX)
-        for item in items:
-            await self._attempt(call, item)
+        # Side by side: one provider that hangs must not hold up the others.
+        tried = await asyncio.gather(
+            *(self._attempt(call, item) for item in items), return_exceptions=True
+        )
+        for outcome in tried:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return len(items)
 
     async def _attempt(self, call: Call, item: QueuedRevocation) -> None:

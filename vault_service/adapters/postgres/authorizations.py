@@ -80,6 +80,18 @@ class PostgresAuthorizationStore:
             )
         return claimed is True
 
+    async def abandon(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
+        """This claim will never have an outcome."""
+        async with self._database.tenant_transaction(tenant) as connection:
+            await connection.execute(
+                "UPDATE authorizations SET claim_time = claim_time - $4::interval"
+                " WHERE tenant = $1 AND state_hash = $2 AND code_hash = $3 AND grant_id IS NULL",
+                tenant,
+                state_hash,
+                code_hash,
+                timedelta(seconds=limits.COMPLETION_REPLAY_S),
+            )
+
     async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
         """Give it back after a try that did not reach an outcome."""
         async with self._database.tenant_transaction(tenant) as connection:

@@ -45,11 +45,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_GRANT_NOT_FOUND: _ErrorReason.ValueType  # 10
     """NOT_FOUND: No such grant, or none that this caller may use."""
     ERROR_REASON_SECRET_NOT_FOUND: _ErrorReason.ValueType  # 11
-    """NOT_FOUND: No such secret, or none that this caller may use."""
+    """NOT_FOUND: No such secret; names are case-sensitive."""
     ERROR_REASON_PROVIDER_NOT_FOUND: _ErrorReason.ValueType  # 12
-    """NOT_FOUND: No such provider, or none that this caller may use."""
+    """NOT_FOUND: No such provider in this tenant."""
     ERROR_REASON_OAUTH_CLIENT_NOT_FOUND: _ErrorReason.ValueType  # 13
-    """NOT_FOUND: No such OAuthClient, or none that this caller may use."""
+    """NOT_FOUND: No such OAuthClient in this tenant."""
     ERROR_REASON_CLIENT_ID_IN_USE: _ErrorReason.ValueType  # 14
     """ALREADY_EXISTS: This client_id at this issuer is registered already, here or in another tenant."""
     ERROR_REASON_REAUTHORIZATION_REQUIRED: _ErrorReason.ValueType  # 15
@@ -145,11 +145,11 @@ ERROR_REASON_CALLER_NOT_ALLOWED: ErrorReason.ValueType  # 9
 ERROR_REASON_GRANT_NOT_FOUND: ErrorReason.ValueType  # 10
 """NOT_FOUND: No such grant, or none that this caller may use."""
 ERROR_REASON_SECRET_NOT_FOUND: ErrorReason.ValueType  # 11
-"""NOT_FOUND: No such secret, or none that this caller may use."""
+"""NOT_FOUND: No such secret; names are case-sensitive."""
 ERROR_REASON_PROVIDER_NOT_FOUND: ErrorReason.ValueType  # 12
-"""NOT_FOUND: No such provider, or none that this caller may use."""
+"""NOT_FOUND: No such provider in this tenant."""
 ERROR_REASON_OAUTH_CLIENT_NOT_FOUND: ErrorReason.ValueType  # 13
-"""NOT_FOUND: No such OAuthClient, or none that this caller may use."""
+"""NOT_FOUND: No such OAuthClient in this tenant."""
 ERROR_REASON_CLIENT_ID_IN_USE: ErrorReason.ValueType  # 14
 """ALREADY_EXISTS: This client_id at this issuer is registered already, here or in another tenant."""
 ERROR_REASON_REAUTHORIZATION_REQUIRED: ErrorReason.ValueType  # 15

@@ -90,7 +90,7 @@ class GrantServiceServicer:
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
         REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
         OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
-        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class GrantServiceStub:
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
     REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
     OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
-    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -124,7 +124,7 @@ class GrantServiceAsyncStub(GrantServiceStub):
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
     REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
     OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
-    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]  # type: ignore[assignment]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -209,7 +209,7 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
         REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
         OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
-        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod

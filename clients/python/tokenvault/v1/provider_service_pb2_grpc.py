@@ -113,7 +113,7 @@ class ProviderServiceServicer:
         Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ class ProviderServiceServicer:
         Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

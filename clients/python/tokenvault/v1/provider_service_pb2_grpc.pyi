@@ -57,7 +57,7 @@ class ProviderServiceStub:
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     ListOAuthClients: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListOAuthClientsRequest, _provider_service_pb2.ListOAuthClientsResponse]
     """Lists OAuthClients by id, without their credentials.
@@ -74,7 +74,7 @@ class ProviderServiceStub:
     Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     RetireClientCredential: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.RetireClientCredentialRequest, _provider_service_pb2.RetireClientCredentialResponse]
     """Destroys one client secret. Where it was the one in use, the next older one is
@@ -133,7 +133,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     ListOAuthClients: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListOAuthClientsRequest, _provider_service_pb2.ListOAuthClientsResponse]  # type: ignore[assignment]
     """Lists OAuthClients by id, without their credentials.
@@ -150,7 +150,7 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     RetireClientCredential: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.RetireClientCredentialRequest, _provider_service_pb2.RetireClientCredentialResponse]  # type: ignore[assignment]
     """Destroys one client secret. Where it was the one in use, the next older one is
@@ -224,7 +224,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, PROVIDER_NOT_FOUND, CLIENT_ID_IN_USE, ETAG_MISMATCH,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod
@@ -253,7 +253,7 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod

@@ -85,7 +85,7 @@ class SecretServiceServicer:
         Changes: the secret. Who: UseTenant and PutSecret.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
-        KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

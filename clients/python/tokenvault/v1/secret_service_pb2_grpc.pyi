@@ -42,7 +42,7 @@ class SecretServiceStub:
     Changes: the secret. Who: UseTenant and PutSecret.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
-    KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     GetSecretValue: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretValueRequest, _secret_service_pb2.GetSecretValueResponse]
     """Returns the value of one version, or of the newest. Where the newest one has
@@ -109,7 +109,7 @@ class SecretServiceAsyncStub(SecretServiceStub):
     Changes: the secret. Who: UseTenant and PutSecret.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
     CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
-    KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     GetSecretValue: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretValueRequest, _secret_service_pb2.GetSecretValueResponse]  # type: ignore[assignment]
     """Returns the value of one version, or of the newest. Where the newest one has
@@ -179,7 +179,7 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: the secret. Who: UseTenant and PutSecret.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
         CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
-        KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod
