@@ -128,7 +128,7 @@ class FakeSecretStore:
         self._destroy(secret.name, {one.version for one in self._versions(secret.name)})
         return True
 
-    def _versions(self, name: SecretName) -> list[SecretVersion]:
+    def _versions(self, name: SecretName) -> Sequence[SecretVersion]:
         now = self._tables.clock.now()
         return [stamped(version, now) for version in self._tables.secrets.get(name, ())]
 

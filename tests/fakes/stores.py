@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
-    FakeGrantAliasStore,
     FakeGrantStore,
     FakeLeaseStore,
     FakeRevocationQueue,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from vault_service.crypto.envelopes import Envelopes
-from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import ClientCredential, OAuthClient, credential_binding
@@ -87,7 +87,8 @@ class Credentials:
             answer = await request(registration.credential)
         except TokenEndpointError as error:
             older = None
-            if error.error == _CLIENT_UNKNOWN and may_try_again():
+            refused = error.answer_class is AnswerClass.CLIENT_REFUSED
+            if refused and error.error == _CLIENT_UNKNOWN and may_try_again():
                 older = await self._older(registration.client)
             if older is None:
                 raise
