@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ _ROOT: Final = Path(__file__).parents[1]
 _PACKAGE: Final = _ROOT / "clients" / "python" / "tokenvault_client"
 SOURCE: Final = _PACKAGE / "client.py"
 TARGET: Final = _PACKAGE / "sync_client.py"
+SECRETS_SOURCE: Final = _PACKAGE / "_secrets.py"
+SECRETS_TARGET: Final = _PACKAGE / "_sync_secrets.py"
 
 _NAMES: Final = {
     "AsyncIterator": "Iterator",
@@ -24,9 +26,10 @@ _NAMES: Final = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "tokenvault_client._aio": "tokenvault_client._sync",
+    "tokenvault_client._secrets": "tokenvault_client._sync_secrets",
 }
 _WRAPPER: Final = "Awaitable"  # Awaitable[X] becomes X
-# What a docstring says of coroutines, and of threads instead. Each must be found.
+# What a docstring says of coroutines, and of threads instead. Each must be found in its file.
 _WORDS: Final = {
     "``TokenVaultClient``: the whole service as coroutines.": (
         "``SyncTokenVaultClient``: the whole service as functions that wait.\n\n"
@@ -37,12 +40,20 @@ _WORDS: Final = {
         "    forked, and keep it; any number of threads may use it at once."
     ),
 }
+_SECRET_WORDS: Final = {
+    "The methods of the client for secrets, and the walk over pages that all its lists share.": (
+        "The methods of the synchronous client for secrets, and the walk over pages.\n\n"
+        "Made from _secrets.py by tools/sync_client.py (`make client`): change it there.\n"
+    ),
+    "Part of ``TokenVaultClient``.": "Part of ``SyncTokenVaultClient``.",
+}
 
 
 class _Waiting(ast.NodeTransformer):
     """The same code without coroutines."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self._words = words
         self.used_words: set[str] = set()
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
@@ -93,7 +104,7 @@ class _Waiting(ast.NodeTransformer):
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, str):
-            for words, instead in _WORDS.items():
+            for words, instead in self._words.items():
                 if words in node.value:
                     node.value = node.value.replace(words, instead)
                     self.used_words.add(words)
@@ -102,19 +113,29 @@ class _Waiting(ast.NodeTransformer):
 
 def made() -> str:
     """The text of the synchronous client. Raises ValueError where a word is no longer there."""
-    waiting = _Waiting()
-    tree = ast.fix_missing_locations(waiting.visit(ast.parse(SOURCE.read_text("utf-8"))))
-    if missing := _WORDS.keys() - waiting.used_words:
-        raise ValueError(f"{SOURCE.name} no longer says {sorted(missing)}")
+    return _made(SOURCE, TARGET, _WORDS)
+
+
+def made_secrets() -> str:
+    """The text of its methods for secrets. Raises ValueError as ``made``."""
+    return _made(SECRETS_SOURCE, SECRETS_TARGET, _SECRET_WORDS)
+
+
+def _made(source: Path, target: Path, words: Mapping[str, str]) -> str:
+    waiting = _Waiting(words)
+    tree = ast.fix_missing_locations(waiting.visit(ast.parse(source.read_text("utf-8"))))
+    if missing := words.keys() - waiting.used_words:
+        raise ValueError(f"{source.name} no longer says {sorted(missing)}")
     # Imports in order, and `yield from` where `async for` had to be a loop.
-    tidy = _ruff("check", "--fix", "--unsafe-fixes", "--select=I,UP028", text=ast.unparse(tree))
-    return _ruff("format", text=tidy)
+    select = ("check", "--fix", "--unsafe-fixes", "--select=I,UP028")
+    tidy = _ruff(*select, target=target, text=ast.unparse(tree))
+    return _ruff("format", target=target, text=tidy)
 
 
-def _ruff(*arguments: str, text: str) -> str:
+def _ruff(*arguments: str, target: Path, text: str) -> str:
     ruff = Path(sys.executable).with_name("ruff")
     done = subprocess.run(
-        [ruff, *arguments, "--stdin-filename", TARGET, "-"],
+        [ruff, *arguments, "--stdin-filename", target, "-"],
         input=text,
         capture_output=True,
         text=True,
@@ -125,14 +146,15 @@ def _ruff(*arguments: str, text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 1 when --check finds the file stale."""
-    text = made()
-    if "--check" not in arguments:
-        TARGET.write_text(text, "utf-8")
-    elif not TARGET.exists() or TARGET.read_text("utf-8") != text:
-        print(f"{TARGET.relative_to(_ROOT)} is stale: run make client", file=sys.stderr)
-        return 1
-    return 0
+    """Exit status 1 when --check finds a file stale."""
+    stale = 0
+    for target, text in ((TARGET, made()), (SECRETS_TARGET, made_secrets())):
+        if "--check" not in arguments:
+            target.write_text(text, "utf-8")
+        elif not target.exists() or target.read_text("utf-8") != text:
+            print(f"{target.relative_to(_ROOT)} is stale: run make client", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

@@ -135,6 +135,15 @@ class DekCacheConfig(_Section):
     )
 
 
+class SecretsConfig(_Section):
+    """Secrets with an expire_time."""
+
+    reminder_s: Annotated[float, Field(ge=60, le=31_536_000)] = Field(
+        default=float(limits.SECRET_REMINDER_S),
+        description="The record has SECRET_EXPIRING_SOON so many seconds before, 60 to 31536000.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -165,6 +174,7 @@ class Config(BaseSettings):
     transit: TransitConfig
     egress: EgressConfig = Field(default_factory=EgressConfig)
     dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
+    secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     @classmethod

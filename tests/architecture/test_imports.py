@@ -55,7 +55,7 @@ def test_domain_is_pure(path: Path) -> None:
 
 def test_ports_need_no_library() -> None:
     """The contracts name no library: a fake needs none either."""
-    assert _foreign(SERVICE / "ports.py") == []
+    assert _foreign(SERVICE / "ports" / "__init__.py") == []
 
 
 def test_no_http_client_of_the_standard_library() -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.fakes.stores import FakeStores
 from tests.support.postgres import TestDatabase
 from tests.support.samples import a_record, put_client
+from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
@@ -20,6 +21,7 @@ from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.domain.audit import AuditRecord
@@ -27,11 +29,13 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    GrantAliasStore,
     GrantStore,
     LeaseStore,
     OAuthClientStore,
     ProviderStore,
     RevocationQueue,
+    SecretReminders,
     SecretStore,
     TenantStore,
 )
@@ -51,7 +55,9 @@ class Stores:
     grants: GrantStore
     leases: LeaseStore
     revocations: RevocationQueue
+    aliases: GrantAliasStore
     secrets: SecretStore
+    reminders: SecretReminders
     audit: AuditLog
     behind: Behind
 
@@ -150,7 +156,9 @@ def _fakes() -> Stores:
         grants=fakes.grants,
         leases=fakes.leases,
         revocations=fakes.revocations,
+        aliases=fakes.aliases,
         secrets=fakes.secrets,
+        reminders=fakes.reminders,
         audit=fakes.audit,
         behind=_BehindFakes(fakes),
     )
@@ -167,7 +175,9 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         grants=PostgresGrantStore(database.app),
         leases=PostgresLeaseStore(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
+        aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
+        reminders=PostgresSecretReminders(database.app, database.worker),
         audit=log,
         behind=_BehindPostgres(database),
     )

@@ -26,15 +26,32 @@ _KINDS = {
         Permission.LIST_AUDIT_RECORDS,
     ),
     ResourceKind.PROVIDER: (Permission.PUT_PROVIDER,),
-    ResourceKind.OAUTH_CLIENT: (Permission.PUT_OAUTH_CLIENT,),
+    ResourceKind.OAUTH_CLIENT: (
+        Permission.PUT_OAUTH_CLIENT,
+        Permission.ADD_CLIENT_CREDENTIAL,
+        Permission.RETIRE_CLIENT_CREDENTIAL,
+        Permission.SUSPEND_OAUTH_CLIENT,
+        Permission.RESUME_OAUTH_CLIENT,
+    ),
     ResourceKind.GRANT: (
         Permission.START_AUTHORIZATION,
         Permission.COMPLETE_AUTHORIZATION,
         Permission.GET_ACCESS_TOKEN,
         Permission.GET_GRANT,
         Permission.REVOKE_GRANT,
+        Permission.DELETE_GRANT,
+        Permission.LINK_ALIAS,
+        Permission.UNLINK_ALIAS,
     ),
-    ResourceKind.SECRET: (Permission.PUT_SECRET, Permission.GET_SECRET_VALUE),
+    ResourceKind.SECRET: (
+        Permission.PUT_SECRET,
+        Permission.GET_SECRET_VALUE,
+        Permission.GET_SECRET,
+        Permission.LIST_SECRETS,
+        Permission.LIST_SECRET_VERSIONS,
+        Permission.DESTROY_SECRET_VERSION,
+        Permission.DELETE_SECRET,
+    ),
 }
 KIND_OF = {permission: kind for kind, permissions in _KINDS.items() for permission in permissions}
 

@@ -81,7 +81,9 @@ async def test_oauth_client_keeps_every_field(stores: Stores) -> None:
     stored = await stores.oauth_clients.get(client.name)
     assert stored is not None
     times: dict[str, Any] = {"create_time": stored.create_time, "update_time": stored.update_time}
-    assert stored == replace(client, revision=1, **times)
+    (used,) = stored.credentials
+    assert used.version == 3
+    assert stored == replace(client, revision=1, credentials=(used,), **times)
     assert await stores.oauth_clients.get(OAuthClientName("globex", "erp")) is None
 
 

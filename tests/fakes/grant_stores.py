@@ -13,7 +13,9 @@ from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import (
+    EVERY_GRANT,
     Grant,
+    GrantFilter,
     GrantState,
     Lease,
     ProviderRevocation,
@@ -137,7 +139,14 @@ class FakeGrantStore:
         self._point_to(grant, authorization)
         return True
 
-    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
+    async def list(
+        self,
+        tenant: str,
+        owner: str,
+        page_size: int,
+        page_token: str,
+        only: GrantFilter = EVERY_GRANT,
+    ) -> Page[Grant]:
         after = pages.uuid_key(page_token, pages.FIRST_UUID)
         await self._tables.reach()
         aliased = {
@@ -151,9 +160,23 @@ class FakeGrantStore:
             if grant.tenant == tenant
             and grant.grant_id > after
             and (not owner or grant.owner == owner or grant.grant_id in aliased)
+            and only.state in (None, grant.state)
+            and only.oauth_client in ("", grant.oauth_client)
+            and only.provider in ("", grant.provider)
+            and grant.delete_time is None
         ]
         found.sort(key=lambda grant: grant.grant_id)
         return pages.page_of(found, page_size, lambda grant: grant.grant_id.bytes)
+
+    async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
+        await self._tables.reach()
+        current = self._read(grant.tenant, grant.grant_id)
+        if current is None or current.delete_time or current.state is not GrantState.REVOKED:
+            return None
+        self._tables.record(record)
+        for alias in [a for a, at in self._tables.aliases.items() if at == grant.grant_id]:
+            del self._tables.aliases[alias]
+        return self._change(current, replace(current, delete_time=self._tables.clock.now()))
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
         await self._tables.reach()

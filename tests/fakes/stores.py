@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
+from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
@@ -14,20 +14,19 @@ from tests.fakes.grant_stores import (
     FakeLeaseStore,
     FakeRevocationQueue,
 )
+from tests.fakes.oauth_clients import FakeOAuthClientStore
+from tests.fakes.paging import page_by_id
+from tests.fakes.secret_stores import FakeSecretReminders, FakeSecretStore, stamped
 from tests.fakes.tables import FakeTables
 from vault_service.adapters.postgres import pages
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState
-from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
-from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName
 from vault_service.domain.provider import Provider, ProviderProfile
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.secret import SecretVersion, SecretVersionState
 from vault_service.ports import Page
-
-T = TypeVar("T")
-K = TypeVar("K")
 
 
 class FakeTenantStore:
@@ -102,71 +101,6 @@ class FakeProviderStore:
         )
 
 
-class FakeOAuthClientStore:
-    def __init__(self, tables: FakeTables) -> None:
-        self._tables = tables
-
-    async def put(self, client: OAuthClient, expected_revision: int, record: AuditRecord) -> bool:
-        await self._tables.reach()
-        self._tables.require_tenant(client.name.tenant)
-        old = self._tables.oauth_clients.get(client.name)
-        if (old.revision if old else 0) != expected_revision:
-            return False
-        if ProviderName(client.name.tenant, client.provider) not in self._tables.providers:
-            raise VaultError(Reason.PROVIDER_NOT_FOUND, "no such provider")
-        for other in self._tables.oauth_clients.values():
-            same = (other.issuer, other.client_id) == (client.issuer, client.client_id)
-            if same and other.name != client.name:
-                raise VaultError(Reason.CLIENT_ID_IN_USE, "another has it")
-        self._tables.record(record)
-        now = self._tables.clock.now()
-        self._tables.oauth_clients[client.name] = replace(
-            client,
-            revision=expected_revision + 1,
-            create_time=old.create_time if old else now,
-            update_time=now,
-        )
-        return True
-
-    async def get(self, name: OAuthClientName) -> OAuthClient | None:
-        await self._tables.reach()
-        return self._tables.oauth_clients.get(name)
-
-    async def list(self, tenant: str, page_size: int, page_token: str) -> Page[OAuthClient]:
-        after = pages.text_key(page_token)
-        await self._tables.reach()
-        return page_by_id(
-            [c for c in self._tables.oauth_clients.values() if c.name.tenant == tenant],
-            page_size,
-            lambda client: client.name.oauth_client,
-            after,
-        )
-
-
-class FakeSecretStore:
-    def __init__(self, tables: FakeTables) -> None:
-        self._tables = tables
-
-    async def next_version(self, name: SecretName) -> int:
-        await self._tables.reach()
-        return len(self._tables.secrets.get(name, ())) + 1
-
-    async def put(self, version: SecretVersion, record: AuditRecord) -> bool:
-        await self._tables.reach()
-        self._tables.require_tenant(version.name.tenant)
-        versions = self._tables.secrets.setdefault(version.name, [])
-        if any(known.version == version.version for known in versions):
-            return False
-        self._tables.record(record)
-        versions.append(replace(version, create_time=self._tables.clock.now()))
-        return True
-
-    async def latest(self, name: SecretName) -> SecretVersion | None:
-        await self._tables.reach()
-        versions = self._tables.secrets.get(name, ())
-        return max(versions, key=lambda version: version.version, default=None)
-
-
 class FakeAuditLog:
     def __init__(self, tables: FakeTables) -> None:
         self._tables = tables
@@ -187,10 +121,28 @@ class FakeAuditLog:
             or current.tenant != record.tenant
             or current.state is not GrantState.ACTIVE
             or current.revision != grant.revision
+            or self._is_suspended(current)
         ):
             return False
         self._tables.record(record)
         return True
+
+    async def disclose_secret(self, record: AuditRecord, version: SecretVersion) -> bool:
+        await self._reach()
+        current = next(
+            (v for v in self._tables.secrets.get(version.name, ()) if v.version == version.version),
+            None,
+        )
+        if current is None or version.name.tenant != record.tenant:
+            return False
+        if stamped(current, self._tables.clock.now()).state is not SecretVersionState.ACTIVE:
+            return False
+        self._tables.record(record)
+        return True
+
+    def _is_suspended(self, grant: Grant) -> bool:
+        client = self._tables.oauth_clients.get(OAuthClientName(grant.tenant, grant.oauth_client))
+        return client is not None and client.suspend_time is not None
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         before = pages.uuid_key(page_token, pages.LAST_UUID)
@@ -209,12 +161,6 @@ class FakeAuditLog:
         await asyncio.sleep(0)
         if self._tables.unreachable:
             raise VaultError(Reason.AUDIT_UNAVAILABLE, "switched off", retry_after_s=1)
-
-
-def page_by_id(items: Sequence[T], page_size: int, key: Callable[[T], str], after: str) -> Page[T]:
-    """A page of items ordered by their id."""
-    found = sorted((item for item in items if key(item) > after), key=key)
-    return pages.page_of(found, page_size, lambda item: key(item).encode())
 
 
 class FakeStores:
@@ -237,7 +183,9 @@ class FakeStores:
         self.grants = FakeGrantStore(self.tables)
         self.leases = FakeLeaseStore(self.tables)
         self.revocations = FakeRevocationQueue(self.tables)
+        self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)
+        self.reminders = FakeSecretReminders(self.tables)
         self.audit = FakeAuditLog(self.tables)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tests.fakes.clock import FakeClock
@@ -15,8 +15,16 @@ from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
 from vault_service.domain.oauth import Authorization, OAuthClient
 from vault_service.domain.provider import Provider
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.secret import AnsweredRequest, Secret, SecretVersion
 from vault_service.ports import QueuedRevocation
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCredential:
+    """A row of client_credentials."""
+
+    envelope: bytes | None
+    create_time: datetime | None
 
 
 class FakeTables:
@@ -37,6 +45,11 @@ class FakeTables:
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
         self.due: dict[uuid.UUID, datetime] = {}
         self.secrets: dict[SecretName, list[SecretVersion]] = {}
+        self.secret_rows: dict[SecretName, Secret] = {}
+        self.requests: dict[tuple[str, str, str], AnsweredRequest] = {}
+        self.reminded: set[tuple[SecretName, int]] = set()
+        # Beside the credential in use; without an envelope it is a tombstone.
+        self.credentials: dict[OAuthClientName, dict[int, KeptCredential]] = {}
         self.records: list[AuditRecord] = []
         self.fences = 0
 

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
 _UPDATED = ("providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
-            "authorizations", "provider_revocations")  # fmt: skip
+            "authorizations", "provider_revocations", "secrets")  # fmt: skip
 
 _FORBIDDEN_TO_APP = (
     "UPDATE audit_records SET caller = 'x'",
     "DELETE FROM audit_records",
     "TRUNCATE audit_records",
     "DELETE FROM grants",
-    "DELETE FROM grant_aliases",
     "DELETE FROM grant_leases",
     "DELETE FROM authorizations",
     "DELETE FROM oauth_clients",
@@ -35,7 +34,12 @@ _FORBIDDEN_TO_APP = (
     "DELETE FROM deks",
     "UPDATE deks SET wrapped = 'x'",
     "DELETE FROM secret_versions",
-    "UPDATE secret_versions SET envelope = ''",
+    "UPDATE secret_versions SET version = 2",
+    "UPDATE secret_versions SET expire_time = NULL",
+    "DELETE FROM secrets",
+    "DELETE FROM secret_requests",
+    "UPDATE secret_requests SET digest = ''",
+    "DELETE FROM client_credentials",
     "INSERT INTO tenants (tenant) VALUES ('mine')",
     "DELETE FROM tenants",
     "ALTER TABLE grants DISABLE ROW LEVEL SECURITY",
@@ -53,6 +57,11 @@ _FORBIDDEN_TO_WORKER = (
     "SELECT * FROM deks",
     "SELECT * FROM oauth_clients",
     "SELECT * FROM secret_versions",
+    "SELECT envelope FROM secret_versions",
+    "UPDATE secret_versions SET reminded = true",
+    "SELECT labels FROM secrets",
+    "SELECT * FROM client_credentials",
+    "SELECT digest FROM secret_requests",
     "SELECT * FROM audit_records",
     "SELECT * FROM tenants",
     "SELECT disclose('{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}',"

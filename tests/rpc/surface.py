@@ -169,8 +169,12 @@ def servicers(house: House) -> Servicers:
             complete=house.complete,
             read=house.read,
             revoke=house.revoke,
+            delete=house.delete,
+            aliases=house.aliases,
         ),
-        provider=ProviderServicer(handling, house.providers, house.clients),
-        secret=SecretServicer(handling, house.secrets),
+        provider=ProviderServicer(
+            handling, house.providers, house.clients, house.client_credentials, house.suspend
+        ),
+        secret=SecretServicer(handling, house.secrets, house.read_secrets, house.destroy_secrets),
         audit=AuditServicer(handling, house.audit_records),
     )

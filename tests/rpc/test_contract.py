@@ -27,7 +27,7 @@ from tokenvault.v1 import (
     secret_service_pb2,
     token_service_pb2,
 )
-from vault_service.domain import answers, audit, grant, oauth, provider
+from vault_service.domain import answers, audit, grant, oauth, provider, secret
 from vault_service.domain.access import Permission
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES, Code, Reason, VaultError
 from vault_service.rpc.status import DOMAIN, GRPC_CODE, to_status
@@ -50,6 +50,7 @@ METHODS = [
 ]
 # The only fields that may carry a secret, inward and outward.
 INWARD = {
+    "tokenvault.v1.AddClientCredentialRequest.client_secret",
     "tokenvault.v1.CompleteAuthorizationRequest.code",
     "tokenvault.v1.PutOAuthClientRequest.client_secret",
     "tokenvault.v1.PutSecretRequest.payload",
@@ -70,7 +71,11 @@ HARMLESS = {
     "tokenvault.v1.ListGrantsResponse.next_page_token",
     "tokenvault.v1.ListOAuthClientsResponse.next_page_token",
     "tokenvault.v1.ListProvidersResponse.next_page_token",
+    "tokenvault.v1.ListSecretVersionsResponse.next_page_token",
+    "tokenvault.v1.ListSecretsResponse.next_page_token",
 }
+# Versions and times of credentials, and nothing of what they are.
+FACTS_OF_CREDENTIALS = {"tokenvault.v1.OAuthClient.credentials"}
 TELLING = re.compile(r"token|secret|credential|password|payload|verifier|envelope|value|key|code")
 
 
@@ -202,7 +207,10 @@ def test_no_field_for_a_refresh_token() -> None:
     for file in FILES:
         for message in file.message_types_by_name.values():
             for field in message.fields:
-                assert not re.search(r"refresh_token|credential|verifier", field.name)
+                speaks = re.search(r"refresh_token|credential|verifier", field.name)
+                assert not speaks or field.full_name in FACTS_OF_CREDENTIALS
+    facts = resources_pb2.ClientCredential.DESCRIPTOR.fields_by_name
+    assert set(facts) == {"version", "create_time"}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
@@ -236,6 +244,11 @@ def test_every_permission_is_an_rpc() -> None:
             resources_pb2.ReauthorizationCause,
             "REAUTHORIZATION_CAUSE_",
             grant.ReauthorizationCause,
+        ),
+        (
+            resources_pb2.SecretVersionState,
+            "SECRET_VERSION_STATE_",
+            secret.SecretVersionState,
         ),
         (resources_pb2.AuditOutcome, "AUDIT_OUTCOME_", audit.Outcome),
     ],

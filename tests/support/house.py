@@ -17,6 +17,7 @@ from tests.fakes.token_endpoint import FakeTokenEndpoint
 from tests.support.samples import a_profile
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller, Permission
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.envelope import Binding, Field
@@ -32,21 +33,27 @@ from vault_service.domain.names import (
 from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
+from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import (
     Callback,
     CompleteAuthorization,
     Completed,
 )
 from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.delete_grant import DeleteGrant
+from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.get_access_token import GetAccessToken
+from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
+from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
@@ -56,6 +63,7 @@ from vault_service.usecases.start_authorization import (
     StartedAuthorization,
 )
 from vault_service.usecases.store_consent import StoreConsent
+from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 
 APP = "spiffe://example.org/app"
 OTHER = "spiffe://example.org/other"
@@ -151,6 +159,24 @@ class House:
             recorder=self.recorder,
             clock=self.clock,
         )
+        self.client_credentials = ClientCredentials(
+            gate=self.gate,
+            clients=stores.oauth_clients,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+        )
+        self.suspend = SuspendOAuthClient(
+            gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
+        )
+        self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
+        self.destroy_secrets = DestroySecrets(
+            gate=self.gate, secrets=stores.secrets, recorder=self.recorder
+        )
+        self.remind = RemindOfSecrets(
+            reminders=stores.reminders,
+            recorder=self.recorder,
+            within_s=limits.SECRET_REMINDER_S,
+        )
         self.secrets = Secrets(
             gate=self.gate,
             secrets=stores.secrets,
@@ -189,6 +215,7 @@ class House:
             audit=self.audit,
             recorder=self.recorder,
             refresh=self.refresh,
+            credentials=self.credentials,
         )
         self.start = StartAuthorization(
             gate=self.gate,
@@ -223,6 +250,12 @@ class House:
             recorder=self.recorder,
             revoke_at_provider=self.revoke_at_provider,
             flights=self.flights,
+        )
+        self.delete = DeleteGrant(
+            gate=self.gate, grants=stores.grants, recorder=self.recorder, revoke=self.revoke
+        )
+        self.aliases = GrantAliases(
+            gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
         )
 
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:

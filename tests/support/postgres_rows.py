@@ -16,12 +16,14 @@ from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.domain.grant import Grant
-from vault_service.domain.names import SecretName
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.names import OAuthClientName, SecretName
+from vault_service.domain.oauth import SealedCredential
+from vault_service.domain.secret import SecretRequest, SecretVersion
 
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
-    "authorizations", "provider_revocations", "secret_versions", "audit_records",
+    "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
+    "client_credentials", "audit_records",
 )  # fmt: skip
 
 
@@ -60,7 +62,12 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     rooms = await make_tenant(database, tenant)
     await PostgresDekStore(database.app).insert(a_dek(tenant))
     secret = SecretVersion(SecretName(tenant, "", "key"), 1, b"sealed", LONG_AGO)
-    assert await PostgresSecretStore(database.app).put(secret, a_record(tenant))
+    request = SecretRequest("spiffe://example.org/app", "r-1", "v1.x")
+    assert await PostgresSecretStore(database.app).put(secret, a_record(tenant), request=request)
+    clients = PostgresOAuthClientStore(database.app)
+    client = await clients.get(OAuthClientName(tenant, "crm"))
+    assert client is not None
+    assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
     grant = await rooms.put(a_grant(tenant))
     assert await rooms.leases.acquire(grant, 25.0)
     revoked = await rooms.put(a_grant(tenant), label="revoked")

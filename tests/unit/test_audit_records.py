@@ -72,7 +72,7 @@ async def test_refusals_are_on_record(house: House, reason: Reason) -> None:
     assert (record.reason, record.rpc, record.tenant) == (reason.name, call.rpc, TENANT)
     assert (record.resource, record.request_id) == ("tenants/acme/grants/x", "r-1")
     assert record.detail == {"why": "because"}
-    denied = reason in (Reason.CALLER_UNKNOWN, Reason.CALLER_NOT_ALLOWED)
+    denied = reason in (Reason.CALLER_UNKNOWN, Reason.CALLER_NOT_ALLOWED, Reason.KILL_SWITCH)
     assert record.outcome is (Outcome.DENY if denied else Outcome.ERROR)
 
 

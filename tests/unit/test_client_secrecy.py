@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 import tokenvault_client as tv
-from tokenvault_client import _calls
+from tokenvault_client import _calls, _secret_calls
 
 CANARY = "canary-3f9c"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -28,7 +28,8 @@ HOLDERS = [
     TOKEN,
     tv.SecretValue(value=CANARY.encode(), secret_version=VERSION),
     tv.Authorization(url=f"https://idp.example/?state={CANARY}", state=CANARY, expire_time=NOON),
-    _calls.put_secret("name", CANARY.encode()),
+    _secret_calls.put_secret("name", CANARY.encode(), _secret_calls.PutOptions()),
+    _calls.add_client_credential("name", CANARY),
     _calls.put_oauth_client(tv.OAuthClient(name="n", provider="p", client_id="c"), CANARY),
     _calls.complete_authorization(
         parent="p", state=CANARY, owner="o", code=CANARY, iss="", redirect_uri="", error=""

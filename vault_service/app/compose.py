@@ -5,6 +5,7 @@ from __future__ import annotations
 from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
+from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
@@ -14,6 +15,7 @@ from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientSto
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
@@ -33,22 +35,29 @@ from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Servicers
 from vault_service.rpc.token_servicer import TokenServicer
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
+from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
 from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.delete_grant import DeleteGrant
+from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.get_access_token import GetAccessToken
+from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
+from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
 from vault_service.usecases.start_authorization import StartAuthorization
 from vault_service.usecases.store_consent import StoreConsent
+from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 
 
 class Parts:
@@ -78,6 +87,7 @@ class Parts:
         self.gate = Gate(policy, PostgresTenantStore(self.database))
         self.grants = PostgresGrantStore(self.database)
         self.known_grants = KnownGrants(self.grants, self.clock)
+        self.secrets = PostgresSecretStore(self.database)
         self.authorizations = PostgresAuthorizationStore(self.database)
         self.providers = PostgresProviderStore(self.database)
         self.clients = PostgresOAuthClientStore(self.database)
@@ -90,6 +100,11 @@ class Parts:
             credentials=self.credentials,
             envelopes=self.envelopes,
             recorder=self.recorder,
+        )
+        self.remind = RemindOfSecrets(
+            reminders=PostgresSecretReminders(self.database, self.worker_database),
+            recorder=self.recorder,
+            within_s=config.secrets.reminder_s,
         )
 
     async def close(self) -> None:
@@ -114,17 +129,7 @@ def servicers(config: Config, parts: Parts) -> Servicers:
         token=TokenServicer(handling, _get_access_token(parts)),
         grant=_grant_servicer(handling, parts),
         provider=_provider_servicer(handling, parts),
-        secret=SecretServicer(
-            handling,
-            Secrets(
-                gate=parts.gate,
-                secrets=PostgresSecretStore(parts.database),
-                envelopes=parts.envelopes,
-                audit=parts.audit,
-                recorder=parts.recorder,
-                clock=parts.clock,
-            ),
-        ),
+        secret=_secret_servicer(handling, parts),
         audit=AuditServicer(
             handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
         ),
@@ -151,10 +156,19 @@ def _get_access_token(parts: Parts) -> GetAccessToken:
         audit=parts.audit,
         recorder=parts.recorder,
         refresh=refresh,
+        credentials=parts.credentials,
     )
 
 
 def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
+    revoke = RevokeGrant(
+        gate=parts.gate,
+        grants=parts.grants,
+        credentials=parts.credentials,
+        recorder=parts.recorder,
+        revoke_at_provider=parts.revoke_at_provider,
+        flights=parts.flights,
+    )
     return GrantServicer(
         handling,
         start=StartAuthorization(
@@ -183,14 +197,33 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             flights=parts.flights,
         ),
         read=ReadGrants(gate=parts.gate, grants=parts.grants),
-        revoke=RevokeGrant(
+        revoke=revoke,
+        delete=DeleteGrant(
+            gate=parts.gate, grants=parts.grants, recorder=parts.recorder, revoke=revoke
+        ),
+        aliases=GrantAliases(
             gate=parts.gate,
             grants=parts.grants,
-            credentials=parts.credentials,
+            aliases=PostgresGrantAliasStore(parts.database),
             recorder=parts.recorder,
-            revoke_at_provider=parts.revoke_at_provider,
-            flights=parts.flights,
         ),
+    )
+
+
+def _secret_servicer(handling: Handling, parts: Parts) -> SecretServicer:
+    secrets = Secrets(
+        gate=parts.gate,
+        secrets=parts.secrets,
+        envelopes=parts.envelopes,
+        audit=parts.audit,
+        recorder=parts.recorder,
+        clock=parts.clock,
+    )
+    return SecretServicer(
+        handling,
+        secrets,
+        ReadSecrets(gate=parts.gate, secrets=parts.secrets),
+        DestroySecrets(gate=parts.gate, secrets=parts.secrets, recorder=parts.recorder),
     )
 
 
@@ -206,4 +239,11 @@ def _provider_servicer(handling: Handling, parts: Parts) -> ProviderServicer:
         recorder=parts.recorder,
         clock=parts.clock,
     )
-    return ProviderServicer(handling, providers, clients)
+    credentials = ClientCredentials(
+        gate=parts.gate,
+        clients=parts.clients,
+        envelopes=parts.envelopes,
+        recorder=parts.recorder,
+    )
+    suspend = SuspendOAuthClient(gate=parts.gate, clients=parts.clients, recorder=parts.recorder)
+    return ProviderServicer(handling, providers, clients, credentials, suspend)

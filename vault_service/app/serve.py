@@ -20,6 +20,7 @@ from vault_service.adapters.postgres.migrate import (
     check_role,
 )
 from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.secret_upkeep import PostgresRequestSweeper
 from vault_service.adapters.process import harden
 from vault_service.app.compose import Parts, servicers
 from vault_service.app.settings import database_settings
@@ -33,9 +34,12 @@ from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
 from vault_service.worker.revocations import RevocationSweep
+from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
+from vault_service.worker.upkeep import ReminderSweep
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
+_REQUEST_SWEEP_S = 60.0
 _log = get_logger("service")
 
 
@@ -124,15 +128,22 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
-    sweeper = PostgresSweeper(parts.worker_database)
+    reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
+    authorizations = PostgresSweeper(parts.worker_database)
+    requests = PostgresRequestSweeper(parts.worker_database)
 
     async def sweep() -> None:
-        await sweeper.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
+        await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
+
+    async def forget() -> None:
+        await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
     return [
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
+        asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vault_service.crypto import codec
 from vault_service.crypto.dek import Dek
 from vault_service.crypto.envelope import open_parsed, seal
-from vault_service.crypto.fingerprint import fingerprint
+from vault_service.crypto.fingerprint import fingerprint, request_digest
 from vault_service.crypto.fresh import FreshBytes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
@@ -68,3 +68,12 @@ class Envelopes:
         """
         dek = await self._ring.sealing(DekOwner(tenant, Level.APPLICATION, ""))
         return fingerprint(dek, token)
+
+    async def request_digest(self, owner: DekOwner, request: Sensitive) -> str:
+        """An opaque text that is the same for the same request under the same DEK.
+
+        To know a retry without keeping what it carried. Keyed by the owner's own DEK, so that it
+        ends with the owner, and the two levels have nothing in common here either. Raises as
+        ``DekRing.sealing``.
+        """
+        return request_digest(await self._ring.sealing(owner), request)

@@ -13,6 +13,7 @@ from vault_service.crypto.dek import Dek
 from vault_service.domain.sensitive import Sensitive
 
 _INFO: Final = b"tvault/fingerprint/v1"
+_REQUEST_INFO: Final = b"tvault/request/v1"
 _KEY_BYTES: Final = 32
 _SHOWN_BYTES: Final = 16
 
@@ -23,10 +24,24 @@ def fingerprint(dek: Dek, token: Sensitive) -> str:
     The key is HKDF-SHA-512(DEK, no salt, "tvault/fingerprint/v1", 32 bytes), derived once for a
     DEK: every disclosure has a fingerprint.
     """
-    key = dek.derived(_INFO, _KEY_BYTES, _derive)
-    mac = hmac.digest(key, token.reveal(), "sha256")
-    return "v1." + base64.urlsafe_b64encode(mac[:_SHOWN_BYTES]).decode().rstrip("=")
+    return "v1." + _shown(_mac(dek, _INFO, token)[:_SHOWN_BYTES])
 
 
-def _derive(key: memoryview, derived: bytearray) -> None:
-    HKDF(SHA512(), _KEY_BYTES, None, _INFO).derive_into(key, derived)
+def request_digest(dek: Dek, request: Sensitive) -> str:
+    """Gives "v1." and HMAC-SHA-256(key, request), base64url without padding.
+
+    The key is HKDF-SHA-512(DEK, no salt, "tvault/request/v1", 32 bytes): no digest of a request
+    is ever the fingerprint of a token.
+    """
+    return "v1." + _shown(_mac(dek, _REQUEST_INFO, request))
+
+
+def _mac(dek: Dek, info: bytes, message: Sensitive) -> bytes:
+    def derive(key: memoryview, derived: bytearray) -> None:
+        HKDF(SHA512(), _KEY_BYTES, None, info).derive_into(key, derived)
+
+    return hmac.digest(dek.derived(info, _KEY_BYTES, derive), message.reveal(), "sha256")
+
+
+def _shown(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Final
 
 from vault_service.domain import limits
 from vault_service.domain.envelope import Binding, DekOwner, Field, Level
@@ -73,6 +74,7 @@ class Grant:
     create_time: datetime
     update_time: datetime
     read_time: datetime  # the database's clock when the row was read: judges expiry
+    delete_time: datetime | None = None  # a tombstone that no call finds any more
 
     @property
     def name(self) -> GrantName:
@@ -94,6 +96,18 @@ class Grant:
 
     def _binding(self, field: Field, generation: int) -> Binding:
         return Binding(self.dek_owner, str(self.grant_id), field, generation, self.provider)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFilter:
+    """Which grants a list has; what is None or "" does not narrow it."""
+
+    state: GrantState | None = None
+    oauth_client: str = ""
+    provider: str = ""
+
+
+EVERY_GRANT: Final = GrantFilter()
 
 
 @dataclass(frozen=True, slots=True)

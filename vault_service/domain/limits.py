@@ -22,6 +22,16 @@ TOKEN_MAX_BYTES = 16_384  # Microsoft's access tokens with many groups reach 8 K
 MESSAGE_MAX_BYTES = 262_144  # one gRPC message
 METADATA_MAX_BYTES = 8_192
 
+# Secrets and credentials -----------------------------------------------------------------------
+LABELS_MAX_COUNT = 32
+LABEL_VALUE_MAX_CHARS = 128
+REQUEST_ID_MAX_CHARS = 128  # a UUID, or a job's own name with a prefix
+REQUEST_ID_KEEP_S = 86_400  # how long a retry is known as one
+ETAG_MAX_CHARS = 20  # a revision in decimal
+SECRET_LIFE_MAX_S = 10 * 365 * 86_400  # a later expire_time is a mistake, not a plan
+SECRET_REMINDER_S = 7 * 86_400  # time enough to rotate what a person must rotate
+CLIENT_CREDENTIALS_MAX_COUNT = 5  # not retired at one time: two overlap, the rest is forgotten
+
 # Connections ---------------------------------------------------------------------------------
 STREAMS_MAX = 256  # calls under way on one connection
 CONNECTION_AGE_S = 600  # so that new replicas get their share and certificates are read again
@@ -81,6 +91,8 @@ TENANT_CACHE_MAX = 10_000
 GRANT_CACHE_MAX = 10_000  # sealed rows in memory: 20 MB at 2 KB each
 GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
 REVOCATION_BATCH_MAX = 50
+REMINDER_BATCH_MAX = 100
+REQUEST_ID_SWEEP_MAX = 1_000
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536

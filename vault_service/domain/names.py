@@ -178,5 +178,31 @@ class SecretName:
         return f"tenants/{self.tenant}{owner}/secrets/{self.secret}"
 
 
+@dataclass(frozen=True, slots=True)
+class SecretParent:
+    """``tenants/{t}`` (its application-level secrets) or ``tenants/{t}/owners/{o}``"""
+
+    tenant: str
+    owner: str  # "" for the application's
+
+    @property
+    def level(self) -> Level:
+        """APPLICATION without an owner, USER with one."""
+        return Level.USER if self.owner else Level.APPLICATION
+
+    @classmethod
+    def parse(cls, name: str) -> SecretParent:
+        """Strict; raises NAME_MALFORMED."""
+        shape = "'tenants/{tenant}' or 'tenants/{tenant}/owners/{owner}'"
+        if name.count("/") == 1:
+            (tenant,) = _split(name, ("tenants",), shape)
+            return cls(require_id(tenant, "Tenant"), "")
+        tenant, owner = _split(name, ("tenants", "owners"), shape)
+        return cls(require_id(tenant, "Tenant"), require_owner(owner))
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}" + (f"/owners/{self.owner}" if self.owner else "")
+
+
 GrantTarget = GrantName | GrantAliasName
 """How a caller points at a grant: by its name, or by an alias of its own."""

@@ -20,8 +20,27 @@ class ClientAuthMethod(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialVersion:
+    """One of an OAuthClient's credentials that is not retired, without its envelope."""
+
+    version: int
+    create_time: datetime | None  # None: it was there before times were kept
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCredential:
+    """A credential's envelope and the version that is bound into it."""
+
+    version: int
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OAuthClient:
-    """Our registration at a provider; its credential stays sealed in the row."""
+    """Our registration at a provider; the credential in use stays sealed in the row.
+
+    ``credentials`` are all that are not retired, newest first; the first is the one in use.
+    """
 
     name: OAuthClientName
     provider: str
@@ -35,6 +54,8 @@ class OAuthClient:
     revision: int
     create_time: datetime
     update_time: datetime
+    suspend_time: datetime | None = None
+    credentials: tuple[CredentialVersion, ...] = ()
 
     @property
     def credential_binding(self) -> Binding:

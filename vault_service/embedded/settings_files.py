@@ -22,17 +22,24 @@ POLICY = f"""\
 permit (
     principal == Caller::"spiffe://{TRUST_DOMAIN}/calendar-app",
     action in [Action::"UseTenant", Action::"StartAuthorization", Action::"CompleteAuthorization",
-               Action::"GetAccessToken", Action::"GetGrant", Action::"PutSecret",
-               Action::"GetSecretValue"],
+               Action::"GetAccessToken", Action::"GetGrant", Action::"LinkAlias",
+               Action::"UnlinkAlias", Action::"PutSecret", Action::"GetSecretValue",
+               Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
+               Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
 );
 @id("operators-run-demo")
 permit (
     principal == Caller::"spiffe://{TRUST_DOMAIN}/operator",
     action in [Action::"UseTenant", Action::"PutProvider", Action::"ListProviders",
-               Action::"PutOAuthClient", Action::"ListOAuthClients", Action::"StartAuthorization",
-               Action::"CompleteAuthorization", Action::"GetGrant", Action::"ListGrants",
-               Action::"RevokeGrant", Action::"PutSecret"],
+               Action::"PutOAuthClient", Action::"ListOAuthClients",
+               Action::"AddClientCredential", Action::"RetireClientCredential",
+               Action::"SuspendOAuthClient", Action::"ResumeOAuthClient",
+               Action::"StartAuthorization", Action::"CompleteAuthorization", Action::"GetGrant",
+               Action::"ListGrants", Action::"RevokeGrant", Action::"DeleteGrant",
+               Action::"LinkAlias", Action::"UnlinkAlias", Action::"PutSecret",
+               Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
+               Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
 );
 @id("auditors-read-the-record")

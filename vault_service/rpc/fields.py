@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason, VaultError
@@ -51,6 +53,23 @@ def min_ttl_s(value: Duration | None) -> float | None:
             Reason.MIN_TTL_OUT_OF_RANGE, f"min_ttl is 0 to {limits.MIN_TTL_MAX_S} seconds"
         )
     return seconds
+
+
+def version(value: int, *, optional: bool = False) -> int:
+    """A version's number, from 1; 0 only where it may be left out. FIELD_MALFORMED."""
+    if value < (0 if optional else 1):
+        raise malformed("version", "counts from 1")
+    return value
+
+
+def moment(field: str, value: Timestamp | None) -> datetime | None:
+    """UTC, None where unset; FIELD_MALFORMED."""
+    if value is None:
+        return None
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise malformed(field, "is a moment of the years 1 to 9999") from None
 
 
 def page_size(value: int) -> int:

@@ -6,9 +6,12 @@ from tokenvault.v1 import grant_service_pb2 as pb
 from tokenvault.v1 import grant_service_pb2_grpc
 from vault_service.domain import limits
 from vault_service.domain.access import Call
+from vault_service.domain.grant import GrantFilter, GrantState
 from vault_service.domain.names import (
+    GrantAliasName,
     GrantName,
     OAuthClientName,
+    ProviderName,
     parse_tenant,
     require_id,
     require_owner,
@@ -17,13 +20,15 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
 from vault_service.usecases.complete_authorization import Callback, CompleteAuthorization
+from vault_service.usecases.delete_grant import DeleteGrant
+from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.start_authorization import AuthorizationRequest, StartAuthorization
 
 
 class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
-    """Consent becomes a grant; grants are read, listed and revoked."""
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted."""
 
     def __init__(
         self,
@@ -33,12 +38,16 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         complete: CompleteAuthorization,
         read: ReadGrants,
         revoke: RevokeGrant,
+        delete: DeleteGrant,
+        aliases: GrantAliases,
     ) -> None:
         self.handling = handling
         self._start = start
         self._complete = complete
         self._read = read
         self._revoke = revoke
+        self._delete = delete
+        self._aliases = aliases
 
     @handled("GrantService", lambda request: request.oauth_client)
     async def StartAuthorization(
@@ -77,6 +86,7 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
             require_owner(request.owner) if request.owner else "",
             fields.page_size(request.page_size),
             fields.page_token(request.page_token),
+            _filter(request),
         )
         return pb.ListGrantsResponse(
             grants=map(translate.grant, page.items), next_page_token=page.next_token
@@ -89,6 +99,46 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         """See the proto."""
         grant = await self._revoke(call, GrantName.parse(request.name))
         return pb.RevokeGrantResponse(grant=translate.grant(grant))
+
+    @handled("GrantService", lambda request: request.name)
+    async def DeleteGrant(
+        self, request: pb.DeleteGrantRequest, call: Call
+    ) -> pb.DeleteGrantResponse:
+        """See the proto."""
+        grant = await self._delete(call, GrantName.parse(request.name))
+        return pb.DeleteGrantResponse(grant=translate.grant(grant))
+
+    @handled("GrantService", lambda request: request.alias)
+    async def LinkAlias(self, request: pb.LinkAliasRequest, call: Call) -> pb.LinkAliasResponse:
+        """See the proto."""
+        alias, name = GrantAliasName.parse(request.alias), GrantName.parse(request.grant)
+        grant = await self._aliases.link(call, alias, name)
+        return pb.LinkAliasResponse(alias=str(alias), grant=translate.grant(grant))
+
+    @handled("GrantService", lambda request: request.alias)
+    async def UnlinkAlias(
+        self, request: pb.UnlinkAliasRequest, call: Call
+    ) -> pb.UnlinkAliasResponse:
+        """See the proto."""
+        await self._aliases.unlink(call, GrantAliasName.parse(request.alias))
+        return pb.UnlinkAliasResponse()
+
+
+def _filter(request: pb.ListGrantsRequest) -> GrantFilter:
+    tenant = parse_tenant(request.parent)
+    client = OAuthClientName.parse(request.oauth_client) if request.oauth_client else None
+    provider = ProviderName.parse(request.provider) if request.provider else None
+    if any(name and name.tenant != tenant for name in (client, provider)):
+        raise fields.malformed("parent", "is the tenant of oauth_client and provider")
+    try:
+        state = GrantState(request.state) if request.state else None
+    except ValueError:
+        raise fields.malformed("state", "is ACTIVE, REAUTHORIZATION_REQUIRED or REVOKED") from None
+    return GrantFilter(
+        state=state,
+        oauth_client=client.oauth_client if client else "",
+        provider=provider.provider if provider else "",
+    )
 
 
 def _authorization_request(request: pb.StartAuthorizationRequest) -> AuthorizationRequest:

@@ -11,17 +11,28 @@ from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.sensitive import Sensitive
 from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
+from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
+from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 
 
 class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
     """Providers and our registrations at them."""
 
-    def __init__(self, handling: Handling, providers: Providers, clients: OAuthClients) -> None:
+    def __init__(
+        self,
+        handling: Handling,
+        providers: Providers,
+        clients: OAuthClients,
+        credentials: ClientCredentials,
+        suspend: SuspendOAuthClient,
+    ) -> None:
         self.handling = handling
         self._providers = providers
         self._clients = clients
+        self._credentials = credentials
+        self._suspend = suspend
 
     @handled("ProviderService", lambda request: request.provider.name)
     async def PutProvider(
@@ -80,6 +91,41 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
         return pb.ListOAuthClientsResponse(
             oauth_clients=map(translate.oauth_client, page.items), next_page_token=page.next_token
         )
+
+    @handled("ProviderService", lambda request: request.oauth_client)
+    async def AddClientCredential(
+        self, request: pb.AddClientCredentialRequest, call: Call
+    ) -> pb.AddClientCredentialResponse:
+        """See the proto."""
+        name = OAuthClientName.parse(request.oauth_client)
+        secret = Sensitive.from_text(request.client_secret)
+        client = await self._credentials.add(call, name, secret)
+        return pb.AddClientCredentialResponse(oauth_client=translate.oauth_client(client))
+
+    @handled("ProviderService", lambda request: request.oauth_client)
+    async def RetireClientCredential(
+        self, request: pb.RetireClientCredentialRequest, call: Call
+    ) -> pb.RetireClientCredentialResponse:
+        """See the proto."""
+        name, version = OAuthClientName.parse(request.oauth_client), fields.version(request.version)
+        client = await self._credentials.retire(call, name, version)
+        return pb.RetireClientCredentialResponse(oauth_client=translate.oauth_client(client))
+
+    @handled("ProviderService", lambda request: request.name)
+    async def SuspendOAuthClient(
+        self, request: pb.SuspendOAuthClientRequest, call: Call
+    ) -> pb.SuspendOAuthClientResponse:
+        """See the proto."""
+        client = await self._suspend.suspend(call, OAuthClientName.parse(request.name))
+        return pb.SuspendOAuthClientResponse(oauth_client=translate.oauth_client(client))
+
+    @handled("ProviderService", lambda request: request.name)
+    async def ResumeOAuthClient(
+        self, request: pb.ResumeOAuthClientRequest, call: Call
+    ) -> pb.ResumeOAuthClientResponse:
+        """See the proto."""
+        client = await self._suspend.resume(call, OAuthClientName.parse(request.name))
+        return pb.ResumeOAuthClientResponse(oauth_client=translate.oauth_client(client))
 
 
 def _auth_method(value: resources_pb2.ClientAuthMethod.ValueType) -> ClientAuthMethod:

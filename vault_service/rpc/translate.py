@@ -14,7 +14,7 @@ from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
 from vault_service.domain.provider import Provider, ProviderProfile, RefreshClass
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.secret import Secret, SecretVersion
 from vault_service.rpc import fields
 
 LEVEL = {Level.APPLICATION: pb.LEVEL_APPLICATION, Level.USER: pb.LEVEL_USER}
@@ -87,6 +87,11 @@ def oauth_client(value: OAuthClient) -> pb.OAuthClient:
         etag=str(value.revision),
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
+        credentials=[
+            pb.ClientCredential(version=one.version, create_time=timestamp(one.create_time))
+            for one in value.credentials
+        ],
+        suspend_time=timestamp(value.suspend_time),
     )
 
 
@@ -107,6 +112,20 @@ def grant(value: Grant) -> pb.Grant:
         etag=str(value.revision),
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
+        delete_time=timestamp(value.delete_time),
+    )
+
+
+def secret(value: Secret) -> pb.Secret:
+    """A secret on the wire, without its versions."""
+    return pb.Secret(
+        name=str(value.name),
+        level=LEVEL[value.name.level],
+        latest_version=value.version,
+        labels=value.labels,
+        etag=str(value.revision),
+        create_time=timestamp(value.create_time),
+        update_time=timestamp(value.update_time),
     )
 
 
@@ -117,6 +136,9 @@ def secret_version(value: SecretVersion) -> pb.SecretVersion:
         version=value.version,
         level=LEVEL[value.name.level],
         create_time=timestamp(value.create_time),
+        expire_time=timestamp(value.expire_time),
+        destroy_time=timestamp(value.destroy_time),
+        state=pb.SecretVersionState.ValueType(value.state.value),
     )
 
 

@@ -24,7 +24,7 @@ from vault_service.domain.oauth import Authorization, TokenAnswer
 from vault_service.domain.provider import Provider
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import AuthorizationStore, Clock, GrantStore, TokenEndpoint
-from vault_service.usecases.credentials import Credentials, Registration
+from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.provider_faults import refusal
@@ -95,6 +95,7 @@ class CompleteAuthorization:
             name, client.provider, callback.owner, authorization.label, authorization.scopes
         )
         decision = self._gate.require(call, Permission.COMPLETE_AUTHORIZATION, resource)
+        require_in_service(client)
         _require_bound(authorization, callback, provider)
         until = call.deadline - limits.REPLY_RESERVE_S
         if authorization.code_hash is None:
@@ -136,14 +137,19 @@ class CompleteAuthorization:
         registration, verifier, sealer = await self._prepare(authorization)
         if not await self._authorizations.claim(tenant, state_hash, code_hash):
             return  # another process has it: the caller waits for its outcome
+        start_by = self._clock.monotonic() + limits.LEASE_MARGIN_S
         try:
-            answer = await self._endpoint.exchange_code(
-                registration.provider.profile,
-                registration.credential,
-                code=code,
-                redirect_uri=authorization.redirect_uri,
-                verifier=verifier,
-                nonce=authorization.nonce if "openid" in authorization.scopes else "",
+            presented = await self._credentials.present(
+                registration,
+                lambda credential: self._endpoint.exchange_code(
+                    registration.provider.profile,
+                    credential,
+                    code=code,
+                    redirect_uri=authorization.redirect_uri,
+                    verifier=verifier,
+                    nonce=authorization.nonce if "openid" in authorization.scopes else "",
+                ),
+                lambda: self._clock.monotonic() <= start_by,
             )
         except TokenEndpointError as error:
             give_back = (
@@ -153,7 +159,7 @@ class CompleteAuthorization:
             )
             await give_back(tenant, state_hash, code_hash)
             raise _exchange_refusal(error) from error
-        await self._store(call, decision, authorization, registration, answer, sealer)
+        await self._store(call, decision, authorization, registration, presented.answer, sealer)
 
     async def _prepare(
         self, authorization: Authorization

@@ -1,15 +1,30 @@
-"""Opens an OAuthClient's credential for one request to its provider."""
+"""Opens an OAuthClient's credentials for a request to its provider."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
-from vault_service.domain.oauth import ClientCredential, OAuthClient
+from vault_service.domain.oauth import ClientCredential, OAuthClient, credential_binding
 from vault_service.domain.provider import Provider
 from vault_service.ports import OAuthClientStore, ProviderStore
+
+T = TypeVar("T")
+
+_CLIENT_UNKNOWN: Final = "invalid_client"
+
+
+@dataclass(frozen=True, slots=True)
+class Presented(Generic[T]):
+    """What a provider answered, and to which version of our credential."""
+
+    answer: T
+    credential_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +64,57 @@ class Credentials:
         secret = await self._envelopes.open(client.credential_binding, client.credential_envelope)
         return Registration(
             client, provider, ClientCredential(client.client_id, secret, client.auth_method)
+        )
+
+    async def require_in_service(self, name: OAuthClientName) -> None:
+        """Raises KILL_SWITCH where the OAuthClient is suspended now, OAUTH_CLIENT_NOT_FOUND."""
+        client, _ = await self.find(name)
+        require_in_service(client)
+
+    async def present(
+        self,
+        registration: Registration,
+        request: Callable[[ClientCredential], Awaitable[T]],
+        may_try_again: Callable[[], bool],
+    ) -> Presented[T]:
+        """One request with the credential in use, and where the provider answers invalid_client
+        to it, once more with the next older one. Raises what ``request`` raises.
+
+        A provider authenticates its client before it looks at a code or a token (RFC 6749 §3.2.1,
+        §5.2), so nothing was used up by the first try.
+        """
+        try:
+            answer = await request(registration.credential)
+        except TokenEndpointError as error:
+            older = None
+            refused = error.answer_class is AnswerClass.CLIENT_REFUSED
+            if refused and error.error == _CLIENT_UNKNOWN and may_try_again():
+                older = await self._older(registration.client)
+            if older is None:
+                raise
+        else:
+            return Presented(answer, registration.client.credential_version)
+        version, credential = older
+        return Presented(await request(credential), version)
+
+    async def _older(self, client: OAuthClient) -> tuple[int, ClientCredential] | None:
+        try:
+            sealed = await self._clients.older_credential(client)
+            if sealed is None:
+                return None
+            binding = credential_binding(client.name, sealed.version, client.provider)
+            secret = await self._envelopes.open(binding, sealed.envelope)
+        except VaultError:
+            # The provider's own answer says more than what failed here on the way to a second try.
+            return None
+        return sealed.version, ClientCredential(client.client_id, secret, client.auth_method)
+
+
+def require_in_service(client: OAuthClient) -> None:
+    """Raises KILL_SWITCH where the OAuthClient is suspended."""
+    if client.suspend_time is not None:
+        raise VaultError(
+            Reason.KILL_SWITCH,
+            "an operator suspended this OAuthClient; ask the platform team when it is resumed",
+            metadata={"oauth_client": str(client.name)},
         )

@@ -8,7 +8,7 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission, Resource, ResourceKind
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
-from vault_service.domain.names import SYSTEM_TENANT, GrantAliasName, GrantTarget
+from vault_service.domain.names import SYSTEM_TENANT, GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.ports import Policy, TenantStore
 
 
@@ -67,11 +67,11 @@ class Gate:
         A missing row and a denial on the row look the same to the caller (GRANT_NOT_FOUND), so
         that ids cannot be probed; the record has the difference.
         """
-        if grant is None:
-            raise _grant_not_found({})
+        if grant is None or grant.delete_time is not None:
+            raise grant_not_found({"why": "deleted"} if grant else {})
         decision = self._policy.decide(call.caller, permission, grant_resource(grant, target))
         if not decision.allowed:
-            raise _grant_not_found(_facts(decision, permission))
+            raise grant_not_found(_facts(decision, permission))
         return grant, decision
 
 
@@ -91,6 +91,17 @@ def grant_resource(grant: Grant, target: GrantTarget) -> Resource:
     )
 
 
+def oauth_client_resource(name: OAuthClientName, provider: str) -> Resource:
+    """An OAuthClient as the policy sees it; ``provider`` is "" where it is not known."""
+    return Resource(
+        ResourceKind.OAUTH_CLIENT,
+        str(name),
+        name.tenant,
+        provider=provider,
+        oauth_client=name.oauth_client,
+    )
+
+
 def _facts(decision: Decision, permission: Permission) -> dict[str, str]:
     return {
         "policy_rule": decision.rule,
@@ -103,7 +114,8 @@ def _denied(reason: Reason, message: str, decision: Decision, permission: Permis
     return VaultError(reason, message, recorded=_facts(decision, permission))
 
 
-def _grant_not_found(recorded: dict[str, str]) -> VaultError:
+def grant_not_found(recorded: dict[str, str]) -> VaultError:
+    """GRANT_NOT_FOUND; ``recorded`` says more, for the record only."""
     return VaultError(
         Reason.GRANT_NOT_FOUND,
         "no such grant, or none that this caller may use; list grants to see what there is",

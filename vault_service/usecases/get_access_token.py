@@ -16,8 +16,9 @@ from vault_service.domain.grant import (
     min_ttl_reachable,
     needs_refresh,
 )
-from vault_service.domain.names import GrantAliasName, GrantTarget
+from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.ports import AuditLog
+from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.recorder import Recorder
@@ -47,6 +48,7 @@ class GetAccessToken:
         audit: AuditLog,
         recorder: Recorder,
         refresh: RefreshGrant,
+        credentials: Credentials,
     ) -> None:
         self._gate = gate
         self._known = known
@@ -54,6 +56,7 @@ class GetAccessToken:
         self._audit = audit
         self._recorder = recorder
         self._refresh = refresh
+        self._credentials = credentials
 
     async def __call__(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
@@ -79,6 +82,9 @@ class GetAccessToken:
             token = await self._disclose(call, target, grant, decision, refreshed_from is not None)
             if token is not None:
                 return token
+            # Asked only now: the disclosure has judged it already, in the same statement.
+            client = OAuthClientName(grant.tenant, grant.oauth_client)
+            await self._credentials.require_in_service(client)
         raise VaultError(
             Reason.REFRESH_IN_PROGRESS, "the grant keeps changing; try again", retry_after_s=0.2
         )
@@ -109,7 +115,8 @@ class GetAccessToken:
     async def _disclose(
         self, call: Call, target: GrantTarget, grant: Grant, decision: Decision, refreshed: bool
     ) -> AccessToken | None:
-        """The token once its record is durable; None when the grant changed meanwhile."""
+        """The token once its record is durable; None when the grant changed meanwhile, or its
+        OAuthClient is suspended."""
         if grant.access_envelope is None or grant.access_expire_time is None:
             raise VaultError(Reason.ENVELOPE_CORRUPT, "the grant's row has no access token")
         value = await self._envelopes.open(grant.access_binding(), grant.access_envelope)

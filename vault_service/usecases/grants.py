@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vault_service.domain.access import Call, Permission
-from vault_service.domain.grant import Grant
+from vault_service.domain.grant import EVERY_GRANT, Grant, GrantFilter
 from vault_service.domain.names import GrantName
 from vault_service.ports import GrantStore, Page
 from vault_service.usecases.gate import Gate, tenant_resource
@@ -25,9 +25,15 @@ class ReadGrants:
         return grant
 
     async def list(
-        self, call: Call, tenant: str, owner: str, page_size: int, page_token: str
+        self,
+        call: Call,
+        tenant: str,
+        owner: str,
+        page_size: int,
+        page_token: str,
+        only: GrantFilter = EVERY_GRANT,
     ) -> Page[Grant]:
-        """One page by id; ``owner`` "" means all."""
+        """One page by id; ``owner`` "" means all, and ``only`` narrows it further."""
         await self._gate.enter(call, tenant)
         self._gate.require(call, Permission.LIST_GRANTS, tenant_resource(tenant))
-        return await self._grants.list(tenant, owner, page_size, page_token)
+        return await self._grants.list(tenant, owner, page_size, page_token, only)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
-from vault_service.domain.access import Call, Permission, Resource, ResourceKind
+from vault_service.domain.access import Call, Permission
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
@@ -14,7 +14,7 @@ from vault_service.domain.oauth import ClientAuthMethod, OAuthClient, credential
 from vault_service.domain.provider import Provider
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import Clock, OAuthClientStore, Page, ProviderStore
-from vault_service.usecases.gate import Gate, tenant_resource
+from vault_service.usecases.gate import Gate, oauth_client_resource, tenant_resource
 from vault_service.usecases.recorder import Recorder
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -54,13 +54,7 @@ class OAuthClients:
     ) -> OAuthClient:
         """Create or replace; ``client_secret`` None keeps the stored one."""
         await self._gate.enter(call, name.tenant)
-        resource = Resource(
-            ResourceKind.OAUTH_CLIENT,
-            str(name),
-            name.tenant,
-            provider=provider_name.provider,
-            oauth_client=name.oauth_client,
-        )
+        resource = oauth_client_resource(name, provider_name.provider)
         decision = self._gate.require(call, Permission.PUT_OAUTH_CLIENT, resource)
         if name.tenant != provider_name.tenant:
             raise _malformed("provider", "belongs to the same tenant")
@@ -116,7 +110,7 @@ class OAuthClients:
             return known.credential_envelope, known.credential_version
         if len(client_secret) > limits.CLIENT_SECRET_MAX_BYTES:
             raise VaultError(Reason.PAYLOAD_TOO_LARGE, "client_secret has at most 4 KiB")
-        version = known.credential_version + 1 if known else 1
+        version = await self._clients.next_credential_version(name)
         binding = credential_binding(name, version, provider.name.provider)
         sealer = await self._envelopes.sealer(binding.dek_owner)
         return sealer.seal(binding, client_secret), version

@@ -10,7 +10,7 @@ from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Entropy
 
-_DENIALS = frozenset({Reason.CALLER_UNKNOWN, Reason.CALLER_NOT_ALLOWED})
+_DENIALS = frozenset({Reason.CALLER_UNKNOWN, Reason.CALLER_NOT_ALLOWED, Reason.KILL_SWITCH})
 
 
 def shown(text: str) -> str:

@@ -29,7 +29,7 @@ from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import AuditLog, Clock, GrantStore, LeaseStore, TokenEndpoint
-from vault_service.usecases.credentials import Credentials, Registration
+from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
@@ -118,29 +118,38 @@ class RefreshGrant:
 
     async def _refresh(self, call: Call, lease: Lease, grant: Grant, asked: float) -> None:
         prepared = await self._prepare(grant)
-        # The lease runs on the database's clock since `asked` or later; a preparation that took
-        # longer than the margin would let the POST outlive it.
-        if self._clock.monotonic() - asked > _LEASE_S - limits.POST_LIMIT_S:
+        # A preparation that took longer than the margin would let the POST outlive the lease.
+        if not self._post_fits(asked):
             raise _in_progress()
+        profile = prepared.registration.provider.profile
         try:
-            answer = await self._endpoint.refresh(
-                prepared.registration.provider.profile,
-                prepared.registration.credential,
-                token_endpoint=grant.token_endpoint,
-                refresh_token=prepared.refresh_token,
+            presented = await self._credentials.present(
+                prepared.registration,
+                lambda credential: self._endpoint.refresh(
+                    profile,
+                    credential,
+                    token_endpoint=grant.token_endpoint,
+                    refresh_token=prepared.refresh_token,
+                ),
+                lambda: self._post_fits(asked),
             )
         except TokenEndpointError as error:
             await self._failed(call, lease, grant, error)
             return
         tokens = seal_answer(
-            answer,
+            presented.answer,
             grant,
             grant.generation + 1,
             lease,
-            prepared.registration.provider.profile.default_life_s,
+            profile.default_life_s,
             prepared.sealer,
         )
-        await self._commit(call, lease, grant, tokens)
+        await self._commit(call, lease, grant, tokens, presented.credential_version)
+
+    def _post_fits(self, asked: float) -> bool:
+        """Whether a POST that begins now ends inside the lease, which runs on the database's clock
+        since the monotonic moment ``asked`` or later."""
+        return self._clock.monotonic() - asked <= _LEASE_S - limits.POST_LIMIT_S
 
     async def _prepare(self, grant: Grant) -> _Prepared:
         if grant.refresh_envelope is None:
@@ -151,6 +160,7 @@ class RefreshGrant:
             )
         name = OAuthClientName(grant.tenant, grant.oauth_client)
         registration = await self._credentials.open(name)
+        require_in_service(registration.client)
         refresh_token = await self._envelopes.open(grant.refresh_binding(), grant.refresh_envelope)
         return _Prepared(registration, refresh_token, await self._envelopes.sealer(grant.dek_owner))
 
@@ -171,13 +181,24 @@ class RefreshGrant:
             fault.metadata["cause"] = ReauthorizationCause.REVOKED_BY_OWNER.name
             raise fault
 
-    async def _commit(self, call: Call, lease: Lease, grant: Grant, tokens: SealedTokens) -> None:
+    async def _commit(
+        self,
+        call: Call,
+        lease: Lease,
+        grant: Grant,
+        tokens: SealedTokens,
+        credential_version: int,
+    ) -> None:
         record = self._recorder.done(
             call,
             AuditAction.GRANT_REFRESHED,
             grant.tenant,
             str(grant.name),
-            detail={"generation": str(tokens.generation), "fence": str(lease.fence)},
+            detail={
+                "generation": str(tokens.generation),
+                "fence": str(lease.fence),
+                "credential_version": str(credential_version),
+            },
         )
         give_up = self._clock.monotonic() + limits.COMMIT_RETRY_S
         while True:

@@ -92,8 +92,12 @@ class RevokeAtProvider:
         binding = grant.refresh_binding(item.generation)
         refresh_token = await self._envelopes.open(binding, item.refresh_envelope)
         try:
-            await self._endpoint.revoke(
-                registration.provider.profile, registration.credential, refresh_token=refresh_token
+            await self._credentials.present(
+                registration,
+                lambda credential: self._endpoint.revoke(
+                    registration.provider.profile, credential, refresh_token=refresh_token
+                ),
+                lambda: True,
             )
         except TokenEndpointError as error:
             if error.answer_class is AnswerClass.INVALID_GRANT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_service.domain.access import Call, Permission
+from vault_service.domain.access import Call, Decision, Permission
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
@@ -44,7 +44,11 @@ class RevokeGrant:
         grant, decision = self._gate.require_on_grant(
             call, Permission.REVOKE_GRANT, name, await self._grants.get(name)
         )
-        action = AuditAction.GRANT_REVOKED
+        return await self.end(call, grant, decision)
+
+    async def end(self, call: Call, grant: Grant, decision: Decision) -> Grant:
+        """As above, for a caller that was allowed by ``decision``. GRANT_NOT_FOUND."""
+        name, action = grant.name, AuditAction.GRANT_REVOKED
         record = self._recorder.done(call, action, name.tenant, str(name), decision=decision)
         client = OAuthClientName(grant.tenant, grant.oauth_client)
         _, provider = await self._credentials.find(client)

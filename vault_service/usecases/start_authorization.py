@@ -19,7 +19,7 @@ from vault_service.domain.oauth import Authorization, OAuthClient, verifier_bind
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import AuthorizationStore, Clock, Entropy
-from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.credentials import Credentials, require_in_service
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.recorder import Recorder
 
@@ -72,6 +72,7 @@ class StartAuthorization:
         await self._gate.enter(call, name.tenant)
         label = request.label or name.oauth_client
         client, provider, decision = await self._require(call, request, label)
+        require_in_service(client)
         if request.redirect_uri not in client.redirect_uris:
             raise VaultError(
                 Reason.REDIRECT_URI_NOT_REGISTERED,

@@ -14,11 +14,12 @@ from tokenvault.v1 import (
     audit_service_pb2,
     grant_service_pb2,
     provider_service_pb2,
-    secret_service_pb2,
+    resources_pb2,
     token_service_pb2,
 )
 from tokenvault_client import _convert, models
 from tokenvault_client._limits import PAGE_MAX
+from tokenvault_client.enums import GrantState
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
@@ -30,7 +31,8 @@ _PACKAGE: Final = "tokenvault.v1"
 class Call(Generic[ResponseT, ResultT]):
     """``rpc`` is "Service/Method". The request may hold a secret and stays out of repr.
 
-    ``is_read``: made twice it does no harm, since it changes nothing a caller can see.
+    ``is_read``: made twice it does no harm, since it changes nothing a caller can see, or the
+    service knows it as the same one by its request_id.
     """
 
     rpc: str
@@ -60,6 +62,20 @@ class PageOf:
 def serialize(message: Message) -> bytes:
     """The bytes of a request."""
     return message.SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsOf:
+    """Which grants of a tenant; what is "" or UNSPECIFIED does not narrow the list."""
+
+    owner: str = ""
+    state: GrantState = GrantState.UNSPECIFIED
+    oauth_client: str = ""
+    provider: str = ""
+
+
+def _grant_state(state: GrantState) -> resources_pb2.GrantState.ValueType:
+    return resources_pb2.GrantState.Value(f"GRANT_STATE_{state.value}")
 
 
 def get_access_token(
@@ -134,13 +150,19 @@ def get_grant(name: str) -> Call[grant_service_pb2.GetGrantResponse, models.Gran
 
 
 def list_grants(
-    parent: str, owner: str, page: PageOf
+    parent: str, only: GrantsOf, page: PageOf
 ) -> Call[grant_service_pb2.ListGrantsResponse, models.Page[models.Grant]]:
     """GrantService.ListGrants"""
     return Call(
         "GrantService/ListGrants",
         grant_service_pb2.ListGrantsRequest(
-            parent=parent, owner=owner, page_size=page.size, page_token=page.token
+            parent=parent,
+            owner=only.owner,
+            state=_grant_state(only.state),
+            oauth_client=only.oauth_client,
+            provider=only.provider,
+            page_size=page.size,
+            page_token=page.token,
         ),
         grant_service_pb2.ListGrantsResponse,
         lambda response: models.Page(
@@ -157,6 +179,36 @@ def revoke_grant(name: str) -> Call[grant_service_pb2.RevokeGrantResponse, model
         grant_service_pb2.RevokeGrantRequest(name=name),
         grant_service_pb2.RevokeGrantResponse,
         lambda response: _convert.grant(response.grant),
+    )
+
+
+def delete_grant(name: str) -> Call[grant_service_pb2.DeleteGrantResponse, models.Grant]:
+    """GrantService.DeleteGrant"""
+    return Call(
+        "GrantService/DeleteGrant",
+        grant_service_pb2.DeleteGrantRequest(name=name),
+        grant_service_pb2.DeleteGrantResponse,
+        lambda response: _convert.grant(response.grant),
+    )
+
+
+def link_alias(alias: str, grant: str) -> Call[grant_service_pb2.LinkAliasResponse, models.Grant]:
+    """GrantService.LinkAlias"""
+    return Call(
+        "GrantService/LinkAlias",
+        grant_service_pb2.LinkAliasRequest(alias=alias, grant=grant),
+        grant_service_pb2.LinkAliasResponse,
+        lambda response: _convert.grant(response.grant),
+    )
+
+
+def unlink_alias(alias: str) -> Call[grant_service_pb2.UnlinkAliasResponse, None]:
+    """GrantService.UnlinkAlias"""
+    return Call(
+        "GrantService/UnlinkAlias",
+        grant_service_pb2.UnlinkAliasRequest(alias=alias),
+        grant_service_pb2.UnlinkAliasResponse,
+        nothing,
     )
 
 
@@ -220,29 +272,60 @@ def list_oauth_clients(
     )
 
 
-def put_secret(
-    name: str, value: bytes
-) -> Call[secret_service_pb2.PutSecretResponse, models.SecretVersion]:
-    """SecretService.PutSecret"""
+def add_client_credential(
+    oauth_client: str, client_secret: str
+) -> Call[provider_service_pb2.AddClientCredentialResponse, models.OAuthClient]:
+    """ProviderService.AddClientCredential"""
     return Call(
-        "SecretService/PutSecret",
-        secret_service_pb2.PutSecretRequest(name=name, payload=value),
-        secret_service_pb2.PutSecretResponse,
-        lambda response: _convert.secret_version(response.secret_version),
+        "ProviderService/AddClientCredential",
+        provider_service_pb2.AddClientCredentialRequest(
+            oauth_client=oauth_client, client_secret=client_secret
+        ),
+        provider_service_pb2.AddClientCredentialResponse,
+        lambda response: _convert.oauth_client(response.oauth_client),
     )
 
 
-def get_secret_value(
+def retire_client_credential(
+    oauth_client: str, version: int
+) -> Call[provider_service_pb2.RetireClientCredentialResponse, models.OAuthClient]:
+    """ProviderService.RetireClientCredential"""
+    return Call(
+        "ProviderService/RetireClientCredential",
+        provider_service_pb2.RetireClientCredentialRequest(
+            oauth_client=oauth_client, version=version
+        ),
+        provider_service_pb2.RetireClientCredentialResponse,
+        lambda response: _convert.oauth_client(response.oauth_client),
+    )
+
+
+def suspend_oauth_client(
     name: str,
-) -> Call[secret_service_pb2.GetSecretValueResponse, models.SecretValue]:
-    """SecretService.GetSecretValue"""
+) -> Call[provider_service_pb2.SuspendOAuthClientResponse, models.OAuthClient]:
+    """ProviderService.SuspendOAuthClient"""
     return Call(
-        "SecretService/GetSecretValue",
-        secret_service_pb2.GetSecretValueRequest(name=name),
-        secret_service_pb2.GetSecretValueResponse,
-        _convert.secret_value,
-        is_read=True,
+        "ProviderService/SuspendOAuthClient",
+        provider_service_pb2.SuspendOAuthClientRequest(name=name),
+        provider_service_pb2.SuspendOAuthClientResponse,
+        lambda response: _convert.oauth_client(response.oauth_client),
     )
+
+
+def resume_oauth_client(
+    name: str,
+) -> Call[provider_service_pb2.ResumeOAuthClientResponse, models.OAuthClient]:
+    """ProviderService.ResumeOAuthClient"""
+    return Call(
+        "ProviderService/ResumeOAuthClient",
+        provider_service_pb2.ResumeOAuthClientRequest(name=name),
+        provider_service_pb2.ResumeOAuthClientResponse,
+        lambda response: _convert.oauth_client(response.oauth_client),
+    )
+
+
+def nothing(_: Message) -> None:
+    """What an empty answer reads as."""
 
 
 def list_audit_records(

@@ -44,6 +44,15 @@ def duration(seconds: float) -> Duration:
     return Duration(seconds=whole, nanos=nanos)
 
 
+def timestamp(moment: datetime) -> Timestamp:
+    """A moment to the microsecond. Raises ValueError for a naive one: whose clock is it?"""
+    if moment.tzinfo is None:
+        raise ValueError("a moment has a time zone, like datetime.now(UTC)")
+    out = Timestamp()
+    out.FromDatetime(moment)
+    return out
+
+
 def grant_state(number: int) -> enums.GrantState:
     """GRANT_STATE_*."""
     return enums.GrantState.of(_name(resources_pb2.GrantState.DESCRIPTOR, number, "GRANT_STATE_"))
@@ -106,6 +115,7 @@ def grant(message: resources_pb2.Grant) -> models.Grant:
         etag=message.etag,
         create_time=_time(message.create_time),
         update_time=_time(message.update_time),
+        delete_time=_time(message.delete_time),
     )
 
 
@@ -168,6 +178,11 @@ def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
         etag=message.etag,
         create_time=_time(message.create_time),
         update_time=_time(message.update_time),
+        credentials=tuple(
+            models.ClientCredential(version=one.version, create_time=_time(one.create_time))
+            for one in message.credentials
+        ),
+        suspend_time=_time(message.suspend_time),
     )
 
 
@@ -185,15 +200,37 @@ def oauth_client_message(oauth_client: models.OAuthClient) -> resources_pb2.OAut
     )
 
 
+def secret(message: resources_pb2.Secret) -> models.Secret:
+    """A secret, without its versions."""
+    return models.Secret(
+        name=message.name,
+        level=_level(message.level),
+        latest_version=message.latest_version,
+        labels=dict(message.labels),
+        etag=message.etag,
+        create_time=_time(message.create_time),
+        update_time=_time(message.update_time),
+    )
+
+
 def secret_version(message: resources_pb2.SecretVersion) -> models.SecretVersion:
     """One version, without its value."""
-    level = _name(resources_pb2.Level.DESCRIPTOR, message.level, "LEVEL_")
+    state = _name(
+        resources_pb2.SecretVersionState.DESCRIPTOR, message.state, "SECRET_VERSION_STATE_"
+    )
     return models.SecretVersion(
         secret=message.secret,
         version=message.version,
-        level=enums.Level.of(level),
+        level=_level(message.level),
         create_time=_time(message.create_time),
+        expire_time=_time(message.expire_time),
+        destroy_time=_time(message.destroy_time),
+        state=enums.SecretVersionState.of(state),
     )
+
+
+def _level(number: int) -> enums.Level:
+    return enums.Level.of(_name(resources_pb2.Level.DESCRIPTOR, number, "LEVEL_"))
 
 
 def secret_value(message: secret_service_pb2.GetSecretValueResponse) -> models.SecretValue:

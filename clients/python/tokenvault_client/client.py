@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Self, overload
 
 from tokenvault_client import _calls as calls
 from tokenvault_client._aio import Runner
-from tokenvault_client._calls import PageOf
+from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
+from tokenvault_client._secrets import SecretMethods, items
 from tokenvault_client._settings import Settings
-from tokenvault_client.errors import InternalFault
+from tokenvault_client.enums import GrantState
 from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
@@ -23,14 +24,10 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
-    SecretValue,
-    SecretVersion,
 )
 
-ItemT = TypeVar("ItemT")
 
-
-class TokenVaultClient:
+class TokenVaultClient(SecretMethods):
     """Calls tokenvault over mutual TLS. Make one per process and event loop, and keep it.
 
     Every method raises ``TokenVaultError`` (see ``errors``) and takes ``timeout_s``, the
@@ -188,16 +185,30 @@ class TokenVaultClient:
         parent: str,
         *,
         owner: str = "",
+        state: GrantState = GrantState.UNSPECIFIED,
+        oauth_client: str = "",
+        provider: str = "",
         page_size: int = 0,
         page_token: str = "",
         timeout_s: float | None = None,
     ) -> Page[Grant]:
-        """One page of a tenant's grants, of one owner where given; at most 500, 50 where 0."""
-        call = calls.list_grants(parent, owner, PageOf(page_size, page_token))
+        """One page of a tenant's grants, narrowed by what is given (full resource names for
+        ``oauth_client`` and ``provider``); at most 500, 50 where 0.
+        """
+        only = GrantsOf(owner, state, oauth_client, provider)
+        call = calls.list_grants(parent, only, PageOf(page_size, page_token))
         return await self._runner.run(call, timeout_s)
 
     def iter_grants(
-        self, parent: str, *, owner: str = "", page_size: int = 0, timeout_s: float | None = None
+        self,
+        parent: str,
+        *,
+        owner: str = "",
+        state: GrantState = GrantState.UNSPECIFIED,
+        oauth_client: str = "",
+        provider: str = "",
+        page_size: int = 0,
+        timeout_s: float | None = None,
     ) -> AsyncIterator[Grant]:
         """All of them, page by page; ``timeout_s`` holds for each page."""
 
@@ -205,16 +216,31 @@ class TokenVaultClient:
             return await self.list_grants(
                 parent,
                 owner=owner,
+                state=state,
+                oauth_client=oauth_client,
+                provider=provider,
                 page_size=page_size,
                 page_token=page_token,
                 timeout_s=timeout_s,
             )
 
-        return _items(fetch)
+        return items(fetch)
 
     async def revoke_grant(self, name: str, *, timeout_s: float | None = None) -> Grant:
         """Ends a grant for good. Once this returned, no call gets its token."""
         return await self._runner.run(calls.revoke_grant(name), timeout_s)
+
+    async def delete_grant(self, name: str, *, timeout_s: float | None = None) -> Grant:
+        """Revokes a grant, and takes it and its aliases out of every list."""
+        return await self._runner.run(calls.delete_grant(name), timeout_s)
+
+    async def link_alias(self, alias: str, grant: str, *, timeout_s: float | None = None) -> Grant:
+        """Points a new alias at a grant; AlreadyExists where it points at another one."""
+        return await self._runner.run(calls.link_alias(alias, grant), timeout_s)
+
+    async def unlink_alias(self, alias: str, *, timeout_s: float | None = None) -> None:
+        """Takes an alias away; the grant stays."""
+        await self._runner.run(calls.unlink_alias(alias), timeout_s)
 
     async def put_provider(self, provider: Provider, *, timeout_s: float | None = None) -> Provider:
         """Creates or replaces a provider."""
@@ -242,7 +268,7 @@ class TokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
+        return items(fetch)
 
     async def put_oauth_client(
         self,
@@ -277,17 +303,33 @@ class TokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
+        return items(fetch)
 
-    async def put_secret(
-        self, name: str, value: bytes, *, timeout_s: float | None = None
-    ) -> SecretVersion:
-        """Stores a new version of a secret, 1 byte to 64 KiB; the first one creates it."""
-        return await self._runner.run(calls.put_secret(name, value), timeout_s)
+    async def add_client_credential(
+        self, oauth_client: str, client_secret: str, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Adds a client secret beside the others; the newest one is used."""
+        call = calls.add_client_credential(oauth_client, client_secret)
+        return await self._runner.run(call, timeout_s)
 
-    async def get_secret_value(self, name: str, *, timeout_s: float | None = None) -> SecretValue:
-        """The newest value of a secret."""
-        return await self._runner.run(calls.get_secret_value(name), timeout_s)
+    async def retire_client_credential(
+        self, oauth_client: str, version: int, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Destroys one client secret; the last one cannot be retired."""
+        call = calls.retire_client_credential(oauth_client, version)
+        return await self._runner.run(call, timeout_s)
+
+    async def suspend_oauth_client(
+        self, name: str, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Kill switch: no consent, no refresh, no token of its grants until it is resumed."""
+        return await self._runner.run(calls.suspend_oauth_client(name), timeout_s)
+
+    async def resume_oauth_client(
+        self, name: str, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Ends a suspension."""
+        return await self._runner.run(calls.resume_oauth_client(name), timeout_s)
 
     async def list_audit_records(
         self,
@@ -313,17 +355,4 @@ class TokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
-
-
-async def _items(fetch: Callable[[str], Awaitable[Page[ItemT]]]) -> AsyncIterator[ItemT]:
-    token = ""
-    while True:
-        page = await fetch(token)
-        for item in page.items:
-            yield item
-        if not page.next_page_token:
-            return
-        if page.next_page_token == token:
-            raise InternalFault("", "the service's list does not advance")
-        token = page.next_page_token
+        return items(fetch)

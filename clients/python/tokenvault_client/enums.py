@@ -76,6 +76,15 @@ class Level(_OpenEnum):
     USER = "USER"
 
 
+class SecretVersionState(_OpenEnum):
+    """Whether the value of a version can be read; DESTROYED is for ever."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ACTIVE = "ACTIVE"
+    EXPIRED = "EXPIRED"
+    DESTROYED = "DESTROYED"
+
+
 class AuditOutcome(_OpenEnum):
     """How a record ended: done, refused by identity or policy, or failed otherwise."""
 

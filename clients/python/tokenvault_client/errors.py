@@ -57,7 +57,8 @@ class CallerUnknown(TokenVaultError):
 
 
 class NotAllowed(TokenVaultError):
-    """The policy does not allow this caller to do this, whether or not the resource exists."""
+    """The policy does not allow this caller to do this, whether or not the resource exists; or an
+    operator pulled a kill switch."""
 
 
 class NotFound(TokenVaultError):
@@ -98,6 +99,10 @@ class GrantRevoked(PreconditionFailed):
 
 class AuthorizationFailed(PreconditionFailed):
     """A consent could not be completed; begin a new one with ``start_authorization``."""
+
+
+class SecretUnavailable(PreconditionFailed):
+    """The version has expired or was destroyed; an older one never stands in."""
 
 
 class Misconfigured(PreconditionFailed):

@@ -15,6 +15,7 @@ from tokenvault_client.enums import (
     ProviderRevocation,
     ReauthorizationCause,
     RefreshClass,
+    SecretVersionState,
 )
 
 ItemT = TypeVar("ItemT")
@@ -61,6 +62,7 @@ class Grant:
     etag: str
     create_time: datetime | None
     update_time: datetime | None
+    delete_time: datetime | None = None  # only in the answer of delete_grant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +98,18 @@ class Provider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OAuthClient:
-    """Our registration at a provider; its credential never comes back.
+class ClientCredential:
+    """One of a registration's overlapping client secrets, without the secret."""
 
+    version: int
+    create_time: datetime | None  # None where that is not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthClient:
+    """Our registration at a provider; its credentials never come back.
+
+    ``credentials`` are those that are not retired, newest first; the first one is used. They,
     ``etag`` and the times are the service's; they are not sent.
     """
 
@@ -111,6 +122,21 @@ class OAuthClient:
     etag: str = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
+    credentials: tuple[ClientCredential, ...] = ()
+    suspend_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A secret without its versions. ``latest_version`` counts those that are destroyed too."""
+
+    name: str
+    level: Level
+    latest_version: int
+    labels: Mapping[str, str] = field(hash=False)
+    etag: str
+    create_time: datetime | None
+    update_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +147,9 @@ class SecretVersion:
     version: int
     level: Level
     create_time: datetime | None
+    expire_time: datetime | None = None
+    destroy_time: datetime | None = None
+    state: SecretVersionState = SecretVersionState.UNSPECIFIED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,11 @@ def grant_alias_name(tenant: str, owner: str, label: str) -> str:
     return f"{tenant_name(tenant)}/owners/{_owner(owner)}/grantAliases/{_id(label, 'a label')}"
 
 
+def owner_name(tenant: str, owner: str) -> str:
+    """``tenants/{tenant}/owners/{owner}``: the parent of that owner's secrets"""
+    return f"{tenant_name(tenant)}/owners/{_owner(owner)}"
+
+
 def secret_name(tenant: str, secret: str, *, owner: str | None = None) -> str:
     """``tenants/{tenant}/secrets/{secret}``, or with an owner (user-level)
     ``tenants/{tenant}/owners/{owner}/secrets/{secret}``.

@@ -5,18 +5,19 @@ Made from client.py by tools/sync_client.py (`make client`): change it there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Self, overload
 
 from tokenvault_client import _calls as calls
-from tokenvault_client._calls import PageOf
+from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._settings import Settings
 from tokenvault_client._sync import Runner
-from tokenvault_client.errors import InternalFault
+from tokenvault_client._sync_secrets import SecretMethods, items
+from tokenvault_client.enums import GrantState
 from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
@@ -26,14 +27,10 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
-    SecretValue,
-    SecretVersion,
 )
 
-ItemT = TypeVar("ItemT")
 
-
-class SyncTokenVaultClient:
+class SyncTokenVaultClient(SecretMethods):
     """Calls tokenvault over mutual TLS. Make one per process, after it
     forked, and keep it; any number of threads may use it at once.
 
@@ -192,29 +189,62 @@ class SyncTokenVaultClient:
         parent: str,
         *,
         owner: str = "",
+        state: GrantState = GrantState.UNSPECIFIED,
+        oauth_client: str = "",
+        provider: str = "",
         page_size: int = 0,
         page_token: str = "",
         timeout_s: float | None = None,
     ) -> Page[Grant]:
-        """One page of a tenant's grants, of one owner where given; at most 500, 50 where 0."""
-        call = calls.list_grants(parent, owner, PageOf(page_size, page_token))
+        """One page of a tenant's grants, narrowed by what is given (full resource names for
+        ``oauth_client`` and ``provider``); at most 500, 50 where 0.
+        """
+        only = GrantsOf(owner, state, oauth_client, provider)
+        call = calls.list_grants(parent, only, PageOf(page_size, page_token))
         return self._runner.run(call, timeout_s)
 
     def iter_grants(
-        self, parent: str, *, owner: str = "", page_size: int = 0, timeout_s: float | None = None
+        self,
+        parent: str,
+        *,
+        owner: str = "",
+        state: GrantState = GrantState.UNSPECIFIED,
+        oauth_client: str = "",
+        provider: str = "",
+        page_size: int = 0,
+        timeout_s: float | None = None,
     ) -> Iterator[Grant]:
         """All of them, page by page; ``timeout_s`` holds for each page."""
 
         def fetch(page_token: str) -> Page[Grant]:
             return self.list_grants(
-                parent, owner=owner, page_size=page_size, page_token=page_token, timeout_s=timeout_s
+                parent,
+                owner=owner,
+                state=state,
+                oauth_client=oauth_client,
+                provider=provider,
+                page_size=page_size,
+                page_token=page_token,
+                timeout_s=timeout_s,
             )
 
-        return _items(fetch)
+        return items(fetch)
 
     def revoke_grant(self, name: str, *, timeout_s: float | None = None) -> Grant:
         """Ends a grant for good. Once this returned, no call gets its token."""
         return self._runner.run(calls.revoke_grant(name), timeout_s)
+
+    def delete_grant(self, name: str, *, timeout_s: float | None = None) -> Grant:
+        """Revokes a grant, and takes it and its aliases out of every list."""
+        return self._runner.run(calls.delete_grant(name), timeout_s)
+
+    def link_alias(self, alias: str, grant: str, *, timeout_s: float | None = None) -> Grant:
+        """Points a new alias at a grant; AlreadyExists where it points at another one."""
+        return self._runner.run(calls.link_alias(alias, grant), timeout_s)
+
+    def unlink_alias(self, alias: str, *, timeout_s: float | None = None) -> None:
+        """Takes an alias away; the grant stays."""
+        self._runner.run(calls.unlink_alias(alias), timeout_s)
 
     def put_provider(self, provider: Provider, *, timeout_s: float | None = None) -> Provider:
         """Creates or replaces a provider."""
@@ -242,7 +272,7 @@ class SyncTokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
+        return items(fetch)
 
     def put_oauth_client(
         self, oauth_client: OAuthClient, *, client_secret: str = "", timeout_s: float | None = None
@@ -273,17 +303,29 @@ class SyncTokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
+        return items(fetch)
 
-    def put_secret(
-        self, name: str, value: bytes, *, timeout_s: float | None = None
-    ) -> SecretVersion:
-        """Stores a new version of a secret, 1 byte to 64 KiB; the first one creates it."""
-        return self._runner.run(calls.put_secret(name, value), timeout_s)
+    def add_client_credential(
+        self, oauth_client: str, client_secret: str, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Adds a client secret beside the others; the newest one is used."""
+        call = calls.add_client_credential(oauth_client, client_secret)
+        return self._runner.run(call, timeout_s)
 
-    def get_secret_value(self, name: str, *, timeout_s: float | None = None) -> SecretValue:
-        """The newest value of a secret."""
-        return self._runner.run(calls.get_secret_value(name), timeout_s)
+    def retire_client_credential(
+        self, oauth_client: str, version: int, *, timeout_s: float | None = None
+    ) -> OAuthClient:
+        """Destroys one client secret; the last one cannot be retired."""
+        call = calls.retire_client_credential(oauth_client, version)
+        return self._runner.run(call, timeout_s)
+
+    def suspend_oauth_client(self, name: str, *, timeout_s: float | None = None) -> OAuthClient:
+        """Kill switch: no consent, no refresh, no token of its grants until it is resumed."""
+        return self._runner.run(calls.suspend_oauth_client(name), timeout_s)
+
+    def resume_oauth_client(self, name: str, *, timeout_s: float | None = None) -> OAuthClient:
+        """Ends a suspension."""
+        return self._runner.run(calls.resume_oauth_client(name), timeout_s)
 
     def list_audit_records(
         self,
@@ -309,16 +351,4 @@ class SyncTokenVaultClient:
                 parent, page_size=page_size, page_token=page_token, timeout_s=timeout_s
             )
 
-        return _items(fetch)
-
-
-def _items(fetch: Callable[[str], Page[ItemT]]) -> Iterator[ItemT]:
-    token = ""
-    while True:
-        page = fetch(token)
-        yield from page.items
-        if not page.next_page_token:
-            return
-        if page.next_page_token == token:
-            raise InternalFault("", "the service's list does not advance")
-        token = page.next_page_token
+        return items(fetch)

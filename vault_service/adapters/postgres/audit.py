@@ -13,6 +13,7 @@ from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName
+from vault_service.domain.secret import SecretVersion
 from vault_service.gather import Gatherer
 from vault_service.ports import Page
 
@@ -52,6 +53,15 @@ async def is_recorded(connection: Connection, record: AuditRecord) -> bool:
     return found is True
 
 
+_DISCLOSE_SECRETS: Final = """
+    SELECT * FROM disclose_secrets(
+        $1::integer[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::uuid[], $7::text[],
+        $8::smallint[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::text[],
+        $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[])
+        AS accepted
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """One record of a batch, with the grant that must still be as it was read."""
@@ -61,8 +71,17 @@ class _Entry:
     alias: GrantAliasName | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _SecretEntry:
+    """One record of a batch, with the version that must still have its value."""
+
+    record: AuditRecord
+    version: SecretVersion
+
+
 class PostgresAuditLog:
-    """ports.AuditLog. Appends and disclosures of one moment share one statement and commit."""
+    """ports.AuditLog. Appends and disclosures of one moment share one statement and commit;
+    disclosures of secrets have one of their own, so that tokens do not pay for them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -71,6 +90,11 @@ class PostgresAuditLog:
             batch_max=limits.DISCLOSURE_BATCH_MAX,
             queue_max=limits.DISCLOSURE_QUEUE_MAX,
             patience_s=limits.DISCLOSURE_PATIENCE_S,
+        )
+        self._secrets: Gatherer[_SecretEntry, bool] = Gatherer(
+            self._write_secrets,
+            batch_max=limits.DISCLOSURE_BATCH_MAX,
+            queue_max=limits.DISCLOSURE_QUEUE_MAX,
         )
 
     async def append(self, record: AuditRecord) -> None:
@@ -81,8 +105,12 @@ class PostgresAuditLog:
         self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
     ) -> bool:
         """Durable, and the grant was ACTIVE at this revision, and the alias its own, when it
-        committed; else False."""
+        committed, its OAuthClient not suspended; else False."""
         return await self._gatherer.submit(_Entry(record, grant, alias))
+
+    async def disclose_secret(self, record: AuditRecord, version: SecretVersion) -> bool:
+        """Durable, and the version had its value and had not expired; else False."""
+        return await self._secrets.submit(_SecretEntry(record, version))
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first. FIELD_MALFORMED, STORE_UNREACHABLE."""
@@ -101,12 +129,22 @@ class PostgresAuditLog:
     async def close(self) -> None:
         """Take nothing more and write what waits."""
         await self._gatherer.close()
+        await self._secrets.close()
 
     async def _write(self, batch: Sequence[_Entry]) -> Sequence[bool]:
         with audit_errors():
             accepted = await self._database.call(_DISCLOSE, *_columns(batch))
-        ordinals = {row["accepted"] for row in accepted}
-        return [ordinal in ordinals for ordinal in range(1, len(batch) + 1)]
+        return _judged(accepted, len(batch))
+
+    async def _write_secrets(self, batch: Sequence[_SecretEntry]) -> Sequence[bool]:
+        with audit_errors():
+            accepted = await self._database.call(_DISCLOSE_SECRETS, *_secret_columns(batch))
+        return _judged(accepted, len(batch))
+
+
+def _judged(accepted: Sequence[rows.Row], size: int) -> list[bool]:
+    ordinals = {row["accepted"] for row in accepted}
+    return [ordinal in ordinals for ordinal in range(1, size + 1)]
 
 
 def _columns(batch: Sequence[_Entry]) -> list[Sequence[object]]:
@@ -118,5 +156,18 @@ def _columns(batch: Sequence[_Entry]) -> list[Sequence[object]]:
         [grant and grant.revision for grant in grants],
         [entry.alias and entry.alias.owner for entry in batch],
         [entry.alias and entry.alias.label for entry in batch],
+        *records,
+    ]
+
+
+def _secret_columns(batch: Sequence[_SecretEntry]) -> list[Sequence[object]]:
+    records = zip(*(rows.record_to_row(entry.record) for entry in batch), strict=True)
+    names = [entry.version.name for entry in batch]
+    return [
+        range(1, len(batch) + 1),
+        [name.level.value for name in names],
+        [name.owner for name in names],
+        [name.secret for name in names],
+        [entry.version.version for entry in batch],
         *records,
     ]

@@ -15,7 +15,9 @@ from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import (
+    EVERY_GRANT,
     Grant,
+    GrantFilter,
     GrantState,
     Lease,
     ProviderRevocation,
@@ -37,17 +39,15 @@ _FIND_BY_SUBJECT: Final = f"""
 """  # noqa: S608
 _LIST: Final = f"""
     SELECT {rows.GRANT} FROM grants
-    WHERE tenant = $1 AND grant_id > $2
+    WHERE tenant = $1 AND grant_id > $2 AND delete_time IS NULL %s
     ORDER BY grant_id LIMIT $3
 """  # noqa: S608
-_LIST_OF_OWNER: Final = f"""
-    SELECT {rows.GRANT} FROM grants
-    WHERE tenant = $1 AND grant_id IN (
-        SELECT grant_id FROM grants WHERE tenant = $1 AND owner = $4 AND grant_id > $2
+_OF_OWNER: Final = """
+    AND grant_id IN (
+        SELECT grant_id FROM grants WHERE tenant = $1 AND owner = {0} AND grant_id > $2
         UNION
-        SELECT grant_id FROM grant_aliases WHERE tenant = $1 AND owner = $4 AND grant_id > $2)
-    ORDER BY grant_id LIMIT $3
-"""  # noqa: S608
+        SELECT grant_id FROM grant_aliases WHERE tenant = $1 AND owner = {0} AND grant_id > $2)
+"""
 _LOCK: Final = f"""
     SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
 """  # noqa: S608
@@ -78,6 +78,13 @@ _ALIAS: Final = """
     ON CONFLICT (tenant, owner, label) DO UPDATE
     SET grant_id = excluded.grant_id, update_time = clock_timestamp()
 """
+_UNLINK_ALL: Final = "DELETE FROM grant_aliases WHERE tenant = $1 AND grant_id = $2"
+_DELETE: Final = f"""
+    UPDATE grants SET
+        delete_time = clock_timestamp(), revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2 AND state = 3 AND delete_time IS NULL
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
 _LOCK_OUTCOME: Final = """
     SELECT grant_id FROM authorizations WHERE tenant = $1 AND state_hash = $2 FOR NO KEY UPDATE
 """
@@ -174,16 +181,21 @@ class PostgresGrantStore:
             await insert_record(connection, record)
         return True
 
-    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
-        """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
+    async def list(
+        self,
+        tenant: str,
+        owner: str,
+        page_size: int,
+        page_token: str,
+        only: GrantFilter = EVERY_GRANT,
+    ) -> Page[Grant]:
+        """By id, without deleted ones; ``owner`` "" means all. Grants that an alias of the owner
+        points at count."""
         after = pages.uuid_key(page_token, pages.FIRST_UUID)
-        wanted = (tenant, after, pages.rows_wanted(page_size))
+        statement, narrowing = _listing(owner, only)
+        wanted = (tenant, after, pages.rows_wanted(page_size), *narrowing)
         async with self._database.tenant_transaction(tenant) as connection:
-            found = (
-                await connection.fetch(_LIST_OF_OWNER, *wanted, owner)
-                if owner
-                else await connection.fetch(_LIST, *wanted)
-            )
+            found = await connection.fetch(statement, *wanted)
         grants = [rows.grant_from(row) for row in found]
         return pages.page_of(grants, page_size, lambda grant: grant.grant_id.bytes)
 
@@ -264,6 +276,32 @@ class PostgresGrantStore:
             await connection.execute(_CONDEMN, grant.tenant, grant.grant_id, state, cause.value)
             await insert_record(connection, record)
         return True
+
+    async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
+        """Give a REVOKED grant its delete_time and take its aliases away; None when it is not
+        REVOKED, is deleted already or is not there."""
+        key = (grant.tenant, grant.grant_id)
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            row = await connection.fetchrow(_DELETE, *key)
+            if row is not None:
+                await connection.execute(_UNLINK_ALL, *key)
+                await insert_record(connection, record)
+        return rows.grant_from(row) if row else None
+
+
+def _listing(owner: str, only: GrantFilter) -> tuple[str, list[object]]:
+    """A statement for just these filters, so that each has its index, and their values."""
+    clauses, values = [], list[object]()
+    for clause, value in (
+        (_OF_OWNER, owner),
+        ("AND state = {0}", only.state.value if only.state else None),
+        ("AND oauth_client = {0}", only.oauth_client),
+        ("AND provider = {0}", only.provider),
+    ):
+        if value:
+            values.append(value)
+            clauses.append(clause.format(f"${len(values) + 3}"))
+    return _LIST % " ".join(clauses), values
 
 
 async def _holds(connection: Connection, lease: Lease, grant: Grant) -> bool:

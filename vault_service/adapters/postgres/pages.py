@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 FIRST_UUID: Final = uuid.UUID(int=0)
 LAST_UUID: Final = uuid.UUID(int=2**128 - 1)
+LAST_INT: Final = 2**63 - 1
+_INT_BYTES: Final = 8
 
 
 def rows_wanted(page_size: int) -> int:
@@ -50,6 +52,21 @@ def text_key(page_token: str) -> str:
     if not key.isascii() or not key.decode().isprintable() or len(key) > limits.ID_MAX_CHARS:
         raise _malformed()
     return key.decode()
+
+
+def int_key(page_token: str, first: int) -> int:
+    """The number in a page token, ``first`` for none; raises FIELD_MALFORMED."""
+    if not page_token:
+        return first
+    key = _decode(page_token)
+    if len(key) != _INT_BYTES or key[0] > 0x7F:
+        raise _malformed()
+    return int.from_bytes(key)
+
+
+def int_bytes(number: int) -> bytes:
+    """A number as a page token's key."""
+    return number.to_bytes(_INT_BYTES)
 
 
 def _bounded(page_size: int) -> int:

@@ -16,9 +16,19 @@ from vault_service.domain.grant import (
     ReauthorizationCause,
 )
 from vault_service.domain.names import OAuthClientName, ProviderName, SecretName
-from vault_service.domain.oauth import Authorization, ClientAuthMethod, OAuthClient
+from vault_service.domain.oauth import (
+    Authorization,
+    ClientAuthMethod,
+    CredentialVersion,
+    OAuthClient,
+)
 from vault_service.domain.provider import Provider, ProviderProfile, RefreshClass
-from vault_service.domain.secret import SecretVersion
+from vault_service.domain.secret import (
+    AnsweredRequest,
+    ExpiringVersion,
+    Secret,
+    SecretVersion,
+)
 
 
 class Row(Protocol):
@@ -31,20 +41,33 @@ DEK: Final = "dek_id, tenant, level, owner, wrapped, kek_version"
 PROVIDER: Final = "tenant, provider, profile, revision, create_time, update_time"
 OAUTH_CLIENT: Final = (
     "tenant, oauth_client, provider, issuer, client_id, auth_method, redirect_uris, scopes, "
-    "credential_envelope, credential_version, revision, create_time, update_time"
+    "credential_envelope, credential_version, credential_time, revision, create_time, "
+    "update_time, suspend_time, "
+    "ARRAY(SELECT c.version FROM client_credentials c WHERE c.tenant = oauth_clients.tenant "
+    "AND c.oauth_client = oauth_clients.oauth_client AND c.retire_time IS NULL "
+    "AND c.version <> credential_version ORDER BY c.version DESC) AS older_versions, "
+    "ARRAY(SELECT c.create_time FROM client_credentials c WHERE c.tenant = oauth_clients.tenant "
+    "AND c.oauth_client = oauth_clients.oauth_client AND c.retire_time IS NULL "
+    "AND c.version <> credential_version ORDER BY c.version DESC) AS older_times"
 )
 GRANT: Final = (
     "tenant, grant_id, owner, oauth_client, provider, issuer, token_endpoint, subject, state, "
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
-    "provider_revocation, create_time, update_time, clock_timestamp() AS read_time"
+    "provider_revocation, create_time, update_time, delete_time, clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
     "tenant, authorization_id, state_hash, caller, owner, label, oauth_client, provider, "
     "redirect_uri, scopes, nonce, verifier_envelope, create_time, expire_time, code_hash, "
     "claim_time, grant_id, clock_timestamp() AS read_time"
 )
-SECRET_VERSION: Final = "tenant, owner, secret, version, envelope, create_time"
+SECRET: Final = (
+    "tenant, owner, secret, version, labels, revision, create_time, update_time, delete_time"
+)
+SECRET_VERSION: Final = (
+    "tenant, owner, secret, version, envelope, create_time, expire_time, destroy_time, "
+    "clock_timestamp() AS read_time"
+)
 AUDIT_RECORD: Final = (
     "record_id, tenant, action, outcome, reason, caller, certificate_serial, source, rpc, "
     "request_id, resource, deployment, instance, token_fingerprint, detail, record_time"
@@ -87,7 +110,9 @@ _PROFILE_FIELDS: Final = frozenset(ProviderProfile.__dataclass_fields__)
 
 
 def oauth_client_from(row: Row) -> OAuthClient:
-    """A row of oauth_clients."""
+    """A row of oauth_clients, with the versions of its credentials."""
+    versions = (row["credential_version"], *row["older_versions"])
+    times = (row["credential_time"], *row["older_times"])
     return OAuthClient(
         name=OAuthClientName(row["tenant"], row["oauth_client"]),
         provider=row["provider"],
@@ -101,6 +126,8 @@ def oauth_client_from(row: Row) -> OAuthClient:
         revision=row["revision"],
         create_time=row["create_time"],
         update_time=row["update_time"],
+        suspend_time=row["suspend_time"],
+        credentials=tuple(map(CredentialVersion, versions, times)),
     )
 
 
@@ -133,9 +160,43 @@ _AUTHORIZATION_FIELDS: Final = tuple(Authorization.__dataclass_fields__)
 
 
 def secret_version_from(row: Row) -> SecretVersion:
-    """A row of secret_versions."""
-    name = SecretName(row["tenant"], row["owner"], row["secret"])
-    return SecretVersion(name, row["version"], row["envelope"], row["create_time"])
+    """A row of secret_versions with its read_time."""
+    return SecretVersion(
+        name=_secret_name(row),
+        version=row["version"],
+        envelope=row["envelope"],
+        create_time=row["create_time"],
+        expire_time=row["expire_time"],
+        destroy_time=row["destroy_time"],
+        read_time=row["read_time"],
+    )
+
+
+def secret_from(row: Row) -> Secret:
+    """A row of secrets."""
+    return Secret(
+        name=_secret_name(row),
+        version=row["version"],
+        labels=json.loads(row["labels"]),
+        revision=row["revision"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+        delete_time=row["delete_time"],
+    )
+
+
+def answered_from(row: Row) -> AnsweredRequest:
+    """A row of secret_requests."""
+    return AnsweredRequest(row["digest"], _secret_name(row), row["version"])
+
+
+def expiring_from(row: Row) -> ExpiringVersion:
+    """The columns of secret_versions that the worker reads."""
+    return ExpiringVersion(_secret_name(row), row["version"], row["expire_time"])
+
+
+def _secret_name(row: Row) -> SecretName:
+    return SecretName(row["tenant"], row["owner"], row["secret"])
 
 
 def record_from(row: Row) -> AuditRecord:

@@ -100,6 +100,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DATA_LOSS: Stored bytes do not open; never the caller's fault, and on record."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 38
     """INTERNAL: A fault in the service; the message has only a request id."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 39
+    """ALREADY_EXISTS: This caller used the request_id for another request within the last day."""
+    ERROR_REASON_ALIAS_EXISTS: _ErrorReason.ValueType  # 40
+    """ALREADY_EXISTS: The alias points at another grant; unlink it first."""
+    ERROR_REASON_SECRET_VERSION_DESTROYED: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: This version was destroyed, for ever; the newest one is never replaced by an older one."""
+    ERROR_REASON_SECRET_EXPIRED: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: This version's expire_time has passed; store a new one."""
+    ERROR_REASON_KILL_SWITCH: _ErrorReason.ValueType  # 43
+    """PERMISSION_DENIED: An operator suspended this OAuthClient; neither refreshed nor stored tokens of its grants leave."""
+    ERROR_REASON_CREDENTIAL_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """NOT_FOUND: The OAuthClient has no such credential that is not retired."""
+    ERROR_REASON_CREDENTIAL_LIMIT: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION: An OAuthClient keeps one to five credentials; add or retire another one first."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. google.rpc.ErrorInfo.reason is the name without the
@@ -186,4 +200,18 @@ ERROR_REASON_ENVELOPE_CORRUPT: ErrorReason.ValueType  # 37
 """DATA_LOSS: Stored bytes do not open; never the caller's fault, and on record."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 38
 """INTERNAL: A fault in the service; the message has only a request id."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 39
+"""ALREADY_EXISTS: This caller used the request_id for another request within the last day."""
+ERROR_REASON_ALIAS_EXISTS: ErrorReason.ValueType  # 40
+"""ALREADY_EXISTS: The alias points at another grant; unlink it first."""
+ERROR_REASON_SECRET_VERSION_DESTROYED: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: This version was destroyed, for ever; the newest one is never replaced by an older one."""
+ERROR_REASON_SECRET_EXPIRED: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: This version's expire_time has passed; store a new one."""
+ERROR_REASON_KILL_SWITCH: ErrorReason.ValueType  # 43
+"""PERMISSION_DENIED: An operator suspended this OAuthClient; neither refreshed nor stored tokens of its grants leave."""
+ERROR_REASON_CREDENTIAL_NOT_FOUND: ErrorReason.ValueType  # 44
+"""NOT_FOUND: The OAuthClient has no such credential that is not retired."""
+ERROR_REASON_CREDENTIAL_LIMIT: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION: An OAuthClient keeps one to five credentials; add or retire another one first."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

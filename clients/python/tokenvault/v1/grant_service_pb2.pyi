@@ -222,6 +222,9 @@ class ListGrantsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"tenants/{tenant}" """
     page_size: _builtins.int
@@ -230,6 +233,12 @@ class ListGrantsRequest(_message.Message):
     """next_page_token of the page before."""
     owner: _builtins.str
     """Only grants of this owner, or that an alias of this owner points at."""
+    state: _resources_pb2.GrantState.ValueType
+    """Only grants in this state."""
+    oauth_client: _builtins.str
+    """Only grants of "tenants/{tenant}/oauthClients/{oauth_client}"."""
+    provider: _builtins.str
+    """Only grants at "tenants/{tenant}/providers/{provider}"."""
     def __init__(
         self,
         *,
@@ -237,10 +246,13 @@ class ListGrantsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         owner: _builtins.str = ...,
+        state: _resources_pb2.GrantState.ValueType = ...,
+        oauth_client: _builtins.str = ...,
+        provider: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "provider", b"provider", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,3 +331,142 @@ class RevokeGrantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeGrantResponse: _TypeAlias = RevokeGrantResponse  # noqa: Y015
+
+@_typing.final
+class DeleteGrantRequest(_message.Message):
+    """Which grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"tenants/{tenant}/grants/{uuid}" """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGrantRequest: _TypeAlias = DeleteGrantRequest  # noqa: Y015
+
+@_typing.final
+class DeleteGrantResponse(_message.Message):
+    """The tombstone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> _resources_pb2.Grant:
+        """The grant, REVOKED, with its delete_time."""
+
+    def __init__(
+        self,
+        *,
+        grant: _resources_pb2.Grant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteGrantResponse: _TypeAlias = DeleteGrantResponse  # noqa: Y015
+
+@_typing.final
+class LinkAliasRequest(_message.Message):
+    """Which alias, and where it shall point."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """"tenants/{tenant}/owners/{owner}/grantAliases/{label}" """
+    grant: _builtins.str
+    """"tenants/{tenant}/grants/{uuid}", of the same tenant."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        grant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkAliasRequest: _TypeAlias = LinkAliasRequest  # noqa: Y015
+
+@_typing.final
+class LinkAliasResponse(_message.Message):
+    """Where the alias points."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias."""
+    @_builtins.property
+    def grant(self) -> _resources_pb2.Grant:
+        """The grant."""
+
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        grant: _resources_pb2.Grant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkAliasResponse: _TypeAlias = LinkAliasResponse  # noqa: Y015
+
+@_typing.final
+class UnlinkAliasRequest(_message.Message):
+    """Which alias."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """"tenants/{tenant}/owners/{owner}/grantAliases/{label}" """
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkAliasRequest: _TypeAlias = UnlinkAliasRequest  # noqa: Y015
+
+@_typing.final
+class UnlinkAliasResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkAliasResponse: _TypeAlias = UnlinkAliasResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GrantServiceStub:
-    """Consent becomes a grant; grants are read, listed and revoked.
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted.
     """
 
     def __init__(self, channel):
@@ -60,10 +60,25 @@ class GrantServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.FromString,
                 _registered_method=True)
+        self.DeleteGrant = channel.unary_unary(
+                '/tokenvault.v1.GrantService/DeleteGrant',
+                request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantResponse.FromString,
+                _registered_method=True)
+        self.LinkAlias = channel.unary_unary(
+                '/tokenvault.v1.GrantService/LinkAlias',
+                request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasResponse.FromString,
+                _registered_method=True)
+        self.UnlinkAlias = channel.unary_unary(
+                '/tokenvault.v1.GrantService/UnlinkAlias',
+                request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.FromString,
+                _registered_method=True)
 
 
 class GrantServiceServicer:
-    """Consent becomes a grant; grants are read, listed and revoked.
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted.
     """
 
     def StartAuthorization(self, request, context):
@@ -73,8 +88,9 @@ class GrantServiceServicer:
 
         Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
-        REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+        OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
+        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,8 +103,8 @@ class GrantServiceServicer:
 
         Changes: creates or reconnects the grant and points the alias at it.
         Who: UseTenant and CompleteAuthorization, and the caller that began it.
-        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, STATE_UNKNOWN,
-        STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+        STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
         AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
         TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
         KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
@@ -109,7 +125,8 @@ class GrantServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGrants(self, request, context):
-        """Lists grants by id, optionally of one owner.
+        """Lists grants by id; filters narrow the list together. A page starts after the
+        last id of the page before, so that no write in between moves or repeats a row.
 
         Changes: nothing. Who: UseTenant and ListGrants.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
@@ -127,6 +144,46 @@ class GrantServiceServicer:
         Changes: the grant becomes a tombstone. Who: UseTenant and RevokeGrant.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGrant(self, request, context):
+        """Revokes a grant as RevokeGrant does where that has not been done, takes its
+        aliases away and takes it out of lists. What stays is a tombstone, for the
+        record; to every call the grant is then GRANT_NOT_FOUND.
+
+        Changes: the grant and its aliases. Who: UseTenant and DeleteGrant.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkAlias(self, request, context):
+        """Points a new alias at a grant, which may be another owner's: the alias's owner
+        then uses it under that name. An alias that points there already answers the
+        same; one that points elsewhere stays and is ALIAS_EXISTS.
+
+        Changes: the alias. Who: UseTenant, and LinkAlias twice: on the grant as its
+        first owner's, and as the alias's owner and label.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        GRANT_NOT_FOUND, GRANT_REVOKED, ALIAS_EXISTS, TENANT_NOT_PROVISIONED,
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlinkAlias(self, request, context):
+        """Takes an alias away; the grant stays.
+
+        Changes: the alias. Who: UseTenant, and UnlinkAlias on the grant as the alias's
+        owner and label.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +217,21 @@ def add_GrantServiceServicer_to_server(servicer, server):
                     request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.SerializeToString,
             ),
+            'DeleteGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGrant,
+                    request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantResponse.SerializeToString,
+            ),
+            'LinkAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkAlias,
+                    request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasResponse.SerializeToString,
+            ),
+            'UnlinkAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlinkAlias,
+                    request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tokenvault.v1.GrantService', rpc_method_handlers)
@@ -169,7 +241,7 @@ def add_GrantServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GrantService:
-    """Consent becomes a grant; grants are read, listed and revoked.
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted.
     """
 
     @staticmethod
@@ -297,6 +369,87 @@ class GrantService:
             '/tokenvault.v1.GrantService/RevokeGrant',
             tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantRequest.SerializeToString,
             tokenvault_dot_v1_dot_grant__service__pb2.RevokeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.GrantService/DeleteGrant',
+            tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantRequest.SerializeToString,
+            tokenvault_dot_v1_dot_grant__service__pb2.DeleteGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.GrantService/LinkAlias',
+            tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasRequest.SerializeToString,
+            tokenvault_dot_v1_dot_grant__service__pb2.LinkAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlinkAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.GrantService/UnlinkAlias',
+            tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.SerializeToString,
+            tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GrantServiceStub:
-    """Consent becomes a grant; grants are read, listed and revoked."""
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,8 +40,9 @@ class GrantServiceStub:
 
     Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
-    REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+    OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
+    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -50,8 +51,8 @@ class GrantServiceStub:
 
     Changes: creates or reconnects the grant and points the alias at it.
     Who: UseTenant and CompleteAuthorization, and the caller that began it.
-    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, STATE_UNKNOWN,
-    STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+    STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
     AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
     TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
     KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
@@ -64,7 +65,8 @@ class GrantServiceStub:
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]
-    """Lists grants by id, optionally of one owner.
+    """Lists grants by id; filters narrow the list together. A page starts after the
+    last id of the page before, so that no write in between moves or repeats a row.
 
     Changes: nothing. Who: UseTenant and ListGrants.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
@@ -79,10 +81,38 @@ class GrantServiceStub:
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
+    DeleteGrant: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.DeleteGrantRequest, _grant_service_pb2.DeleteGrantResponse]
+    """Revokes a grant as RevokeGrant does where that has not been done, takes its
+    aliases away and takes it out of lists. What stays is a tombstone, for the
+    record; to every call the grant is then GRANT_NOT_FOUND.
+
+    Changes: the grant and its aliases. Who: UseTenant and DeleteGrant.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    LinkAlias: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.LinkAliasRequest, _grant_service_pb2.LinkAliasResponse]
+    """Points a new alias at a grant, which may be another owner's: the alias's owner
+    then uses it under that name. An alias that points there already answers the
+    same; one that points elsewhere stays and is ALIAS_EXISTS.
+
+    Changes: the alias. Who: UseTenant, and LinkAlias twice: on the grant as its
+    first owner's, and as the alias's owner and label.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    GRANT_NOT_FOUND, GRANT_REVOKED, ALIAS_EXISTS, TENANT_NOT_PROVISIONED,
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    UnlinkAlias: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.UnlinkAliasRequest, _grant_service_pb2.UnlinkAliasResponse]
+    """Takes an alias away; the grant stays.
+
+    Changes: the alias. Who: UseTenant, and UnlinkAlias on the grant as the alias's
+    owner and label.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class GrantServiceAsyncStub(GrantServiceStub):
-    """Consent becomes a grant; grants are read, listed and revoked."""
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartAuthorization: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.StartAuthorizationRequest, _grant_service_pb2.StartAuthorizationResponse]  # type: ignore[assignment]
@@ -92,8 +122,9 @@ class GrantServiceAsyncStub(GrantServiceStub):
 
     Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
-    REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+    OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
+    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     CompleteAuthorization: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.CompleteAuthorizationRequest, _grant_service_pb2.CompleteAuthorizationResponse]  # type: ignore[assignment]
     """Ends a consent with what the callback brought. Asked again by the same caller
@@ -102,8 +133,8 @@ class GrantServiceAsyncStub(GrantServiceStub):
 
     Changes: creates or reconnects the grant and points the alias at it.
     Who: UseTenant and CompleteAuthorization, and the caller that began it.
-    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, STATE_UNKNOWN,
-    STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+    STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
     AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
     TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
     KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
@@ -116,7 +147,8 @@ class GrantServiceAsyncStub(GrantServiceStub):
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
     ListGrants: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.ListGrantsRequest, _grant_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
-    """Lists grants by id, optionally of one owner.
+    """Lists grants by id; filters narrow the list together. A page starts after the
+    last id of the page before, so that no write in between moves or repeats a row.
 
     Changes: nothing. Who: UseTenant and ListGrants.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
@@ -131,9 +163,37 @@ class GrantServiceAsyncStub(GrantServiceStub):
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
+    DeleteGrant: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.DeleteGrantRequest, _grant_service_pb2.DeleteGrantResponse]  # type: ignore[assignment]
+    """Revokes a grant as RevokeGrant does where that has not been done, takes its
+    aliases away and takes it out of lists. What stays is a tombstone, for the
+    record; to every call the grant is then GRANT_NOT_FOUND.
+
+    Changes: the grant and its aliases. Who: UseTenant and DeleteGrant.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    LinkAlias: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.LinkAliasRequest, _grant_service_pb2.LinkAliasResponse]  # type: ignore[assignment]
+    """Points a new alias at a grant, which may be another owner's: the alias's owner
+    then uses it under that name. An alias that points there already answers the
+    same; one that points elsewhere stays and is ALIAS_EXISTS.
+
+    Changes: the alias. Who: UseTenant, and LinkAlias twice: on the grant as its
+    first owner's, and as the alias's owner and label.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    GRANT_NOT_FOUND, GRANT_REVOKED, ALIAS_EXISTS, TENANT_NOT_PROVISIONED,
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    UnlinkAlias: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.UnlinkAliasRequest, _grant_service_pb2.UnlinkAliasResponse]  # type: ignore[assignment]
+    """Takes an alias away; the grant stays.
+
+    Changes: the alias. Who: UseTenant, and UnlinkAlias on the grant as the alias's
+    owner and label.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
 
 class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Consent becomes a grant; grants are read, listed and revoked."""
+    """Consent becomes a grant; grants are read, listed, aliased, revoked and deleted."""
 
     @_abc_1.abstractmethod
     def StartAuthorization(
@@ -147,8 +207,9 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Changes: remembers the authorization. Who: UseTenant and StartAuthorization.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED,
-        REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        REDIRECT_URI_NOT_REGISTERED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+        OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, KEK_UNREACHABLE,
+        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod
@@ -163,8 +224,8 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Changes: creates or reconnects the grant and points the alias at it.
         Who: UseTenant and CompleteAuthorization, and the caller that began it.
-        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, STATE_UNKNOWN,
-        STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
+        STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
         AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
         TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
         KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
@@ -189,7 +250,8 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.ListGrantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.ListGrantsResponse, _abc.Awaitable[_grant_service_pb2.ListGrantsResponse]]:
-        """Lists grants by id, optionally of one owner.
+        """Lists grants by id; filters narrow the list together. A page starts after the
+        last id of the page before, so that no write in between moves or repeats a row.
 
         Changes: nothing. Who: UseTenant and ListGrants.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
@@ -209,6 +271,52 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: the grant becomes a tombstone. Who: UseTenant and RevokeGrant.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteGrant(
+        self,
+        request: _grant_service_pb2.DeleteGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.DeleteGrantResponse, _abc.Awaitable[_grant_service_pb2.DeleteGrantResponse]]:
+        """Revokes a grant as RevokeGrant does where that has not been done, takes its
+        aliases away and takes it out of lists. What stays is a tombstone, for the
+        record; to every call the grant is then GRANT_NOT_FOUND.
+
+        Changes: the grant and its aliases. Who: UseTenant and DeleteGrant.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def LinkAlias(
+        self,
+        request: _grant_service_pb2.LinkAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.LinkAliasResponse, _abc.Awaitable[_grant_service_pb2.LinkAliasResponse]]:
+        """Points a new alias at a grant, which may be another owner's: the alias's owner
+        then uses it under that name. An alias that points there already answers the
+        same; one that points elsewhere stays and is ALIAS_EXISTS.
+
+        Changes: the alias. Who: UseTenant, and LinkAlias twice: on the grant as its
+        first owner's, and as the alias's owner and label.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        GRANT_NOT_FOUND, GRANT_REVOKED, ALIAS_EXISTS, TENANT_NOT_PROVISIONED,
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def UnlinkAlias(
+        self,
+        request: _grant_service_pb2.UnlinkAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grant_service_pb2.UnlinkAliasResponse, _abc.Awaitable[_grant_service_pb2.UnlinkAliasResponse]]:
+        """Takes an alias away; the grant stays.
+
+        Changes: the alias. Who: UseTenant, and UnlinkAlias on the grant as the alias's
+        owner and label.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
 
 def add_GrantServiceServicer_to_server(servicer: GrantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

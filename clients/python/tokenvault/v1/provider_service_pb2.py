@@ -26,7 +26,7 @@ from tokenvault.v1 import options_pb2 as tokenvault_dot_v1_dot_options__pb2
 from tokenvault.v1 import resources_pb2 as tokenvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tokenvault/v1/provider_service.proto\x12\rtokenvault.v1\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"?\n\x12PutProviderRequest\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"@\n\x13PutProviderResponse\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"M\n\x14ListProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.tokenvault.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x15PutOAuthClientRequest\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"J\n\x16PutOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"P\n\x17ListOAuthClientsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListOAuthClientsResponse\x12\x31\n\roauth_clients\x18\x01 \x03(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x87\x03\n\x0fProviderService\x12T\n\x0bPutProvider\x12!.tokenvault.v1.PutProviderRequest\x1a\".tokenvault.v1.PutProviderResponse\x12Z\n\rListProviders\x12#.tokenvault.v1.ListProvidersRequest\x1a$.tokenvault.v1.ListProvidersResponse\x12]\n\x0ePutOAuthClient\x12$.tokenvault.v1.PutOAuthClientRequest\x1a%.tokenvault.v1.PutOAuthClientResponse\x12\x63\n\x10ListOAuthClients\x12&.tokenvault.v1.ListOAuthClientsRequest\x1a\'.tokenvault.v1.ListOAuthClientsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tokenvault/v1/provider_service.proto\x12\rtokenvault.v1\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"?\n\x12PutProviderRequest\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"@\n\x13PutProviderResponse\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"M\n\x14ListProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.tokenvault.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x15PutOAuthClientRequest\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"J\n\x16PutOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"P\n\x17ListOAuthClientsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListOAuthClientsResponse\x12\x31\n\roauth_clients\x18\x01 \x03(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x1a\x41\x64\x64\x43lientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"O\n\x1b\x41\x64\x64\x43lientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"F\n\x1dRetireClientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"R\n\x1eRetireClientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\")\n\x19SuspendOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x1aSuspendOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"(\n\x18ResumeOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x19ResumeOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient2\xbf\x06\n\x0fProviderService\x12T\n\x0bPutProvider\x12!.tokenvault.v1.PutProviderRequest\x1a\".tokenvault.v1.PutProviderResponse\x12Z\n\rListProviders\x12#.tokenvault.v1.ListProvidersRequest\x1a$.tokenvault.v1.ListProvidersResponse\x12]\n\x0ePutOAuthClient\x12$.tokenvault.v1.PutOAuthClientRequest\x1a%.tokenvault.v1.PutOAuthClientResponse\x12\x63\n\x10ListOAuthClients\x12&.tokenvault.v1.ListOAuthClientsRequest\x1a\'.tokenvault.v1.ListOAuthClientsResponse\x12l\n\x13\x41\x64\x64\x43lientCredential\x12).tokenvault.v1.AddClientCredentialRequest\x1a*.tokenvault.v1.AddClientCredentialResponse\x12u\n\x16RetireClientCredential\x12,.tokenvault.v1.RetireClientCredentialRequest\x1a-.tokenvault.v1.RetireClientCredentialResponse\x12i\n\x12SuspendOAuthClient\x12(.tokenvault.v1.SuspendOAuthClientRequest\x1a).tokenvault.v1.SuspendOAuthClientResponse\x12\x66\n\x11ResumeOAuthClient\x12\'.tokenvault.v1.ResumeOAuthClientRequest\x1a(.tokenvault.v1.ResumeOAuthClientResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PUTOAUTHCLIENTREQUEST'].fields_by_name['client_secret']._loaded_options = None
   _globals['_PUTOAUTHCLIENTREQUEST'].fields_by_name['client_secret']._serialized_options = b'\200\001\001\350\307\030\001'
+  _globals['_ADDCLIENTCREDENTIALREQUEST'].fields_by_name['client_secret']._loaded_options = None
+  _globals['_ADDCLIENTCREDENTIALREQUEST'].fields_by_name['client_secret']._serialized_options = b'\200\001\001\350\307\030\001'
   _globals['_PUTPROVIDERREQUEST']._serialized_start=115
   _globals['_PUTPROVIDERREQUEST']._serialized_end=178
   _globals['_PUTPROVIDERRESPONSE']._serialized_start=180
@@ -51,6 +53,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTOAUTHCLIENTSREQUEST']._serialized_end=682
   _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_start=684
   _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_end=786
-  _globals['_PROVIDERSERVICE']._serialized_start=789
-  _globals['_PROVIDERSERVICE']._serialized_end=1180
+  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_start=788
+  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_end=870
+  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_start=872
+  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_end=951
+  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_start=953
+  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_end=1023
+  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_start=1025
+  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_end=1107
+  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_start=1109
+  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_end=1150
+  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_start=1152
+  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_end=1230
+  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_start=1232
+  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_end=1272
+  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_start=1274
+  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_end=1351
+  _globals['_PROVIDERSERVICE']._serialized_start=1354
+  _globals['_PROVIDERSERVICE']._serialized_end=2185
 # @@protoc_insertion_point(module_scope)

@@ -234,3 +234,195 @@ class ListOAuthClientsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOAuthClientsResponse: _TypeAlias = ListOAuthClientsResponse  # noqa: Y015
+
+@_typing.final
+class AddClientCredentialRequest(_message.Message):
+    """Which OAuthClient, and its new secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    oauth_client: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    client_secret: _builtins.str
+    """1 byte to 4 KiB."""
+    def __init__(
+        self,
+        *,
+        oauth_client: _builtins.str = ...,
+        client_secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_secret", b"client_secret", "oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddClientCredentialRequest: _TypeAlias = AddClientCredentialRequest  # noqa: Y015
+
+@_typing.final
+class AddClientCredentialResponse(_message.Message):
+    """The OAuthClient as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def oauth_client(self) -> _resources_pb2.OAuthClient:
+        """Its first credential is the one that was added."""
+
+    def __init__(
+        self,
+        *,
+        oauth_client: _resources_pb2.OAuthClient | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddClientCredentialResponse: _TypeAlias = AddClientCredentialResponse  # noqa: Y015
+
+@_typing.final
+class RetireClientCredentialRequest(_message.Message):
+    """Which credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    oauth_client: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    version: _builtins.int
+    """Of its credentials."""
+    def __init__(
+        self,
+        *,
+        oauth_client: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireClientCredentialRequest: _TypeAlias = RetireClientCredentialRequest  # noqa: Y015
+
+@_typing.final
+class RetireClientCredentialResponse(_message.Message):
+    """The OAuthClient as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def oauth_client(self) -> _resources_pb2.OAuthClient:
+        """Without that credential."""
+
+    def __init__(
+        self,
+        *,
+        oauth_client: _resources_pb2.OAuthClient | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireClientCredentialResponse: _TypeAlias = RetireClientCredentialResponse  # noqa: Y015
+
+@_typing.final
+class SuspendOAuthClientRequest(_message.Message):
+    """Which OAuthClient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendOAuthClientRequest: _TypeAlias = SuspendOAuthClientRequest  # noqa: Y015
+
+@_typing.final
+class SuspendOAuthClientResponse(_message.Message):
+    """The OAuthClient as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def oauth_client(self) -> _resources_pb2.OAuthClient:
+        """With its suspend_time."""
+
+    def __init__(
+        self,
+        *,
+        oauth_client: _resources_pb2.OAuthClient | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspendOAuthClientResponse: _TypeAlias = SuspendOAuthClientResponse  # noqa: Y015
+
+@_typing.final
+class ResumeOAuthClientRequest(_message.Message):
+    """Which OAuthClient."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeOAuthClientRequest: _TypeAlias = ResumeOAuthClientRequest  # noqa: Y015
+
+@_typing.final
+class ResumeOAuthClientResponse(_message.Message):
+    """The OAuthClient as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def oauth_client(self) -> _resources_pb2.OAuthClient:
+        """Without a suspend_time."""
+
+    def __init__(
+        self,
+        *,
+        oauth_client: _resources_pb2.OAuthClient | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeOAuthClientResponse: _TypeAlias = ResumeOAuthClientResponse  # noqa: Y015

@@ -55,6 +55,26 @@ class ProviderServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsResponse.FromString,
                 _registered_method=True)
+        self.AddClientCredential = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/AddClientCredential',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialResponse.FromString,
+                _registered_method=True)
+        self.RetireClientCredential = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/RetireClientCredential',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialResponse.FromString,
+                _registered_method=True)
+        self.SuspendOAuthClient = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/SuspendOAuthClient',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientResponse.FromString,
+                _registered_method=True)
+        self.ResumeOAuthClient = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/ResumeOAuthClient',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -86,7 +106,9 @@ class ProviderServiceServicer:
 
     def PutOAuthClient(self, request, context):
         """Creates or replaces an OAuthClient with its credential. Provider and client_id
-        of an existing one cannot change: grants hang on them.
+        of an existing one cannot change: grants hang on them. A client_secret given for
+        an existing one takes the place of the one in use, which is retired; to let two
+        overlap, use AddClientCredential.
 
         Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
@@ -103,6 +125,59 @@ class ProviderServiceServicer:
         Changes: nothing. Who: UseTenant and ListOAuthClients.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddClientCredential(self, request, context):
+        """Adds a client secret beside those that are there; the newest one is used. Where
+        the provider answers invalid_client to it, the next older one is tried once: it
+        refused us before it looked at any code or refresh token.
+
+        Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
+        CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireClientCredential(self, request, context):
+        """Destroys one client secret. Where it was the one in use, the next older one is
+        from now on; the last one cannot be retired.
+
+        Changes: the OAuthClient. Who: UseTenant and RetireClientCredential.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendOAuthClient(self, request, context):
+        """Kill switch. Once this returned, every call that begins is refused with
+        KILL_SWITCH where it would use this registration: consents, refreshes, and also
+        access tokens that are stored and still valid. Nothing is lost or revoked, and
+        revocation at the provider goes on working. Suspended already: the same answer.
+
+        Changes: the OAuthClient. Who: UseTenant and SuspendOAuthClient.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeOAuthClient(self, request, context):
+        """Ends a suspension. Not suspended: the same answer.
+
+        Changes: the OAuthClient. Who: UseTenant and ResumeOAuthClient, a permission of
+        its own: who may pull the switch need not be who may put it back.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,6 +205,26 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ListOAuthClients,
                     request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsResponse.SerializeToString,
+            ),
+            'AddClientCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddClientCredential,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialResponse.SerializeToString,
+            ),
+            'RetireClientCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireClientCredential,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialResponse.SerializeToString,
+            ),
+            'SuspendOAuthClient': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendOAuthClient,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientResponse.SerializeToString,
+            ),
+            'ResumeOAuthClient': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeOAuthClient,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -241,6 +336,114 @@ class ProviderService:
             '/tokenvault.v1.ProviderService/ListOAuthClients',
             tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsRequest.SerializeToString,
             tokenvault_dot_v1_dot_provider__service__pb2.ListOAuthClientsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddClientCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/AddClientCredential',
+            tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.AddClientCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireClientCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/RetireClientCredential',
+            tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.RetireClientCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendOAuthClient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/SuspendOAuthClient',
+            tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.SuspendOAuthClientResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeOAuthClient(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/ResumeOAuthClient',
+            tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.FromString,
             options,
             channel_credentials,
             insecure,

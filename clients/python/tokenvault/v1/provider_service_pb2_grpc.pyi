@@ -50,7 +50,9 @@ class ProviderServiceStub:
     """
     PutOAuthClient: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.PutOAuthClientRequest, _provider_service_pb2.PutOAuthClientResponse]
     """Creates or replaces an OAuthClient with its credential. Provider and client_id
-    of an existing one cannot change: grants hang on them.
+    of an existing one cannot change: grants hang on them. A client_secret given for
+    an existing one takes the place of the one in use, which is retired; to let two
+    overlap, use AddClientCredential.
 
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
@@ -63,6 +65,43 @@ class ProviderServiceStub:
     Changes: nothing. Who: UseTenant and ListOAuthClients.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    AddClientCredential: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.AddClientCredentialRequest, _provider_service_pb2.AddClientCredentialResponse]
+    """Adds a client secret beside those that are there; the newest one is used. Where
+    the provider answers invalid_client to it, the next older one is tried once: it
+    refused us before it looked at any code or refresh token.
+
+    Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
+    CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    """
+    RetireClientCredential: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.RetireClientCredentialRequest, _provider_service_pb2.RetireClientCredentialResponse]
+    """Destroys one client secret. Where it was the one in use, the next older one is
+    from now on; the last one cannot be retired.
+
+    Changes: the OAuthClient. Who: UseTenant and RetireClientCredential.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    SuspendOAuthClient: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.SuspendOAuthClientRequest, _provider_service_pb2.SuspendOAuthClientResponse]
+    """Kill switch. Once this returned, every call that begins is refused with
+    KILL_SWITCH where it would use this registration: consents, refreshes, and also
+    access tokens that are stored and still valid. Nothing is lost or revoked, and
+    revocation at the provider goes on working. Suspended already: the same answer.
+
+    Changes: the OAuthClient. Who: UseTenant and SuspendOAuthClient.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    ResumeOAuthClient: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeOAuthClientRequest, _provider_service_pb2.ResumeOAuthClientResponse]
+    """Ends a suspension. Not suspended: the same answer.
+
+    Changes: the OAuthClient. Who: UseTenant and ResumeOAuthClient, a permission of
+    its own: who may pull the switch need not be who may put it back.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
 
 @_typing.type_check_only
@@ -87,7 +126,9 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     """
     PutOAuthClient: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.PutOAuthClientRequest, _provider_service_pb2.PutOAuthClientResponse]  # type: ignore[assignment]
     """Creates or replaces an OAuthClient with its credential. Provider and client_id
-    of an existing one cannot change: grants hang on them.
+    of an existing one cannot change: grants hang on them. A client_secret given for
+    an existing one takes the place of the one in use, which is retired; to let two
+    overlap, use AddClientCredential.
 
     Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
@@ -100,6 +141,43 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Changes: nothing. Who: UseTenant and ListOAuthClients.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    AddClientCredential: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.AddClientCredentialRequest, _provider_service_pb2.AddClientCredentialResponse]  # type: ignore[assignment]
+    """Adds a client secret beside those that are there; the newest one is used. Where
+    the provider answers invalid_client to it, the next older one is tried once: it
+    refused us before it looked at any code or refresh token.
+
+    Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
+    CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    """
+    RetireClientCredential: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.RetireClientCredentialRequest, _provider_service_pb2.RetireClientCredentialResponse]  # type: ignore[assignment]
+    """Destroys one client secret. Where it was the one in use, the next older one is
+    from now on; the last one cannot be retired.
+
+    Changes: the OAuthClient. Who: UseTenant and RetireClientCredential.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    SuspendOAuthClient: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.SuspendOAuthClientRequest, _provider_service_pb2.SuspendOAuthClientResponse]  # type: ignore[assignment]
+    """Kill switch. Once this returned, every call that begins is refused with
+    KILL_SWITCH where it would use this registration: consents, refreshes, and also
+    access tokens that are stored and still valid. Nothing is lost or revoked, and
+    revocation at the provider goes on working. Suspended already: the same answer.
+
+    Changes: the OAuthClient. Who: UseTenant and SuspendOAuthClient.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    ResumeOAuthClient: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ResumeOAuthClientRequest, _provider_service_pb2.ResumeOAuthClientResponse]  # type: ignore[assignment]
+    """Ends a suspension. Not suspended: the same answer.
+
+    Changes: the OAuthClient. Who: UseTenant and ResumeOAuthClient, a permission of
+    its own: who may pull the switch need not be who may put it back.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -139,7 +217,9 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_provider_service_pb2.PutOAuthClientResponse, _abc.Awaitable[_provider_service_pb2.PutOAuthClientResponse]]:
         """Creates or replaces an OAuthClient with its credential. Provider and client_id
-        of an existing one cannot change: grants hang on them.
+        of an existing one cannot change: grants hang on them. A client_secret given for
+        an existing one takes the place of the one in use, which is retired; to let two
+        overlap, use AddClientCredential.
 
         Changes: the OAuthClient. Who: UseTenant and PutOAuthClient.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, SCOPE_MALFORMED, PAYLOAD_TOO_LARGE,
@@ -158,6 +238,67 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes: nothing. Who: UseTenant and ListOAuthClients.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def AddClientCredential(
+        self,
+        request: _provider_service_pb2.AddClientCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.AddClientCredentialResponse, _abc.Awaitable[_provider_service_pb2.AddClientCredentialResponse]]:
+        """Adds a client secret beside those that are there; the newest one is used. Where
+        the provider answers invalid_client to it, the next older one is tried once: it
+        refused us before it looked at any code or refresh token.
+
+        Changes: the OAuthClient. Who: UseTenant and AddClientCredential.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
+        CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireClientCredential(
+        self,
+        request: _provider_service_pb2.RetireClientCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.RetireClientCredentialResponse, _abc.Awaitable[_provider_service_pb2.RetireClientCredentialResponse]]:
+        """Destroys one client secret. Where it was the one in use, the next older one is
+        from now on; the last one cannot be retired.
+
+        Changes: the OAuthClient. Who: UseTenant and RetireClientCredential.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        OAUTH_CLIENT_NOT_FOUND, CREDENTIAL_NOT_FOUND, CREDENTIAL_LIMIT, ETAG_MISMATCH,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def SuspendOAuthClient(
+        self,
+        request: _provider_service_pb2.SuspendOAuthClientRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.SuspendOAuthClientResponse, _abc.Awaitable[_provider_service_pb2.SuspendOAuthClientResponse]]:
+        """Kill switch. Once this returned, every call that begins is refused with
+        KILL_SWITCH where it would use this registration: consents, refreshes, and also
+        access tokens that are stored and still valid. Nothing is lost or revoked, and
+        revocation at the provider goes on working. Suspended already: the same answer.
+
+        Changes: the OAuthClient. Who: UseTenant and SuspendOAuthClient.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeOAuthClient(
+        self,
+        request: _provider_service_pb2.ResumeOAuthClientRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ResumeOAuthClientResponse, _abc.Awaitable[_provider_service_pb2.ResumeOAuthClientResponse]]:
+        """Ends a suspension. Not suspended: the same answer.
+
+        Changes: the OAuthClient. Who: UseTenant and ResumeOAuthClient, a permission of
+        its own: who may pull the switch need not be who may put it back.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
         """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

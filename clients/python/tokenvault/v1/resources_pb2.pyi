@@ -192,6 +192,34 @@ PROVIDER_REVOCATION_UNSUPPORTED: ProviderRevocation.ValueType  # 3
 """The provider has no revocation endpoint, or never confirmed."""
 Global___ProviderRevocation: _TypeAlias = ProviderRevocation  # noqa: Y015
 
+class _SecretVersionState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SecretVersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SecretVersionState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SECRET_VERSION_STATE_UNSPECIFIED: _SecretVersionState.ValueType  # 0
+    """Not used."""
+    SECRET_VERSION_STATE_ACTIVE: _SecretVersionState.ValueType  # 1
+    """It can."""
+    SECRET_VERSION_STATE_EXPIRED: _SecretVersionState.ValueType  # 2
+    """Its expire_time has passed."""
+    SECRET_VERSION_STATE_DESTROYED: _SecretVersionState.ValueType  # 3
+    """Its value is gone for ever."""
+
+class SecretVersionState(_SecretVersionState, metaclass=_SecretVersionStateEnumTypeWrapper):
+    """Whether the value of a version can be read."""
+
+SECRET_VERSION_STATE_UNSPECIFIED: SecretVersionState.ValueType  # 0
+"""Not used."""
+SECRET_VERSION_STATE_ACTIVE: SecretVersionState.ValueType  # 1
+"""It can."""
+SECRET_VERSION_STATE_EXPIRED: SecretVersionState.ValueType  # 2
+"""Its expire_time has passed."""
+SECRET_VERSION_STATE_DESTROYED: SecretVersionState.ValueType  # 3
+"""Its value is gone for ever."""
+Global___SecretVersionState: _TypeAlias = SecretVersionState  # noqa: Y015
+
 class _Served:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -363,6 +391,8 @@ class OAuthClient(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
+    SUSPEND_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/oauthClients/{oauth_client}" """
     provider: _builtins.str
@@ -389,6 +419,14 @@ class OAuthClient(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was changed last."""
 
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientCredential]:
+        """Those that are not retired, newest first; the first one is used."""
+
+    @_builtins.property
+    def suspend_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is suspended; unset where it is not."""
+
     def __init__(
         self,
         *,
@@ -401,14 +439,44 @@ class OAuthClient(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        credentials: _abc.Iterable[Global___ClientCredential] | None = ...,
+        suspend_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "suspend_time", b"suspend_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_method", b"auth_method", "client_id", b"client_id", "create_time", b"create_time", "etag", b"etag", "name", b"name", "provider", b"provider", "redirect_uris", b"redirect_uris", "scopes", b"scopes", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_method", b"auth_method", "client_id", b"client_id", "create_time", b"create_time", "credentials", b"credentials", "etag", b"etag", "name", b"name", "provider", b"provider", "redirect_uris", b"redirect_uris", "scopes", b"scopes", "suspend_time", b"suspend_time", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OAuthClient: _TypeAlias = OAuthClient  # noqa: Y015
+
+@_typing.final
+class ClientCredential(_message.Message):
+    """One of an OAuthClient's overlapping client secrets, without the secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Counts from 1; a number is never given twice."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was added; unset where that is not known."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientCredential: _TypeAlias = ClientCredential  # noqa: Y015
 
 @_typing.final
 class Grant(_message.Message):
@@ -430,6 +498,7 @@ class Grant(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/grants/{uuid}" """
     owner: _builtins.str
@@ -466,6 +535,10 @@ class Grant(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was changed last."""
 
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was deleted; only DeleteGrant's answer has it."""
+
     def __init__(
         self,
         *,
@@ -483,14 +556,89 @@ class Grant(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token_expire_time", b"access_token_expire_time", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access_token_expire_time", b"access_token_expire_time", "create_time", b"create_time", "delete_time", b"delete_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token_expire_time", b"access_token_expire_time", "cause", b"cause", "create_time", b"create_time", "etag", b"etag", "generation", b"generation", "name", b"name", "oauth_client", b"oauth_client", "owner", b"owner", "provider", b"provider", "provider_revocation", b"provider_revocation", "scopes", b"scopes", "state", b"state", "subject", b"subject", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token_expire_time", b"access_token_expire_time", "cause", b"cause", "create_time", b"create_time", "delete_time", b"delete_time", "etag", b"etag", "generation", b"generation", "name", b"name", "oauth_client", b"oauth_client", "owner", b"owner", "provider", b"provider", "provider_revocation", b"provider_revocation", "scopes", b"scopes", "state", b"state", "subject", b"subject", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
+
+@_typing.final
+class Secret(_message.Message):
+    """An opaque value that callers may read back, at one of two levels, without its versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LATEST_VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"tenants/{tenant}/secrets/{secret}" or
+    "tenants/{tenant}/owners/{owner}/secrets/{secret}"
+    """
+    level: Global___Level.ValueType
+    """From the name."""
+    latest_version: _builtins.int
+    """Number of the newest version, whatever its state."""
+    etag: _builtins.str
+    """Changes with every change of the resource."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Short facts for people and tools, readable by whoever may list: nothing secret."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was changed last."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        level: Global___Level.ValueType = ...,
+        latest_version: _builtins.int = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "labels", b"labels", "latest_version", b"latest_version", "level", b"level", "name", b"name", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Secret: _TypeAlias = Secret  # noqa: Y015
 
 @_typing.final
 class SecretVersion(_message.Message):
@@ -502,6 +650,9 @@ class SecretVersion(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    DESTROY_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
     """"tenants/{tenant}/secrets/{secret}" or
     "tenants/{tenant}/owners/{owner}/secrets/{secret}"
@@ -510,9 +661,19 @@ class SecretVersion(_message.Message):
     """Counts from 1."""
     level: Global___Level.ValueType
     """From the name."""
+    state: Global___SecretVersionState.ValueType
+    """On the database's clock."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on its value is not disclosed any more; unset: never."""
+
+    @_builtins.property
+    def destroy_time(self) -> _timestamp_pb2.Timestamp:
+        """When its value was destroyed; unset where it is there."""
 
     def __init__(
         self,
@@ -521,10 +682,13 @@ class SecretVersion(_message.Message):
         version: _builtins.int = ...,
         level: Global___Level.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        destroy_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___SecretVersionState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "destroy_time", b"destroy_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "level", b"level", "secret", b"secret", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "destroy_time", b"destroy_time", "expire_time", b"expire_time", "level", b"level", "secret", b"secret", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

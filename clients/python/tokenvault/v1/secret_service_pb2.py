@@ -22,29 +22,54 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tokenvault.v1 import options_pb2 as tokenvault_dot_v1_dot_options__pb2
 from tokenvault.v1 import resources_pb2 as tokenvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tokenvault/v1/secret_service.proto\x12\rtokenvault.v1\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\":\n\x10PutSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x07payload\x18\x02 \x01(\x0c\x42\x07\x80\x01\x01\xe8\xc7\x18\x01\"I\n\x11PutSecretResponse\x12\x34\n\x0esecret_version\x18\x01 \x01(\x0b\x32\x1c.tokenvault.v1.SecretVersion\"%\n\x15GetSecretValueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x16GetSecretValueResponse\x12\x18\n\x07payload\x18\x01 \x01(\x0c\x42\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x34\n\x0esecret_version\x18\x02 \x01(\x0b\x32\x1c.tokenvault.v1.SecretVersion2\xbe\x01\n\rSecretService\x12N\n\tPutSecret\x12\x1f.tokenvault.v1.PutSecretRequest\x1a .tokenvault.v1.PutSecretResponse\x12]\n\x0eGetSecretValue\x12$.tokenvault.v1.GetSecretValueRequest\x1a%.tokenvault.v1.GetSecretValueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tokenvault/v1/secret_service.proto\x12\rtokenvault.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"\xf9\x01\n\x10PutSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x07payload\x18\x02 \x01(\x0c\x42\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12;\n\x06labels\x18\x05 \x03(\x0b\x32+.tokenvault.v1.PutSecretRequest.LabelsEntry\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x11PutSecretResponse\x12\x34\n\x0esecret_version\x18\x01 \x01(\x0b\x32\x1c.tokenvault.v1.SecretVersion\"6\n\x15GetSecretValueRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"h\n\x16GetSecretValueResponse\x12\x18\n\x07payload\x18\x01 \x01(\x0c\x42\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x34\n\x0esecret_version\x18\x02 \x01(\x0b\x32\x1c.tokenvault.v1.SecretVersion\" \n\x10GetSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetSecretResponse\x12%\n\x06secret\x18\x01 \x01(\x0b\x32\x15.tokenvault.v1.Secret\"K\n\x12ListSecretsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x13ListSecretsResponse\x12&\n\x07secrets\x18\x01 \x03(\x0b\x32\x15.tokenvault.v1.Secret\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19ListSecretVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"l\n\x1aListSecretVersionsResponse\x12\x35\n\x0fsecret_versions\x18\x01 \x03(\x0b\x32\x1c.tokenvault.v1.SecretVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x1b\x44\x65stroySecretVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"T\n\x1c\x44\x65stroySecretVersionResponse\x12\x34\n\x0esecret_version\x18\x01 \x01(\x0b\x32\x1c.tokenvault.v1.SecretVersion\"1\n\x13\x44\x65leteSecretRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x16\n\x14\x44\x65leteSecretResponse2\x99\x05\n\rSecretService\x12N\n\tPutSecret\x12\x1f.tokenvault.v1.PutSecretRequest\x1a .tokenvault.v1.PutSecretResponse\x12]\n\x0eGetSecretValue\x12$.tokenvault.v1.GetSecretValueRequest\x1a%.tokenvault.v1.GetSecretValueResponse\x12N\n\tGetSecret\x12\x1f.tokenvault.v1.GetSecretRequest\x1a .tokenvault.v1.GetSecretResponse\x12T\n\x0bListSecrets\x12!.tokenvault.v1.ListSecretsRequest\x1a\".tokenvault.v1.ListSecretsResponse\x12i\n\x12ListSecretVersions\x12(.tokenvault.v1.ListSecretVersionsRequest\x1a).tokenvault.v1.ListSecretVersionsResponse\x12o\n\x14\x44\x65stroySecretVersion\x12*.tokenvault.v1.DestroySecretVersionRequest\x1a+.tokenvault.v1.DestroySecretVersionResponse\x12W\n\x0c\x44\x65leteSecret\x12\".tokenvault.v1.DeleteSecretRequest\x1a#.tokenvault.v1.DeleteSecretResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tokenvault.v1.secret_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PUTSECRETREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_PUTSECRETREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_PUTSECRETREQUEST'].fields_by_name['payload']._loaded_options = None
   _globals['_PUTSECRETREQUEST'].fields_by_name['payload']._serialized_options = b'\200\001\001\350\307\030\001'
   _globals['_GETSECRETVALUERESPONSE'].fields_by_name['payload']._loaded_options = None
   _globals['_GETSECRETVALUERESPONSE'].fields_by_name['payload']._serialized_options = b'\200\001\001\350\307\030\001'
-  _globals['_PUTSECRETREQUEST']._serialized_start=113
-  _globals['_PUTSECRETREQUEST']._serialized_end=171
-  _globals['_PUTSECRETRESPONSE']._serialized_start=173
-  _globals['_PUTSECRETRESPONSE']._serialized_end=246
-  _globals['_GETSECRETVALUEREQUEST']._serialized_start=248
-  _globals['_GETSECRETVALUEREQUEST']._serialized_end=285
-  _globals['_GETSECRETVALUERESPONSE']._serialized_start=287
-  _globals['_GETSECRETVALUERESPONSE']._serialized_end=391
-  _globals['_SECRETSERVICE']._serialized_start=394
-  _globals['_SECRETSERVICE']._serialized_end=584
+  _globals['_PUTSECRETREQUEST']._serialized_start=147
+  _globals['_PUTSECRETREQUEST']._serialized_end=396
+  _globals['_PUTSECRETREQUEST_LABELSENTRY']._serialized_start=351
+  _globals['_PUTSECRETREQUEST_LABELSENTRY']._serialized_end=396
+  _globals['_PUTSECRETRESPONSE']._serialized_start=398
+  _globals['_PUTSECRETRESPONSE']._serialized_end=471
+  _globals['_GETSECRETVALUEREQUEST']._serialized_start=473
+  _globals['_GETSECRETVALUEREQUEST']._serialized_end=527
+  _globals['_GETSECRETVALUERESPONSE']._serialized_start=529
+  _globals['_GETSECRETVALUERESPONSE']._serialized_end=633
+  _globals['_GETSECRETREQUEST']._serialized_start=635
+  _globals['_GETSECRETREQUEST']._serialized_end=667
+  _globals['_GETSECRETRESPONSE']._serialized_start=669
+  _globals['_GETSECRETRESPONSE']._serialized_end=727
+  _globals['_LISTSECRETSREQUEST']._serialized_start=729
+  _globals['_LISTSECRETSREQUEST']._serialized_end=804
+  _globals['_LISTSECRETSRESPONSE']._serialized_start=806
+  _globals['_LISTSECRETSRESPONSE']._serialized_end=892
+  _globals['_LISTSECRETVERSIONSREQUEST']._serialized_start=894
+  _globals['_LISTSECRETVERSIONSREQUEST']._serialized_end=976
+  _globals['_LISTSECRETVERSIONSRESPONSE']._serialized_start=978
+  _globals['_LISTSECRETVERSIONSRESPONSE']._serialized_end=1086
+  _globals['_DESTROYSECRETVERSIONREQUEST']._serialized_start=1088
+  _globals['_DESTROYSECRETVERSIONREQUEST']._serialized_end=1148
+  _globals['_DESTROYSECRETVERSIONRESPONSE']._serialized_start=1150
+  _globals['_DESTROYSECRETVERSIONRESPONSE']._serialized_end=1234
+  _globals['_DELETESECRETREQUEST']._serialized_start=1236
+  _globals['_DELETESECRETREQUEST']._serialized_end=1285
+  _globals['_DELETESECRETRESPONSE']._serialized_start=1287
+  _globals['_DELETESECRETRESPONSE']._serialized_end=1309
+  _globals['_SECRETSERVICE']._serialized_start=1312
+  _globals['_SECRETSERVICE']._serialized_end=1977
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SecretServiceStub:
-    """Opaque secrets at both levels: API keys, signing keys, passwords.
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
     """
 
     def __init__(self, channel):
@@ -45,31 +46,120 @@ class SecretServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueResponse.FromString,
                 _registered_method=True)
+        self.GetSecret = channel.unary_unary(
+                '/tokenvault.v1.SecretService/GetSecret',
+                request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretResponse.FromString,
+                _registered_method=True)
+        self.ListSecrets = channel.unary_unary(
+                '/tokenvault.v1.SecretService/ListSecrets',
+                request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsResponse.FromString,
+                _registered_method=True)
+        self.ListSecretVersions = channel.unary_unary(
+                '/tokenvault.v1.SecretService/ListSecretVersions',
+                request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsResponse.FromString,
+                _registered_method=True)
+        self.DestroySecretVersion = channel.unary_unary(
+                '/tokenvault.v1.SecretService/DestroySecretVersion',
+                request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionResponse.FromString,
+                _registered_method=True)
+        self.DeleteSecret = channel.unary_unary(
+                '/tokenvault.v1.SecretService/DeleteSecret',
+                request_serializer=tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretResponse.FromString,
+                _registered_method=True)
 
 
 class SecretServiceServicer:
-    """Opaque secrets at both levels: API keys, signing keys, passwords.
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
     """
 
     def PutSecret(self, request, context):
-        """Stores a new version of a secret; the first one creates it.
+        """Stores a new version of a secret; the first one creates it. A secret that was
+        deleted is there again, and goes on counting versions where it stopped.
 
         Changes: the secret. Who: UseTenant and PutSecret.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
-        CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, ETAG_MISMATCH, KEK_UNREACHABLE,
-        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
+        KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSecretValue(self, request, context):
-        """Returns the newest value.
+        """Returns the value of one version, or of the newest. Where the newest one has
+        expired or was destroyed, no older one stands in.
 
         Changes: nothing. Who: UseTenant and GetSecretValue.
-        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, SECRET_VERSION_DESTROYED, SECRET_EXPIRED,
         TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
-        ENVELOPE_CORRUPT.
+        OVERLOADED, ENVELOPE_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSecret(self, request, context):
+        """Returns a secret without any value.
+
+        Changes: nothing. Who: UseTenant and GetSecret.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecrets(self, request, context):
+        """Lists the secrets of one level by id: the application's, or one owner's.
+
+        Changes: nothing. Who: UseTenant, and ListSecrets on that level and owner.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSecretVersions(self, request, context):
+        """Lists the versions of a secret, newest first, destroyed ones too.
+
+        Changes: nothing. Who: UseTenant and ListSecretVersions.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DestroySecretVersion(self, request, context):
+        """Destroys the value of one version for ever. Once this returned, no call gets
+        it; no disclosure commits after the destruction. A version that is destroyed
+        already answers the same.
+
+        Changes: the version becomes a tombstone. Who: UseTenant and
+        DestroySecretVersion.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSecret(self, request, context):
+        """Destroys all versions of a secret and takes it out of lists. Its name and the
+        count of its versions stay as a tombstone, for the record.
+
+        Changes: the secret and all its versions. Who: UseTenant and DeleteSecret.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, ETAG_MISMATCH, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +178,31 @@ def add_SecretServiceServicer_to_server(servicer, server):
                     request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueResponse.SerializeToString,
             ),
+            'GetSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSecret,
+                    request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.GetSecretResponse.SerializeToString,
+            ),
+            'ListSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecrets,
+                    request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsResponse.SerializeToString,
+            ),
+            'ListSecretVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSecretVersions,
+                    request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsResponse.SerializeToString,
+            ),
+            'DestroySecretVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DestroySecretVersion,
+                    request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionResponse.SerializeToString,
+            ),
+            'DeleteSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSecret,
+                    request_deserializer=tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tokenvault.v1.SecretService', rpc_method_handlers)
@@ -97,7 +212,8 @@ def add_SecretServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SecretService:
-    """Opaque secrets at both levels: API keys, signing keys, passwords.
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
     """
 
     @staticmethod
@@ -144,6 +260,141 @@ class SecretService:
             '/tokenvault.v1.SecretService/GetSecretValue',
             tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueRequest.SerializeToString,
             tokenvault_dot_v1_dot_secret__service__pb2.GetSecretValueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.SecretService/GetSecret',
+            tokenvault_dot_v1_dot_secret__service__pb2.GetSecretRequest.SerializeToString,
+            tokenvault_dot_v1_dot_secret__service__pb2.GetSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.SecretService/ListSecrets',
+            tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsRequest.SerializeToString,
+            tokenvault_dot_v1_dot_secret__service__pb2.ListSecretsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSecretVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.SecretService/ListSecretVersions',
+            tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsRequest.SerializeToString,
+            tokenvault_dot_v1_dot_secret__service__pb2.ListSecretVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DestroySecretVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.SecretService/DestroySecretVersion',
+            tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionRequest.SerializeToString,
+            tokenvault_dot_v1_dot_secret__service__pb2.DestroySecretVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.SecretService/DeleteSecret',
+            tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretRequest.SerializeToString,
+            tokenvault_dot_v1_dot_secret__service__pb2.DeleteSecretResponse.FromString,
             options,
             channel_credentials,
             insecure,

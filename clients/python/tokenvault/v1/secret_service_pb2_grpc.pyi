@@ -27,53 +27,145 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SecretServiceStub:
-    """Opaque secrets at both levels: API keys, signing keys, passwords."""
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SecretServiceAsyncStub: ...
     PutSecret: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.PutSecretRequest, _secret_service_pb2.PutSecretResponse]
-    """Stores a new version of a secret; the first one creates it.
+    """Stores a new version of a secret; the first one creates it. A secret that was
+    deleted is there again, and goes on counting versions where it stopped.
 
     Changes: the secret. Who: UseTenant and PutSecret.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
-    CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, ETAG_MISMATCH, KEK_UNREACHABLE,
-    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
+    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     GetSecretValue: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretValueRequest, _secret_service_pb2.GetSecretValueResponse]
-    """Returns the newest value.
+    """Returns the value of one version, or of the newest. Where the newest one has
+    expired or was destroyed, no older one stands in.
 
     Changes: nothing. Who: UseTenant and GetSecretValue.
-    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, SECRET_VERSION_DESTROYED, SECRET_EXPIRED,
     TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
-    ENVELOPE_CORRUPT.
+    OVERLOADED, ENVELOPE_CORRUPT.
+    """
+    GetSecret: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretRequest, _secret_service_pb2.GetSecretResponse]
+    """Returns a secret without any value.
+
+    Changes: nothing. Who: UseTenant and GetSecret.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    ListSecrets: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretsRequest, _secret_service_pb2.ListSecretsResponse]
+    """Lists the secrets of one level by id: the application's, or one owner's.
+
+    Changes: nothing. Who: UseTenant, and ListSecrets on that level and owner.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    ListSecretVersions: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretVersionsRequest, _secret_service_pb2.ListSecretVersionsResponse]
+    """Lists the versions of a secret, newest first, destroyed ones too.
+
+    Changes: nothing. Who: UseTenant and ListSecretVersions.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    DestroySecretVersion: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.DestroySecretVersionRequest, _secret_service_pb2.DestroySecretVersionResponse]
+    """Destroys the value of one version for ever. Once this returned, no call gets
+    it; no disclosure commits after the destruction. A version that is destroyed
+    already answers the same.
+
+    Changes: the version becomes a tombstone. Who: UseTenant and
+    DestroySecretVersion.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    DeleteSecret: _grpc.UnaryUnaryMultiCallable[_secret_service_pb2.DeleteSecretRequest, _secret_service_pb2.DeleteSecretResponse]
+    """Destroys all versions of a secret and takes it out of lists. Its name and the
+    count of its versions stay as a tombstone, for the record.
+
+    Changes: the secret and all its versions. Who: UseTenant and DeleteSecret.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, ETAG_MISMATCH, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
     """
 
 @_typing.type_check_only
 class SecretServiceAsyncStub(SecretServiceStub):
-    """Opaque secrets at both levels: API keys, signing keys, passwords."""
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.PutSecretRequest, _secret_service_pb2.PutSecretResponse]  # type: ignore[assignment]
-    """Stores a new version of a secret; the first one creates it.
+    """Stores a new version of a secret; the first one creates it. A secret that was
+    deleted is there again, and goes on counting versions where it stopped.
 
     Changes: the secret. Who: UseTenant and PutSecret.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
-    CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, ETAG_MISMATCH, KEK_UNREACHABLE,
-    STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
+    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
     """
     GetSecretValue: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretValueRequest, _secret_service_pb2.GetSecretValueResponse]  # type: ignore[assignment]
-    """Returns the newest value.
+    """Returns the value of one version, or of the newest. Where the newest one has
+    expired or was destroyed, no older one stands in.
 
     Changes: nothing. Who: UseTenant and GetSecretValue.
-    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, SECRET_VERSION_DESTROYED, SECRET_EXPIRED,
     TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
-    ENVELOPE_CORRUPT.
+    OVERLOADED, ENVELOPE_CORRUPT.
+    """
+    GetSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.GetSecretRequest, _secret_service_pb2.GetSecretResponse]  # type: ignore[assignment]
+    """Returns a secret without any value.
+
+    Changes: nothing. Who: UseTenant and GetSecret.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    ListSecrets: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretsRequest, _secret_service_pb2.ListSecretsResponse]  # type: ignore[assignment]
+    """Lists the secrets of one level by id: the application's, or one owner's.
+
+    Changes: nothing. Who: UseTenant, and ListSecrets on that level and owner.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    ListSecretVersions: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.ListSecretVersionsRequest, _secret_service_pb2.ListSecretVersionsResponse]  # type: ignore[assignment]
+    """Lists the versions of a secret, newest first, destroyed ones too.
+
+    Changes: nothing. Who: UseTenant and ListSecretVersions.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+    """
+    DestroySecretVersion: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.DestroySecretVersionRequest, _secret_service_pb2.DestroySecretVersionResponse]  # type: ignore[assignment]
+    """Destroys the value of one version for ever. Once this returned, no call gets
+    it; no disclosure commits after the destruction. A version that is destroyed
+    already answers the same.
+
+    Changes: the version becomes a tombstone. Who: UseTenant and
+    DestroySecretVersion.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    DeleteSecret: _aio.UnaryUnaryMultiCallable[_secret_service_pb2.DeleteSecretRequest, _secret_service_pb2.DeleteSecretResponse]  # type: ignore[assignment]
+    """Destroys all versions of a secret and takes it out of lists. Its name and the
+    count of its versions stay as a tombstone, for the record.
+
+    Changes: the secret and all its versions. Who: UseTenant and DeleteSecret.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    SECRET_NOT_FOUND, ETAG_MISMATCH, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
     """
 
 class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Opaque secrets at both levels: API keys, signing keys, passwords."""
+    """Opaque secrets at both levels: API keys, signing keys, passwords. The name says
+    the level; the two levels have keys of their own, and policies see which it is.
+    """
 
     @_abc_1.abstractmethod
     def PutSecret(
@@ -81,12 +173,13 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _secret_service_pb2.PutSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_secret_service_pb2.PutSecretResponse, _abc.Awaitable[_secret_service_pb2.PutSecretResponse]]:
-        """Stores a new version of a secret; the first one creates it.
+        """Stores a new version of a secret; the first one creates it. A secret that was
+        deleted is there again, and goes on counting versions where it stopped.
 
         Changes: the secret. Who: UseTenant and PutSecret.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, PAYLOAD_TOO_LARGE,
-        CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, ETAG_MISMATCH, KEK_UNREACHABLE,
-        STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED, REQUEST_ID_REUSED, ETAG_MISMATCH,
+        KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod
@@ -95,12 +188,84 @@ class SecretServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _secret_service_pb2.GetSecretValueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_secret_service_pb2.GetSecretValueResponse, _abc.Awaitable[_secret_service_pb2.GetSecretValueResponse]]:
-        """Returns the newest value.
+        """Returns the value of one version, or of the newest. Where the newest one has
+        expired or was destroyed, no older one stands in.
 
         Changes: nothing. Who: UseTenant and GetSecretValue.
-        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, SECRET_VERSION_DESTROYED, SECRET_EXPIRED,
         TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
-        ENVELOPE_CORRUPT.
+        OVERLOADED, ENVELOPE_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSecret(
+        self,
+        request: _secret_service_pb2.GetSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secret_service_pb2.GetSecretResponse, _abc.Awaitable[_secret_service_pb2.GetSecretResponse]]:
+        """Returns a secret without any value.
+
+        Changes: nothing. Who: UseTenant and GetSecret.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, SECRET_NOT_FOUND,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSecrets(
+        self,
+        request: _secret_service_pb2.ListSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secret_service_pb2.ListSecretsResponse, _abc.Awaitable[_secret_service_pb2.ListSecretsResponse]]:
+        """Lists the secrets of one level by id: the application's, or one owner's.
+
+        Changes: nothing. Who: UseTenant, and ListSecrets on that level and owner.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSecretVersions(
+        self,
+        request: _secret_service_pb2.ListSecretVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secret_service_pb2.ListSecretVersionsResponse, _abc.Awaitable[_secret_service_pb2.ListSecretVersionsResponse]]:
+        """Lists the versions of a secret, newest first, destroyed ones too.
+
+        Changes: nothing. Who: UseTenant and ListSecretVersions.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DestroySecretVersion(
+        self,
+        request: _secret_service_pb2.DestroySecretVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secret_service_pb2.DestroySecretVersionResponse, _abc.Awaitable[_secret_service_pb2.DestroySecretVersionResponse]]:
+        """Destroys the value of one version for ever. Once this returned, no call gets
+        it; no disclosure commits after the destruction. A version that is destroyed
+        already answers the same.
+
+        Changes: the version becomes a tombstone. Who: UseTenant and
+        DestroySecretVersion.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSecret(
+        self,
+        request: _secret_service_pb2.DeleteSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secret_service_pb2.DeleteSecretResponse, _abc.Awaitable[_secret_service_pb2.DeleteSecretResponse]]:
+        """Destroys all versions of a secret and takes it out of lists. Its name and the
+        count of its versions stay as a tombstone, for the record.
+
+        Changes: the secret and all its versions. Who: UseTenant and DeleteSecret.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        SECRET_NOT_FOUND, ETAG_MISMATCH, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
         """
 
 def add_SecretServiceServicer_to_server(servicer: SecretServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

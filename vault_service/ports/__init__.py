@@ -11,13 +11,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from vault_service.domain.access import Caller, Decision, Permission, Resource
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
 from vault_service.domain.grant import (
+    EVERY_GRANT,
     Grant,
+    GrantFilter,
     Lease,
     ProviderRevocation,
     ReauthorizationCause,
@@ -28,22 +30,20 @@ from vault_service.domain.names import (
     GrantTarget,
     OAuthClientName,
     ProviderName,
-    SecretName,
 )
-from vault_service.domain.oauth import Authorization, ClientCredential, OAuthClient, TokenAnswer
+from vault_service.domain.oauth import (
+    Authorization,
+    ClientCredential,
+    OAuthClient,
+    SealedCredential,
+    TokenAnswer,
+)
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list; ``next_token`` is "" on the last one."""
-
-    items: Sequence[T]
-    next_token: str
+from vault_service.ports.pages import Page as Page
+from vault_service.ports.secrets import SecretReminders as SecretReminders
+from vault_service.ports.secrets import SecretStore as SecretStore
 
 
 class Clock(Protocol):
@@ -119,12 +119,13 @@ class ProviderStore(Protocol):
 
 
 class OAuthClientStore(Protocol):
-    """The table oauth_clients."""
+    """The tables oauth_clients and client_credentials."""
 
     async def put(self, client: OAuthClient, expected_revision: int, record: AuditRecord) -> bool:
         """Create (expected 0) or replace the row at that revision; False when it has moved.
 
-        CLIENT_ID_IN_USE when another OAuthClient has this client_id at this issuer.
+        A credential that another version takes the place of is retired. Suspension stays as it
+        is. CLIENT_ID_IN_USE when another OAuthClient has this client_id at this issuer.
         """
 
     async def get(self, name: OAuthClientName) -> OAuthClient | None:
@@ -132,6 +133,30 @@ class OAuthClientStore(Protocol):
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[OAuthClient]:
         """By id."""
+
+    async def next_credential_version(self, name: OAuthClientName) -> int:
+        """One more than every number that was ever given to a credential of it."""
+
+    async def add_credential(
+        self, client: OAuthClient, credential: SealedCredential, record: AuditRecord
+    ) -> bool:
+        """Use this one from now on and keep the one in use beside it; False when the row has
+        moved since ``client.revision``."""
+
+    async def retire_credential(
+        self, client: OAuthClient, version: int, record: AuditRecord
+    ) -> bool:
+        """Destroy one envelope; the newest other one is in use from now on where it was this.
+        False when the row has moved since ``client.revision``, or no other one is left."""
+
+    async def older_credential(self, client: OAuthClient) -> SealedCredential | None:
+        """The newest one that is not retired beside the one in use, or None."""
+
+    async def suspend(
+        self, name: OAuthClientName, suspended: bool, record: AuditRecord
+    ) -> OAuthClient | None:
+        """Suspend, or end it; None when there is no such OAuthClient. One that is so already
+        stays as it is, and nothing is recorded."""
 
 
 class AuthorizationStore(Protocol):
@@ -183,8 +208,20 @@ class GrantStore(Protocol):
         """The same account consented again: write the row as given, generation included, its
         alias and the outcome; False when the row has moved since ``expected_revision``."""
 
-    async def list(self, tenant: str, owner: str, page_size: int, page_token: str) -> Page[Grant]:
-        """By id; ``owner`` "" means all. Grants that an alias of the owner points at count."""
+    async def list(
+        self,
+        tenant: str,
+        owner: str,
+        page_size: int,
+        page_token: str,
+        only: GrantFilter = EVERY_GRANT,
+    ) -> Page[Grant]:
+        """By id, without deleted ones; ``owner`` "" means all. Grants that an alias of the owner
+        points at count."""
+
+    async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
+        """Give a REVOKED grant its delete_time and take away the aliases that point at it; None
+        when it is not REVOKED, is deleted already or is not there."""
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
         """Tombstone: REVOKED, envelopes out of the row, leases ended; when ``queued`` the refresh
@@ -209,6 +246,20 @@ class GrantStore(Protocol):
         self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
     ) -> bool:
         """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
+
+
+class GrantAliasStore(Protocol):
+    """The aliases that callers link themselves; a consent makes its own."""
+
+    async def link(
+        self, alias: GrantAliasName, grant: Grant, record: AuditRecord
+    ) -> uuid.UUID | None:
+        """Point a new alias at the grant. Returns the id of the grant that the alias points at
+        now: another one's where it was taken, which stays so. Nothing is recorded where it was
+        there. None when the grant is REVOKED or gone."""
+
+    async def unlink(self, alias: GrantAliasName, grant: Grant, record: AuditRecord) -> bool:
+        """Take the alias away; False when it does not point at this grant (any more)."""
 
 
 class LeaseStore(Protocol):
@@ -252,19 +303,6 @@ class RevocationQueue(Protocol):
         """Try again later."""
 
 
-class SecretStore(Protocol):
-    """The tables secrets and secret_versions."""
-
-    async def next_version(self, name: SecretName) -> int:
-        """The number the next version would have (1 for a new secret)."""
-
-    async def put(self, version: SecretVersion, record: AuditRecord) -> bool:
-        """Insert; False when that version exists already. TENANT_NOT_PROVISIONED."""
-
-    async def latest(self, name: SecretName) -> SecretVersion | None:
-        """The newest version or None."""
-
-
 class AuditLog(Protocol):
     """The record. AUDIT_UNAVAILABLE when it cannot be made durable; OVERLOADED when full."""
 
@@ -275,8 +313,12 @@ class AuditLog(Protocol):
         self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
     ) -> bool:
         """Durable, and the grant was ACTIVE at ``grant.revision`` when it committed, with
-        ``alias`` pointing at it where one is given; False: it was not, nothing was written, read
-        the grant again."""
+        ``alias`` pointing at it where one is given; False: it was not, had moved or its
+        OAuthClient is suspended; nothing was written, read the grant again."""
+
+    async def disclose_secret(self, record: AuditRecord, version: SecretVersion) -> bool:
+        """Durable, and the version had its value and had not expired when it committed; False:
+        nothing was written, read the version again."""
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first."""
