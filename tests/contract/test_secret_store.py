@@ -100,8 +100,8 @@ async def test_a_request_is_answered_once(stores: Stores) -> None:
 
 async def test_lists_keep_levels_owners_and_tenants_apart(stores: Stores) -> None:
     """A list has the secrets of one level and owner by id, in pages."""
-    for name in ("b-2", "a", "b", "b1"):
-        await _put(stores, SecretName("acme", "", name))
+    for secret in ("b-2", "a", "b", "b1"):
+        await _put(stores, SecretName("acme", "", secret))
     for name in (_USER, SecretName("acme", "u-2", "x"), SecretName("globex", "", "y")):
         await _put(stores, name)
     parent = SecretParent("acme", "")
