@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import typer
+import sys
 
-from vault_service.cli import audit, grants, operate, registry
+import typer
+from rich.markup import escape
+
+from tokenvault_client import InvalidArgument
+from vault_service.cli import aliases, audit, credentials, grants, operate, registry, secrets
+from vault_service.cli.output import EXIT_USAGE, err
 from vault_service.telemetry import configure_logging
 
 app = typer.Typer(
@@ -21,13 +26,21 @@ def before() -> None:
 
 
 operate.add_to(app)
+credentials.add_to(registry.client_app)
+aliases.add_to(grants.grant_app)
 app.add_typer(registry.provider_app, name="provider")
 app.add_typer(registry.client_app, name="client")
 app.add_typer(grants.grant_app, name="grant")
 app.add_typer(grants.token_app, name="token")
+app.add_typer(secrets.secret_app, name="secret")
 app.add_typer(audit.audit_app, name="audit")
 
 
 def main() -> None:
     """Entry point of the distribution."""
-    app()
+    try:
+        app()
+    except InvalidArgument as error:
+        # An argument that cannot be part of any name: nothing was asked.
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(EXIT_USAGE)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,12 +18,11 @@ from tokenvault_client import (
     tenant_name,
 )
 from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.inputs import SecretFileOption, client_secret
 from vault_service.cli.output import EXIT_USAGE, fail, out, table
 
 provider_app = typer.Typer(no_args_is_help=True, help="Authorization servers.")
 client_app = typer.Typer(no_args_is_help=True, help="Our registrations at providers.")
-
-_SECRET_MAX_BYTES = 4_096
 
 
 class ClassChoice(StrEnum):
@@ -108,9 +105,7 @@ def client_put(
     redirect_uri: Annotated[list[str], typer.Option(help="Exact redirect URI; repeatable.")],
     scope: Annotated[list[str] | None, typer.Option(help="Default scope; repeatable.")] = None,
     auth: Annotated[AuthChoice, typer.Option(help="How we authenticate.")] = AuthChoice.BASIC,
-    secret_file: Annotated[
-        Path | None, typer.Option(help="File with the client secret; '-' is stdin. Else asked.")
-    ] = None,
+    secret_file: SecretFileOption = None,
     keep_secret: Annotated[bool, typer.Option(help="Keep the stored secret.")] = False,
 ) -> None:
     """Create or replace an OAuthClient. The secret never stands in arguments."""
@@ -126,24 +121,9 @@ def client_put(
         redirect_uris=tuple(redirect_uri),
         scopes=tuple(scope or ()),
     )
-    secret = "" if keep_secret else _secret(secret_file)
+    secret = "" if keep_secret else client_secret(secret_file)
     stored = call(client, lambda vault: vault.put_oauth_client(wanted, client_secret=secret))
     out.print(f"{stored.name} stored, etag {stored.etag}")
-
-
-def _secret(file: Path | None) -> str:
-    if file is None:
-        return str(typer.prompt("Client secret", hide_input=True))
-    try:
-        source = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-        with source:
-            read = source.read(_SECRET_MAX_BYTES + 2)
-        text = read.decode().removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError):
-        fail(f"{file}: cannot be read as text", EXIT_USAGE)
-    if not 0 < len(text) <= _SECRET_MAX_BYTES:
-        fail(f"{file}: a client secret has 1 to {_SECRET_MAX_BYTES} bytes", EXIT_USAGE)
-    return text
 
 
 def _pairs(params: list[str]) -> dict[str, str]:

@@ -1,0 +1,104 @@
+"""client credential, suspend and resume, and the list of registrations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tokenvault_client import OAuthClient, TokenVaultClient, oauth_client_name, tenant_name
+from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.inputs import SecretFileOption, client_secret
+from vault_service.cli.output import out, table
+
+credential_app = typer.Typer(no_args_is_help=True, help="Client secrets that overlap.")
+
+OAuthClientArgument = Annotated[str, typer.Argument(help="OAuthClient id.")]
+
+
+def add_to(client_app: typer.Typer) -> None:
+    """Register the commands under ``client``."""
+    client_app.add_typer(credential_app, name="credential")
+    client_app.command("list")(client_list)
+    client_app.command("suspend")(client_suspend)
+    client_app.command("resume")(client_resume)
+
+
+@credential_app.command("add")
+def credential_add(
+    tenant: TenantArgument,
+    oauth_client: OAuthClientArgument,
+    client: ClientOption,
+    secret_file: SecretFileOption = None,
+) -> None:
+    """Add a client secret beside the others; the newest one is used."""
+    name, secret = oauth_client_name(tenant, oauth_client), client_secret(secret_file)
+    _tell(call(client, lambda vault: vault.add_client_credential(name, secret)))
+
+
+@credential_app.command("retire")
+def credential_retire(
+    tenant: TenantArgument,
+    oauth_client: OAuthClientArgument,
+    version: Annotated[int, typer.Argument(help="Its version, as `client list` shows it.")],
+    client: ClientOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Destroy one client secret; the last one cannot be retired."""
+    name = oauth_client_name(tenant, oauth_client)
+    if not yes:
+        typer.confirm(f"Destroy credential {version} of {name}?", abort=True)
+    _tell(call(client, lambda vault: vault.retire_client_credential(name, version)))
+
+
+def client_list(tenant: TenantArgument, client: ClientOption) -> None:
+    """List a tenant's OAuthClients, without their secrets."""
+
+    async def work(vault: TokenVaultClient) -> list[OAuthClient]:
+        return [item async for item in vault.iter_oauth_clients(tenant_name(tenant))]
+
+    table(
+        ("NAME", "PROVIDER", "CLIENT ID", "CREDENTIALS", "SUSPENDED"),
+        (
+            (
+                item.name,
+                item.provider.rpartition("/")[2],
+                item.client_id,
+                _versions(item),
+                item.suspend_time.isoformat(timespec="seconds") if item.suspend_time else "",
+            )
+            for item in call(client, work)
+        ),
+    )
+
+
+def client_suspend(
+    tenant: TenantArgument,
+    oauth_client: OAuthClientArgument,
+    client: ClientOption,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Kill switch: no consent, no refresh and no token of its grants until it is resumed."""
+    name = oauth_client_name(tenant, oauth_client)
+    if not yes:
+        typer.confirm(f"Refuse everything that uses {name}?", abort=True)
+    suspended = call(client, lambda vault: vault.suspend_oauth_client(name))
+    since = suspended.suspend_time
+    out.print(f"{name} suspended since {since.isoformat(timespec='seconds') if since else '?'}")
+
+
+def client_resume(
+    tenant: TenantArgument, oauth_client: OAuthClientArgument, client: ClientOption
+) -> None:
+    """End a suspension."""
+    name = oauth_client_name(tenant, oauth_client)
+    call(client, lambda vault: vault.resume_oauth_client(name))
+    out.print(f"{name} in service")
+
+
+def _tell(changed: OAuthClient) -> None:
+    out.print(f"{changed.name} credentials (the first is used): {_versions(changed)}")
+
+
+def _versions(client: OAuthClient) -> str:
+    return ", ".join(str(one.version) for one in client.credentials)
