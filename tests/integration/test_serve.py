@@ -240,7 +240,7 @@ async def test_sigterm_drains_the_refresh_under_way(real_vault: RealVault, tmp_p
         process.wait()
         provider.down()
     log = (tmp_path / "log").read_text()
-    assert '"unfinished": 0' in log
+    assert '"unfinished":0' in log
     generation = await asyncio.to_thread(
         real_vault.sql, "SELECT generation FROM tokenvault.grants WHERE owner = 'drain-leaves'"
     )
@@ -299,7 +299,7 @@ async def test_reflection_replaced_certificates_and_the_process_itself(
     finally:
         process.terminate()
         assert process.wait(_LIMIT_S) == 0
-    assert '"undumpable": true' in (tmp_path / "log").read_text()
+    assert '"undumpable":true' in (tmp_path / "log").read_text()
 
 
 async def test_reflection_where_configured(real_vault: RealVault) -> None:

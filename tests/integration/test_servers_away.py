@@ -227,7 +227,9 @@ async def test_database_stops_while_the_provider_answers(
     assert (await call).refreshed
     await asyncio.to_thread(
         breakable_vault.sql,
-        "UPDATE tokenvault.grants SET access_expire_time = clock_timestamp()"
+        # With its revision, as every change of a row: replicas hold rows in memory by it.
+        "UPDATE tokenvault.grants SET revision = revision + 1,"
+        " access_expire_time = clock_timestamp()"
         f" WHERE owner = '{owner}'",
     )
     assert (await forgetful.get_access_token(alias=completed.alias)).refreshed
