@@ -28,11 +28,21 @@ from tests.rpc.client_cases import (
 from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import SERVICES, ScriptedServer, serve
+from tests.rpc.client_whole_cases import (
+    SECRET_MESSAGE,
+    SECRET_RESULT,
+    TOMBSTONE,
+    TOMBSTONE_MESSAGE,
+    WHOLE_CASES,
+)
 from tokenvault.v1 import audit_service_pb2 as audit
 from tokenvault.v1 import grant_service_pb2 as grants
 from tokenvault.v1 import provider_service_pb2 as providers
 from tokenvault.v1 import resources_pb2 as resources
+from tokenvault.v1 import secret_service_pb2 as secrets
 from tokenvault.v1 import token_service_pb2 as tokens
+
+ALL_CASES = [*CASES, *WHOLE_CASES]
 
 
 @pytest.fixture(params=list(Form), ids=lambda form: form.value)
@@ -48,10 +58,10 @@ def test_every_rpc_has_a_case() -> None:
         for service, _, _ in SERVICES.values()
         for method in service.methods
     }
-    assert {case.rpc for case in CASES} == declared
+    assert {case.rpc for case in ALL_CASES} == declared
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.rpc)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.rpc)
 async def test_method_sends_and_reads_its_messages(case: Case, server: ScriptedServer) -> None:
     """A method sends exactly its arguments and returns every field of the answer."""
     server.script.on(case.rpc, case.answer)
@@ -125,6 +135,30 @@ LISTS: list[tuple[str, Callable[[tv.TokenVaultClient], AsyncIterator[Any]], list
             providers.ListOAuthClientsResponse(oauth_clients=[OAUTH_CLIENT_MESSAGE]),
         ],
         OAUTH_CLIENT,
+    ),
+    (
+        "SecretService/ListSecrets",
+        lambda vault: vault.iter_secrets("tenants/acme"),
+        [
+            secrets.ListSecretsResponse(
+                secrets=[SECRET_MESSAGE, SECRET_MESSAGE], next_page_token="2"
+            ),
+            secrets.ListSecretsResponse(next_page_token="3"),
+            secrets.ListSecretsResponse(secrets=[SECRET_MESSAGE]),
+        ],
+        SECRET_RESULT,
+    ),
+    (
+        "SecretService/ListSecretVersions",
+        lambda vault: vault.iter_secret_versions(SECRET),
+        [
+            secrets.ListSecretVersionsResponse(
+                secret_versions=[TOMBSTONE_MESSAGE, TOMBSTONE_MESSAGE], next_page_token="2"
+            ),
+            secrets.ListSecretVersionsResponse(next_page_token="3"),
+            secrets.ListSecretVersionsResponse(secret_versions=[TOMBSTONE_MESSAGE]),
+        ],
+        TOMBSTONE,
     ),
     (
         "AuditService/ListAuditRecords",

@@ -9,13 +9,14 @@ import pytest
 from google.protobuf.message import Message
 
 from tests.rpc.surface import Refused, Surface
-from tests.rpc.surface_cases import CASES, Case, Known, known
+from tests.rpc.surface_cases import Case, Known
+from tests.rpc.surface_whole_cases import ALL_CASES, all_known
 from tests.rpc.test_contract import PROTO, comments
 from tests.support.house import APP, CLIENT_SECRET, ROGUE, TENANT
 from vault_service.domain.audit import Outcome
 from vault_service.domain.errors import CODE_BY_REASON, Reason, VaultError
 
-ALL = pytest.mark.parametrize("case", CASES, ids=lambda case: case.method)
+ALL = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.method)
 # What any call can end with, beside what its RPC documents: as the enum's own comment says.
 _ENUM = (PROTO / "error_reason.proto").read_text("utf-8").partition("enum ErrorReason")[0]
 COMMON = {reason.name for reason in Reason if reason.name in _ENUM}
@@ -53,7 +54,7 @@ def check_record(surface: Surface, case: Case, refused: Refused, caller: str) ->
 @ALL
 async def test_allowed(surface: Surface, case: Case) -> None:
     """An allowed call is answered, with a request id in the trailing metadata."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
     answer, request_id = await surface.call(*case.asked, case.request(TENANT, there), APP)
     assert isinstance(answer, Message)
     assert len(request_id) == 32
@@ -64,7 +65,7 @@ async def test_allowed(surface: Surface, case: Case) -> None:
 @ALL
 async def test_denied(surface: Surface, case: Case) -> None:
     """Who has no permission in the tenant is refused alike there, elsewhere and nowhere."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
     absent = Known(str(uuid.uuid4()), "no-such-state")
     told = set()
     for tenant, names in ((TENANT, there), (TENANT, absent), ("ghost", there)):
@@ -99,7 +100,7 @@ async def test_empty_request(surface: Surface, case: Case) -> None:
 async def test_unknown_tenant(surface: Surface, case: Case) -> None:
     """A tenant that was never made is told to those whom the policy lets in; its records can be
     read all the same."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
     request = case.request("ghost", there)
     if case.method == "ListAuditRecords":
         answer, _ = await surface.call(*case.asked, request, APP)
@@ -114,7 +115,7 @@ async def test_unknown_tenant(surface: Surface, case: Case) -> None:
 @ALL
 async def test_store_away(surface: Surface, case: Case) -> None:
     """A database that is away is STORE_UNREACHABLE with a time to come again."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
     surface.house.stores.unreachable = True
     refused = await surface.refused(*case.asked, case.request(TENANT, there), APP)
     assert refused.reason == "STORE_UNREACHABLE"
@@ -124,7 +125,7 @@ async def test_store_away(surface: Surface, case: Case) -> None:
 @ALL
 async def test_record_away(surface: Surface, case: Case) -> None:
     """Where records cannot be written a refusal is AUDIT_UNAVAILABLE: none goes out unrecorded."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
     surface.house.stores.audit_unavailable = True
     for request, caller in ((case.request(TENANT, there), ROGUE), (case.malformed, APP)):
         refused = await surface.refused(*case.asked, request, caller)
@@ -140,7 +141,7 @@ async def test_fault(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A fault of ours is INTERNAL with the request id; its text is in no answer, record or log."""
-    there = await known(surface.house)
+    there = await all_known(surface.house)
 
     def fault(*_: object) -> object:
         raise RuntimeError("canary-fault")
