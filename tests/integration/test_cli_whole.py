@@ -131,13 +131,12 @@ def test_credentials_and_suspension(
             return (await provider.consent(app, "u-cli")).grant.name.rpartition("/")[2]
 
     grant = asyncio.run(grant_of())
-    listed = run("client", "list", TENANT, *operator)
-    oauth_client = re.search(r"oauthClients/(\S+)", listed)
-    assert oauth_client
-    which = (TENANT, oauth_client[1], *operator)
+    oauth_client = provider.oauth_client.rpartition("/")[2]
+    assert oauth_client in run("client", "list", TENANT, *operator)
+    which = (TENANT, oauth_client, *operator)
     assert "2, 1" in run("client", "credential", "add", *which, "--secret-file", "-", stdin="new\n")
     assert "2" in run("client", "list", TENANT, *operator)
-    retire = ("client", "credential", "retire", TENANT, oauth_client[1])
+    retire = ("client", "credential", "retire", TENANT, oauth_client)
     assert run(*retire, "2", *operator, "--yes").endswith(": 1\n")
     assert "CREDENTIAL_LIMIT" in run(*retire, "1", *operator, "--yes", fails=1)
     app = ("--client", files["calendar-app"])

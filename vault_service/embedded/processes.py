@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
+_STOP_LIMIT_S: Final = 5.0
+_POLL_S: Final = 0.005
 _ROUNDS_MAX: Final = 20  # a stopped parent forks no more, so two or three are enough
 
 
@@ -41,7 +44,20 @@ def stop_all(pid: int) -> list[int]:
         for child in news:
             send(child, signal.SIGSTOP)
         stopped += news
+    # The signal is on its way: a process on another core may run on for a moment.
+    give_up = time.monotonic() + _STOP_LIMIT_S
+    while time.monotonic() < give_up and any(_runs(known) for known in stopped):
+        time.sleep(_POLL_S)
     return stopped
+
+
+def _runs(pid: int) -> bool:
+    """Whether it is neither stopped nor gone."""
+    try:
+        state = (_PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2]
+    except OSError:
+        return False
+    return state.split()[0] not in ("T", "t", "Z", "X")
 
 
 def continue_all(pid: int) -> None:
