@@ -224,6 +224,29 @@ def test_restart_keeps_keys_and_logins(
         assert opens(Session(handle, SERVICE_ROLE), key, wrapped)
 
 
+def test_seal_is_asked_again_where_it_was_refused(
+    server: EmbeddedOpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that refuses to be sealed, as one that has just become active does, is asked again
+    until it is."""
+    handle = server.start()
+    refused: list[str] = []
+
+    def refuse_once(port: int, ca_file: Path, path: str, *rest: Any) -> Answer:
+        if path == "/v1/sys/seal" and not refused:
+            refused.append(path)
+            return Answer(500, b"{}")
+        return request(port, ca_file, path, *rest)
+
+    request = loopback.request
+    monkeypatch.setattr(loopback, "request", refuse_once)
+    server.seal()
+    assert refused
+    assert request(handle.port, handle.ca_file, "/v1/sys/health").status == 503
+    server.stop()
+    server.start()
+
+
 def test_seal_and_unseal(
     server: EmbeddedOpenBao, handle: OpenBaoHandle, key: str, wrapped: str
 ) -> None:
