@@ -41,8 +41,11 @@ handler and no record: the client raises `TransportRefused` and names the likely
 `metadata["access_life_s"]` where the provider's life is the limit, `FIELD_MALFORMED` has
 `metadata["field"]`.
 
-A message over 256 KiB or metadata over 8 KiB is refused by gRPC itself (RESOURCE_EXHAUSTED without
-ErrorInfo): it never becomes a call.
+A message over 256 KiB is `PAYLOAD_TOO_LARGE`, unread. One over 512 KiB, or metadata over 8 KiB, is
+refused by gRPC itself (RESOURCE_EXHAUSTED without ErrorInfo): it never becomes a call.
+
+Malformed and too large calls of one caller have twenty records of their own a second; the others of
+that second, and those that are `OVERLOADED`, share one record with their counts.
 """
 _HEAD = """# Configuration
 

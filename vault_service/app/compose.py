@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
@@ -24,6 +26,7 @@ from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -37,6 +40,7 @@ from vault_service.rpc.token_servicer import TokenServicer
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
+from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
 from vault_service.usecases.destroy_secrets import DestroySecrets
@@ -84,6 +88,9 @@ class Parts:
         self.envelopes = Envelopes(config.deployment, self.ring, self.entropy)
         self.audit = PostgresAuditLog(self.database)
         self.recorder = Recorder(config.deployment, config.instance, self.entropy)
+        self.counted_refusals = CountedRefusals(
+            audit=self.audit, recorder=self.recorder, clock=self.clock
+        )
         self.gate = Gate(policy, PostgresTenantStore(self.database))
         self.grants = PostgresGrantStore(self.database)
         self.known_grants = KnownGrants(self.grants, self.clock)
@@ -109,6 +116,8 @@ class Parts:
 
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
+        with contextlib.suppress(VaultError):  # no store to write to
+            await self.counted_refusals.write()
         await self.audit.close()
         await self.http.close()
         await self.ring.close()
@@ -121,7 +130,9 @@ def servicers(config: Config, parts: Parts) -> Servicers:
     """The gRPC surface over the use cases."""
     handling = Handling(
         callers=CallerReader(config.server.trust_domains, parts.clock),
-        refusals=RecordRefusal(audit=parts.audit, recorder=parts.recorder),
+        refusals=RecordRefusal(
+            audit=parts.audit, recorder=parts.recorder, counted=parts.counted_refusals
+        ),
         clock=parts.clock,
         entropy=parts.entropy,
     )

@@ -144,6 +144,9 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),
+        asyncio.create_task(
+            every("refusals", limits.REFUSAL_WINDOW_S, parts.counted_refusals.write)
+        ),
     ]
 
 

@@ -20,6 +20,7 @@ PAYLOAD_MAX_BYTES = 65_536  # one envelope; larger things are files, not secrets
 CLIENT_SECRET_MAX_BYTES = 4_096
 TOKEN_MAX_BYTES = 16_384  # Microsoft's access tokens with many groups reach 8 KiB
 MESSAGE_MAX_BYTES = 262_144  # one gRPC message
+TRANSPORT_MAX_BYTES = 524_288  # up to this we refuse ourselves, with reason and record; then gRPC
 METADATA_MAX_BYTES = 8_192
 
 # Secrets and credentials -----------------------------------------------------------------------
@@ -90,6 +91,9 @@ CERTIFICATE_CACHE_MAX = 10_000
 TENANT_CACHE_MAX = 10_000
 GRANT_CACHE_MAX = 10_000  # sealed rows in memory: 20 MB at 2 KB each
 GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
+REFUSALS_OWN_RECORD_MAX = 20  # of a caller's malformed calls a second; a job's mistakes, no flood
+REFUSAL_WINDOW_S = 1.0  # between two writes of the counts of the others
+REFUSAL_CALLERS_MAX = 10_000  # counted apart: 10 MB
 REVOCATION_BATCH_MAX = 50
 REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000

@@ -15,6 +15,7 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Clock, Entropy
+from vault_service.rpc.bounds import Unreadable
 from vault_service.rpc.caller import CallerReader
 from vault_service.rpc.status import GRPC_CODE, REQUEST_ID_KEY, STATUS_KEY, to_status
 from vault_service.telemetry import get_logger
@@ -153,9 +154,12 @@ def handled(
         rpc = f"{service}/{method.__name__}"
 
         @functools.wraps(method)
-        async def handler(self: S, request: Q, context: Context) -> R:
+        async def handler(self: S, request: Q | Unreadable, context: Context) -> R:
+            if isinstance(request, Unreadable):
+                return await self.handling.run(rpc, "", context, request.refuse)
+            message = request
             return await self.handling.run(
-                rpc, asked(request), context, lambda call: method(self, request, call)
+                rpc, asked(message), context, lambda call: method(self, message, call)
             )
 
         return cast("Callable[[S, Q, Context], Awaitable[R]]", handler)

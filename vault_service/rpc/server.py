@@ -26,13 +26,14 @@ from tokenvault.v1 import (
 )
 from vault_service.domain import limits
 from vault_service.rpc.audit_servicer import AuditServicer
+from vault_service.rpc.bounds import Bounded
 from vault_service.rpc.grant_servicer import GrantServicer
 from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
 
 OPTIONS: Sequence[tuple[str, int]] = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_MAX_BYTES),
+    ("grpc.max_receive_message_length", limits.TRANSPORT_MAX_BYTES),
     ("grpc.max_metadata_size", limits.METADATA_MAX_BYTES),
     ("grpc.absolute_max_metadata_size", limits.METADATA_MAX_BYTES),
     ("grpc.max_concurrent_streams", limits.STREAMS_MAX),
@@ -80,13 +81,12 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._tls = tls
-        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, self._server)
-        grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, self._server)
-        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-            servicers.provider, self._server
-        )
-        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, self._server)
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, self._server)
+        bounded = cast("grpc.aio.Server", Bounded(self._server))
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, bounded)
+        grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, bounded)
+        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(servicers.provider, bounded)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, bounded)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, bounded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
             names = (*_SERVICES, reflection.SERVICE_NAME)
