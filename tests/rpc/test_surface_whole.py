@@ -6,6 +6,8 @@ allowed call records, unknown, too large and keys away, each with its reason and
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import grpc.aio
 import pytest
@@ -105,7 +107,7 @@ async def test_bytes_that_are_no_message(surface: Surface, case: Case) -> None:
     """Bytes that do not parse are FIELD_MALFORMED and on record, and nobody's fault."""
     service = case.malformed.DESCRIPTOR.file.services_by_name
     (path,) = [f"/{one.full_name}/{case.method}" for one in service.values()]
-    raw = surface.channel(APP).unary_unary(path)
+    raw: Any = surface.channel(APP).unary_unary(path)
     for garbage in (b"\xff", b"\x0a\x02\xff\xfe", b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 1_000):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await raw(garbage, timeout=LIMIT_S)
