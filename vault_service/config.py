@@ -204,6 +204,8 @@ def load(path: Path | None) -> Config:
             raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigInvalid(f"{path}: is not TOML: {error}") from None
+        except RecursionError:
+            raise ConfigInvalid(f"{path}: is nested too deep") from None
         _resolve(values, path.resolve().parent)
     try:
         return Config(**values)

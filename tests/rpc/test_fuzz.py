@@ -41,7 +41,7 @@ async def _house() -> tuple[House, list[str]]:
 
 
 KNOWN = asyncio.run(_house())[1]  # ids are drawn from a seed: the same in every house
-_NAMES = ("name", "parent", "grant", "alias", "oauth_client", "provider")
+NAME_FIELDS = ("name", "parent", "grant", "alias", "oauth_client", "provider")
 _CASES = {case.method: case for case in ALL_CASES}
 
 
@@ -50,7 +50,7 @@ def requests(method: MethodDescriptor) -> st.SearchStrategy[Message]:
     there = Known(KNOWN[1].rpartition("/")[2], KNOWN[8])
     sound = _CASES[method.name].request(TENANT, there)
     return st.one_of(
-        changed(sound, KNOWN, _NAMES),
+        changed(sound, KNOWN, NAME_FIELDS),
         changed(sound, KNOWN),
         messages(method.input_type, KNOWN),
     )

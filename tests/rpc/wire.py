@@ -1,4 +1,4 @@
-"""The rpc layer without sockets: the bytes of a request in, the bytes of an answer or a refusal out.
+"""The rpc layer without sockets: the bytes of a request in, those of an answer or a refusal out.
 
 What stands between is what the server registers: readers, servicers, handling, use cases on fakes.
 """

@@ -39,7 +39,7 @@ def changed(
     """``sound`` with up to three of its fields, at any depth, replaced or cleared, but none that is
     named in ``keep``: what comes past the first checks."""
     texts = _texts(known)
-    paths = [path for path in _paths(sound.DESCRIPTOR) if path[-1].name not in keep]
+    paths = [path for path in _paths(_of(sound)) if path[-1].name not in keep]
     if not paths:
         return st.just(sound)
     changes = st.lists(
@@ -65,8 +65,13 @@ def _paths(descriptor: Descriptor) -> Iterator[_Path]:
     """Each field, and each field of the messages that stand in single fields."""
     for field in descriptor.fields:
         yield (field,)
-        if _kind(field) == "message":
+        if _kind(field) == "message" and field.message_type is not None:
             yield from ((field, *rest) for rest in _paths(field.message_type))
+
+
+def _of(message: Message) -> Descriptor:
+    descriptor: Descriptor = message.DESCRIPTOR  # type: ignore[assignment]  # two kinds of one
+    return descriptor
 
 
 def _with(sound: Message, changes: Sequence[tuple[_Path, Any]]) -> Message:
