@@ -19,7 +19,7 @@ from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 
 PUBLIC = "8.8.8.8"
-_ANSWERS = (
+_ANSWERS: tuple[list[str], ...] = (
     ["127.0.0.1"], ["::1"], ["169.254.169.254"], [PUBLIC, "10.0.0.1"], ["fd00:ec2::254", PUBLIC],
     ["64:ff9b::a9fe:a9fe"], [],
 )  # fmt: skip
