@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from tests.rpc.surface import LIMIT_S, Pki, Refused, Surface, refused_from
 from tests.rpc.surface_cases import Case
-from tests.rpc.surface_rows import NAMING, PAIRS, ROWS, WITH_KEYS, Row
+from tests.rpc.surface_rows import NAMING, PAIRS, ROWS, WITH_KEYS, WITHOUT_KEYS, Row
 from tests.rpc.surface_whole_cases import ALL_CASES, all_known
 from tests.rpc.test_contract import METHODS
 from tests.rpc.test_surface import check_contract, check_record
@@ -130,6 +130,37 @@ async def test_keys_away(surface: Surface, pki: Pki, case: Case, row: Row) -> No
         _check(other, case, refused, "KEK_UNREACHABLE")
         assert len(cold.stores.records) == before + 1
     assert "keys" in row.needs
+
+
+@pytest.mark.parametrize(("case", "row"), WITHOUT_KEYS, ids=ids)
+async def test_keys_not_needed(surface: Surface, pki: Pki, case: Case, row: Row) -> None:
+    """What the table says needs no key is answered while transit is away, by a process that has
+    none in memory."""
+    there = await all_known(surface.house)
+    cold = House.beside(surface.house)
+    cold.wrapper.unreachable = True
+    async with Surface(cold, pki).running() as other:
+        await other.call(*case.asked, case.request(TENANT, there), APP)
+    assert "keys" not in row.needs
+
+
+@pytest.mark.parametrize(
+    ("case", "row"), [(case, row) for case, row in PAIRS if row.recorded], ids=ids
+)
+async def test_record_away(surface: Surface, case: Case, row: Row) -> None:
+    """What has to be on record and cannot be is AUDIT_UNAVAILABLE: nothing is given or changed,
+    and it is done when the record is back."""
+    there = await all_known(surface.house)
+    before = len(surface.house.stores.records)
+    surface.house.stores.audit_unavailable = True
+    refused = await surface.refused(*case.asked, case.request(TENANT, there), APP)
+    assert refused.reason == "AUDIT_UNAVAILABLE"
+    check_contract(case, refused)
+    assert len(surface.house.stores.records) == before
+    surface.house.stores.audit_unavailable = False
+    await surface.call(*case.asked, case.request(TENANT, there), APP)
+    written = [record.action for record in surface.house.stores.records[before:]]
+    assert set(row.recorded) <= set(written)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ class ScriptedProvider:
         """The next answers of the token endpoint, before its own."""
         self._script.extend(answers)
 
+    def script_only(self, answer: Answer) -> None:
+        """The next answer, in the place of whatever was scripted and not asked for."""
+        self._script.clear()
+        self._script.append(answer)
+
     def sent(self, grant_type: str) -> list[Post]:
         """The POSTs of one grant type, oldest first."""
         return [post for post in self.posts if post.fields.get("grant_type") == grant_type]
