@@ -8,6 +8,7 @@ as sent. Whether it was, and what came back, the spool of the process that sent 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -55,11 +56,26 @@ class RefreshAttempt:
     create_time: datetime  # before the first request was sent
     next_try_time: datetime  # recovery leaves it alone until then
     read_time: datetime  # the database's clock
+    spool_gone: bool  # given up by an operator, or away for longer than anyone waits
 
     @property
     def grant(self) -> GrantName:
         """Whose refresh it is."""
         return GrantName(self.tenant, self.grant_id)
+
+
+def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
+    """Whether a process that holds these spools may resolve it now.
+
+    Class S waits for the spool that may hold the only copy of the successor; where the old refresh
+    token works on, anybody may ask again. What was given up for lost is open to whoever finds it.
+    """
+    if attempt.state is AttemptState.RESOLVED_LOST:
+        return attempt.spool_id in spools or attempt.orphan_envelope is not None
+    if attempt.state not in UNRESOLVED:
+        return False
+    waits = attempt.refresh_class is RefreshClass.S and not attempt.spool_gone
+    return not waits or attempt.spool_id in spools
 
 
 def answer_binding(grant: Grant, base_generation: int) -> Binding:

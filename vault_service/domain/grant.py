@@ -75,6 +75,7 @@ class Grant:
     update_time: datetime
     read_time: datetime  # the database's clock when the row was read: judges expiry
     delete_time: datetime | None = None  # a tombstone that no call finds any more
+    rejected_generation: int | None = None  # whose access token an API refused (reported)
 
     @property
     def name(self) -> GrantName:

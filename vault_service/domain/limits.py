@@ -103,7 +103,7 @@ IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0
 CONFIRM_AFTER_S = 60.0  # a refusal counts for good when it is repeated so much later
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
-BACKOFF_MAX_S = 300.0
+BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536

@@ -33,13 +33,15 @@ class NewAttempt:
 class Ending:
     """How an attempt ends that brought no tokens.
 
-    ``not_before_s`` holds back the next request for the grant; ``refused`` marks its generation
-    as refused by the provider at this moment (a second refusal later confirms it).
+    ``pause_s`` holds back the next request for the grant; with ``doubles`` it grows with every
+    failure in a row. ``refused`` marks the generation as refused by the provider at this moment (a
+    second refusal later confirms it).
     """
 
     state: AttemptState
     reason: str  # name of the Reason that callers get meanwhile
-    not_before_s: float = 0.0
+    pause_s: float = 0.0
+    doubles: bool = False
     refused: bool = False
 
 
@@ -51,16 +53,28 @@ class AttemptStore(Protocol):
     """
 
     async def begin(
-        self, grant: Grant, new: NewAttempt, lease_s: float, record: AuditRecord
+        self,
+        grant: Grant,
+        new: NewAttempt,
+        lease_s: float,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
     ) -> Beginning:
         """Take the lease and write INTENT, if the row is ACTIVE at ``grant.generation``, nothing
-        holds it back and no attempt of it is unresolved."""
+        holds it back and no attempt of it is unresolved. ``Unresolved``, under its lease, only
+        where that attempt is ``resolvable`` with these spools now; else ``Deferred``."""
+
+    async def is_held(self, grant: Grant) -> bool:
+        """Whether somebody's lease of it goes on."""
+
+    async def release(self, lease: Lease, tenant: str) -> None:
+        """End it early, only if the fence is still ours."""
 
     async def take_over(
-        self, attempt: RefreshAttempt, lease_s: float, spool_id: uuid.UUID
+        self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
     ) -> tuple[Lease, RefreshAttempt] | None:
         """The lease of an unresolved attempt whose holder's has ended; the attempt as it stands
-        under it. None: another has it, it is resolved, or it must wait (see ``unresolved``)."""
+        under it. None: another has it, or it is not ``resolvable`` with these spools."""
 
     async def retry(
         self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
@@ -112,9 +126,6 @@ class AttemptStore(Protocol):
     async def refused_since(self, grant: Grant) -> datetime | None:
         """When the provider first refused this generation, or None."""
 
-    async def abandon_spool(self, spool_id: uuid.UUID) -> int:
-        """Nobody waits for this spool any more; how many attempts that frees."""
-
 
 class Spool(Protocol):
     """Where a process keeps what it sent and what came back, on its own disk.
@@ -140,9 +151,9 @@ class Spool(Protocol):
         """The database has it: the slot may be used again. A crash before it reaches the disk
         only makes recovery look at it once more."""
 
-    async def left_over(self) -> Sequence[SpoolEntry]:
-        """Entries that no task of this process is at work on: its own from before, and those of
-        other spools in the same folder whose process is gone."""
+    async def entries(self) -> Sequence[SpoolEntry]:
+        """What stands in the spools that this process holds: its own, those of tasks at work
+        included, and those of others in the same folder whose process is gone."""
 
     def holds(self) -> Sequence[uuid.UUID]:
         """The spools that this process has locked, its own first."""

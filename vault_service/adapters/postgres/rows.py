@@ -54,7 +54,8 @@ GRANT: Final = (
     "tenant, grant_id, owner, oauth_client, provider, issuer, token_endpoint, subject, state, "
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
-    "provider_revocation, create_time, update_time, delete_time, clock_timestamp() AS read_time"
+    "provider_revocation, create_time, update_time, delete_time, rejected_generation, "
+    "clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
     "tenant, authorization_id, state_hash, caller, owner, label, oauth_client, provider, "
