@@ -72,20 +72,18 @@ class Fault:
 _SECRETS = (CLIENT_SECRET, "rt-", "at-")
 _FAULTS = {
     "HTML in a 200": Fault(
-        Answer.html(), "PROVIDER_UNAVAILABLE", "nothing is lost, try again", "PROVIDER_FAULT", "200"
+        Answer.html(), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"
     ),
-    "HTML in a 502": Fault(
-        Answer.html(502), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "502"
-    ),
+    "HTML in a 502": Fault(Answer.html(502), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", "502"),
     "500": Fault(
         Answer.json({"error": "invalid_grant"}, 500),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "IN_DOUBT",
         "500",
     ),
     "error in a 200": Fault(
-        Answer.json({"error": "server_error"}),
+        Answer.json({"error": "temporarily_unavailable"}),
         "PROVIDER_UNAVAILABLE",
         "nothing is lost",
         "PROVIDER_FAULT",
@@ -107,17 +105,17 @@ _FAULTS = {
     ),
     "no access token": Fault(
         Answer.json({"token_type": "Bearer"}),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "UNREADABLE_SUCCESS",
         "200",
     ),
-    "empty": Fault(Answer(b""), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "200"),
+    "empty": Fault(Answer(b""), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"),
     "longer than 64 KiB": Fault(
         Answer(b'{"access_token": "' + b"a" * 70_000 + b'"}'),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "UNREADABLE_SUCCESS",
         "200",
     ),
     "a redirect": Fault(

@@ -248,6 +248,7 @@ async def test_invalid_grant_after_a_sibling_won(house: House) -> None:
         (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE, None),
         (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED, 77.0),
         (AnswerClass.IN_DOUBT, Reason.REFRESH_IN_DOUBT, None),
+        (AnswerClass.UNREADABLE_SUCCESS, Reason.REFRESH_IN_DOUBT, None),
         (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
         (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
     ],
@@ -258,7 +259,7 @@ async def test_failures_leave_the_grant(
     """What is not the grant's fault changes nothing of it, is on record, and may be tried again."""
     grant = await expired(house)
     before = await house.row(grant.name)
-    house.endpoint.fail(answer, status=500, error="oops", retry_after_s=retry_after_s)
+    house.endpoint.fail(answer, retry_after_s=retry_after_s)
     error = await refused(reason, house.token(grant.name))
     assert error.retry_after_s == (retry_after_s or limits.RETRY_AFTER_S)
     assert error.recorded["provider_answer"] == answer.name
@@ -273,7 +274,7 @@ async def test_failures_leave_the_grant(
 async def test_one_failure_for_all_who_wait(house: House) -> None:
     """Callers that wait for one POST share its failure, each as an error of its own."""
     grant = await expired(house)
-    house.endpoint.fail(AnswerClass.PROVIDER_FAULT, status=502)
+    house.endpoint.fail(AnswerClass.PROVIDER_FAULT)
     ended = await asyncio.gather(
         *(refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name)) for _ in range(20))
     )

@@ -110,6 +110,13 @@ BODY_MAX_BYTES = 65_536
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
+ERROR_TABLE_MAX_COUNT = 50  # codes that one profile gives a meaning; Slack documents about 40
+ERROR_KEY_MAX_CHARS = 256  # a code with the description that goes with it
+JSON_PATH_MAX_CHARS = 128  # "authed_user.access_token" has 24
+CONFIRM_AFTER_DEFAULT_S = 60  # a replica of the provider that lags behind has caught up by then
+CONFIRM_AFTER_MAX_S = 3_600
+IDLE_MAX_S = 5 * 365 * 86_400  # Okta allows up to 1,825 days
+RATE_MAX = 10_000  # requests a second or minute; more is no budget
 ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a moment ago
 
 # Egress --------------------------------------------------------------------------------------

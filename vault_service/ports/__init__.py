@@ -8,7 +8,7 @@ commits the record in the same transaction as the change, or neither.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -25,6 +25,7 @@ from vault_service.domain.grant import (
     ReauthorizationCause,
     SealedTokens,
 )
+from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import (
     GrantAliasName,
     GrantTarget,
@@ -34,6 +35,7 @@ from vault_service.domain.names import (
 from vault_service.domain.oauth import (
     Authorization,
     ClientCredential,
+    Liveness,
     OAuthClient,
     SealedCredential,
     TokenAnswer,
@@ -340,8 +342,8 @@ class Policy(Protocol):
 
 
 class TokenEndpoint(Protocol):
-    """A provider's token and revocation endpoints. Raises ``TokenEndpointError`` (domain.answers),
-    nothing else; each method is one request, without a retry."""
+    """What a provider is asked. Raises ``TokenEndpointError`` (domain.answers), nothing else; each
+    method is one request at most, without a retry."""
 
     async def exchange_code(
         self,
@@ -362,13 +364,27 @@ class TokenEndpoint(Protocol):
         *,
         token_endpoint: str,
         refresh_token: Sensitive,
-    ) -> TokenAnswer:
-        """RFC 6749 §6, at the endpoint pinned in the grant."""
+        scopes: Collection[str] = (),
+    ) -> HttpAnswer:
+        """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status,
+        to be stored before it is read by ``domain.token_answer.read_refresh``. Raises NOT_SENT and
+        IN_DOUBT only. ``scopes`` are named where the profile requires it."""
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
     ) -> None:
         """RFC 7009 §2.1. An unknown token is a success (§2.2)."""
+
+    async def introspect(
+        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+    ) -> Liveness:
+        """RFC 7662: whether a refresh token is alive. Raises nothing: what is not clear, or not
+        offered by the provider, is UNKNOWN."""
+
+    async def probe_access_token(
+        self, profile: ProviderProfile, *, access_token: Sensitive
+    ) -> Liveness:
+        """Whether an access token is alive, by the profile's probe endpoint. Likewise."""
 
 
 class TenantKeys(Protocol):

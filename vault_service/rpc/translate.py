@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -31,7 +32,7 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
 
 def profile(message: pb.Provider) -> ProviderProfile:
     """A provider's profile; the use case judges its content. FIELD_MALFORMED for sizes."""
-    urls = {
+    urls: dict[str, Any] = {
         name: fields.text(
             f"provider.{name}", getattr(message, name), limits.URI_MAX_CHARS, optional=True
         )

@@ -26,8 +26,9 @@ from vault_service.domain.grant import (
     SealedTokens,
 )
 from vault_service.domain.names import OAuthClientName
-from vault_service.domain.oauth import TokenAnswer
+from vault_service.domain.oauth import ClientCredential, TokenAnswer
 from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AuditLog, Clock, GrantStore, LeaseStore, TokenEndpoint
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.flights import Flights
@@ -125,12 +126,7 @@ class RefreshGrant:
         try:
             presented = await self._credentials.present(
                 prepared.registration,
-                lambda credential: self._endpoint.refresh(
-                    profile,
-                    credential,
-                    token_endpoint=grant.token_endpoint,
-                    refresh_token=prepared.refresh_token,
-                ),
+                lambda credential: self._ask(grant, prepared, credential),
                 lambda: self._post_fits(asked),
             )
         except TokenEndpointError as error:
@@ -145,6 +141,19 @@ class RefreshGrant:
             prepared.sealer,
         )
         await self._commit(call, lease, grant, tokens, presented.credential_version)
+
+    async def _ask(
+        self, grant: Grant, prepared: _Prepared, credential: ClientCredential
+    ) -> TokenAnswer:
+        profile = prepared.registration.provider.profile
+        answer = await self._endpoint.refresh(
+            profile,
+            credential,
+            token_endpoint=grant.token_endpoint,
+            refresh_token=prepared.refresh_token,
+            scopes=grant.scopes,
+        )
+        return read_refresh(answer, profile, (prepared.refresh_token, credential.client_secret))
 
     def _post_fits(self, asked: float) -> bool:
         """Whether a POST that begins now ends inside the lease, which runs on the database's clock
