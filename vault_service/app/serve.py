@@ -29,6 +29,8 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
+from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
@@ -128,6 +130,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
@@ -141,6 +144,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),

@@ -8,14 +8,14 @@ as sent. Whether it was, and what came back, the spool of the process that sent 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from vault_service.domain.envelope import Binding, DekOwner, Field
-from vault_service.domain.grant import Grant, Lease
+from vault_service.domain.grant import Grant, GrantState, Lease, ReauthorizationCause
 from vault_service.domain.names import GrantName
 from vault_service.domain.provider import RefreshClass
 
@@ -63,6 +63,13 @@ class RefreshAttempt:
         """Whose refresh it is."""
         return GrantName(self.tenant, self.grant_id)
 
+    def may_change(self, row: Grant) -> bool:
+        """Whether the row stands where this attempt began. One that recovery gave up for lost is
+        as good as ACTIVE here: what was lost may have been found."""
+        lost = row.cause is ReauthorizationCause.SUCCESSOR_LOST
+        alive = row.state is GrantState.ACTIVE
+        return row.generation == self.base_generation and (alive or lost)
+
 
 def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
     """Whether a process that holds these spools may resolve it now.
@@ -105,6 +112,12 @@ class SpoolEntry:
     grant_id: uuid.UUID
     mark: SpoolMark
     envelope: bytes | None  # the sealed HttpAnswer, of RECEIVED only
+
+
+def by_attempt(entries: Iterable[SpoolEntry]) -> dict[uuid.UUID, SpoolEntry]:
+    """The entry that got furthest, for each attempt: a retry has one of its own."""
+    furthest = sorted(entries, key=lambda entry: entry.mark.value)
+    return {entry.attempt_id: entry for entry in furthest}
 
 
 @dataclass(frozen=True, slots=True)

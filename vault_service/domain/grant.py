@@ -163,6 +163,11 @@ def min_ttl_reachable(min_ttl_s: float, life_s: int) -> bool:
     return min_ttl_s <= life_s * 0.9
 
 
+def is_rejected(grant: Grant) -> bool:
+    """Whether an API refused the access token that the row has (reported by a caller)."""
+    return grant.rejected_generation == grant.generation
+
+
 def needs_refresh(expire_time: datetime | None, now: datetime, min_ttl_s: float) -> bool:
     """Whether less than ``min_ttl_s`` is left; a token already expired always needs one."""
     if expire_time is None:

@@ -101,12 +101,11 @@ ATTEMPT_BATCH_MAX = 50
 ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0
-CONFIRM_AFTER_S = 60.0  # a refusal counts for good when it is repeated so much later
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
 BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
 # Provider answers ----------------------------------------------------------------------------
-BODY_MAX_BYTES = 65_536
+BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26

@@ -234,24 +234,10 @@ class GrantStore(Protocol):
         token's envelope goes to the revocation queue in the same transaction. Returns the row
         as it stands, None when it was gone. A grant already REVOKED stays as it is."""
 
-    async def commit_refresh(
-        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
-    ) -> bool:
-        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost.
-
-        Ends the lease in the same commit. The same record again, after a commit whose answer was
-        lost, is True.
-        """
-
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
     ) -> None:
         """Queue a refresh token that arrived after its grant was revoked."""
-
-    async def require_reauthorization(
-        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
-    ) -> bool:
-        """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
 
 
 class GrantAliasStore(Protocol):
@@ -266,16 +252,6 @@ class GrantAliasStore(Protocol):
 
     async def unlink(self, alias: GrantAliasName, grant: Grant, record: AuditRecord) -> bool:
         """Take the alias away; False when it does not point at this grant (any more)."""
-
-
-class LeaseStore(Protocol):
-    """Short exclusive rights to refresh, on the database's clock."""
-
-    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
-        """One conditional UPDATE; None when another holds it."""
-
-    async def release(self, lease: Lease, tenant: str) -> None:
-        """End it early, only if the fence is still ours."""
 
 
 @dataclass(frozen=True, slots=True)

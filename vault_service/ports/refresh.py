@@ -98,7 +98,8 @@ class AttemptStore(Protocol):
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
     ) -> bool:
         """The attempt to ``ending.state``, and what it means for the next request; the lease
-        ends, but for IN_DOUBT, whose lease runs out: the provider may still be at it."""
+        ends, but for IN_DOUBT of class S, whose lease runs out: the provider may still be at
+        it."""
 
     async def condemn(
         self,

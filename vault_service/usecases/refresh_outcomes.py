@@ -13,7 +13,7 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, RefreshAttempt
-from vault_service.domain.audit import AuditAction
+from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
@@ -109,9 +109,7 @@ class RefreshOutcomes:
         )
         state = AttemptState.IN_DOUBT if tried.in_doubt else AttemptState.REJECTED
         pause_s = float(tried.profile.confirm_after_s)
-        await self._end(
-            call, tried, Ending(state, doubt.reason.name, pause_s, refused=True), doubt
-        )
+        await self._end(call, tried, Ending(state, doubt.reason.name, pause_s, refused=True), doubt)
         raise doubt
 
     async def _cause(self, tried: Attempted) -> ReauthorizationCause:
@@ -123,17 +121,13 @@ class RefreshOutcomes:
             return ReauthorizationCause.EXPIRED_UNUSED
         return ReauthorizationCause.REVOKED_BY_OWNER
 
-    async def _end(
-        self, call: Call, tried: Attempted, ending: Ending, fault: VaultError
-    ) -> None:
+    async def _end(self, call: Call, tried: Attempted, ending: Ending, fault: VaultError) -> None:
         record = self._failure(call, tried, fault)
         if not await self._attempts.end(tried.lease, tried.attempt, ending, record):
             # Another process has taken the attempt over; that we failed is still on record.
             await self._audit.append(record)
 
-    async def _resolved(
-        self, call: Call, tried: Attempted, state: AttemptState, how: str
-    ) -> None:
+    async def _resolved(self, call: Call, tried: Attempted, state: AttemptState, how: str) -> None:
         facts = {"state": state.name, "how": how, "generation": str(tried.attempt.base_generation)}
         record = self._recorder.done(
             call,
@@ -144,7 +138,7 @@ class RefreshOutcomes:
         )
         await self._attempts.end(tried.lease, tried.attempt, Ending(state, ""), record)
 
-    def _failure(self, call: Call, tried: Attempted, fault: VaultError):  # type: ignore[no-untyped-def]
+    def _failure(self, call: Call, tried: Attempted, fault: VaultError) -> AuditRecord:
         return self._recorder.failed(
             call,
             AuditAction.GRANT_REFRESH_FAILED,

@@ -232,9 +232,11 @@ class PostgresAttemptStore:
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
     ) -> bool:
         """See ports.AttemptStore."""
-        # The provider may still be at work on a request in doubt: its lease runs out by itself.
         in_doubt = ending.state is AttemptState.IN_DOUBT
-        hold = holds_lease if in_doubt else end_lease
+        # The provider may still be at work on it: where a second request would do harm, the lease
+        # runs out by itself.
+        waits = in_doubt and attempt.refresh_class is RefreshClass.S
+        hold = holds_lease if waits else end_lease
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await hold(connection, attempt.tenant, lease):
                 return await is_recorded(connection, record)
@@ -324,19 +326,12 @@ async def _hindrance(connection: Connection, grant: Grant) -> Deferred | Busy | 
 async def _may_change(connection: Connection, lease: Lease, attempt: RefreshAttempt) -> bool:
     """Lock the grant and end the lease; whether both are still what the attempt began with.
 
-    The grant comes first, as in a revocation. A grant that recovery gave up for lost is as good as
-    ACTIVE here: what was lost has been found.
+    The grant comes first, as in a revocation.
     """
     row = await connection.fetchrow(_LOCK_GRANT, attempt.tenant, attempt.grant_id)
     if row is None:
         return False
-    current = rows.grant_from(row)
-    lost = (
-        current.state is GrantState.REAUTHORIZATION_REQUIRED
-        and current.cause is ReauthorizationCause.SUCCESSOR_LOST
-    )
-    same = current.generation == attempt.base_generation
-    if not same or not (lost or current.state is GrantState.ACTIVE):
+    if not attempt.may_change(rows.grant_from(row)):
         return False
     return await end_lease(connection, attempt.tenant, lease)
 
