@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from tests.fakes.tables import FakeTables
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
+    NO_SPOOL,
     UNRESOLVED,
     AttemptState,
     Beginning,
@@ -317,12 +318,11 @@ class FakeAttemptStore:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now
         self._tables.upkeep[attempt.grant_id] = noted
 
-    def _to_state(
-        self, attempt: RefreshAttempt, state: AttemptState, pause_s: float = 0.0
-    ) -> None:
+    def _to_state(self, attempt: RefreshAttempt, state: AttemptState, pause_s: float = 0.0) -> None:
         current = self._tables.attempts[attempt.attempt_id]
         due = self._tables.clock.now() + timedelta(seconds=pause_s)
-        self._put(replace(current, state=state, next_try_time=due))
+        spool_id = NO_SPOOL if state is AttemptState.IN_DOUBT else current.spool_id
+        self._put(replace(current, state=state, next_try_time=due, spool_id=spool_id))
 
     def _read(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         attempt = self._tables.attempts.get(attempt_id)

@@ -17,10 +17,7 @@ from vault_service.domain.grant import (
     Grant,
     GrantFilter,
     GrantState,
-    Lease,
     ProviderRevocation,
-    ReauthorizationCause,
-    SealedTokens,
 )
 from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization

@@ -18,9 +18,10 @@ from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
-from vault_service.app.settings import database_settings, transit_settings
+from vault_service.app.settings import database_settings, spool_settings, transit_settings
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
@@ -69,6 +70,8 @@ class Parts:
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.policy = policy
+        # First of what opens something later: nothing is left open when its folder is refused.
+        self.spool = FileSpool(spool_settings(config), self.clock, self.entropy)
         self.database = Database(database_settings(config, config.database.user))
         self.worker_database = Database(database_settings(config, config.database.worker_user))
         self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
@@ -131,6 +134,7 @@ class Parts:
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
         await self.audit.close()
+        await self.spool.close()
         await self.http.close()
         await self.ring.close()
         await self.transit.close()

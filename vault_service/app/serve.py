@@ -80,6 +80,7 @@ async def serve(config: Config) -> None:
     server = _server(config, parts)
     tasks = _background(parts, server)
     try:
+        await _open_spool(parts)
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
             _write_port(config.server.port_file, port)
@@ -107,6 +108,14 @@ def _build(config: Config, policy: CedarPolicy) -> Parts:
     except ValueError as error:
         # What the adapters refuse of their settings; their texts name no secret.
         raise ConfigInvalid(str(error)) from None
+
+
+async def _open_spool(parts: Parts) -> None:
+    try:
+        await parts.spool.open()
+    except VaultError as error:
+        # A refresh needs it and tries again; tokens that are fresh need it not.
+        _log.warning("spool_unavailable", error=error)
 
 
 def _write_port(file: Path, port: int) -> None:

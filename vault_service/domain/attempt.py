@@ -34,6 +34,9 @@ class AttemptState(Enum):
     RESOLVED_SUPERSEDED = 9  # the grant moved on otherwise: revoked, consented anew, a sibling won
 
 
+NO_SPOOL: Final = uuid.UUID(int=0)
+"""Of an attempt in doubt whose process has said all that its spool could say."""
+
 UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
 """At most one attempt of a grant is in these; no other one begins before it is resolved."""
 
@@ -82,7 +85,7 @@ def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
     if attempt.state not in UNRESOLVED:
         return False
     waits = attempt.refresh_class is RefreshClass.S and not attempt.spool_gone
-    return not waits or attempt.spool_id in spools
+    return not waits or attempt.spool_id in (NO_SPOOL, *spools)
 
 
 def answer_binding(grant: Grant, base_generation: int) -> Binding:

@@ -95,7 +95,15 @@ REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000
 
 # Refresh attempts ----------------------------------------------------------------------------
-SPOOL_SLOTS = 256  # answers that may wait for the database in one process: 18 MB of disk
+SPOOL_SLOTS = 256  # answers that may wait for the database in one process: 20 MB of disk
+SPOOL_SLOTS_MIN = 16
+SPOOL_SLOTS_MAX = 4_096  # 319 MB; who waits for a database for longer needs another database
+SPOOLS_MAX = 64  # in one folder: more processes than a host has; a start in a loop fills no disk
+SPOOL_LIMIT_S = 2.0  # one write and its sync; a disk that takes longer counts as gone
+SPOOL_START_LIMIT_S = 30.0  # preallocating a spool, or reading one that was left over
+SPOOL_QUEUE_MAX = 10_000  # writes waiting for the disk; more is OVERLOADED
+SPOOL_BATCH_MAX = 64  # writes that share one sync
+SPOOL_DAMAGED_MAX = 64  # copies of damaged slots kept as evidence in one folder
 SPOOL_WAIT_S = 600.0  # how long class S waits for the spool of a process that is gone
 ATTEMPT_BATCH_MAX = 50
 ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died

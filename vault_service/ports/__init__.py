@@ -20,10 +20,7 @@ from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
     GrantFilter,
-    Lease,
     ProviderRevocation,
-    ReauthorizationCause,
-    SealedTokens,
 )
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import (

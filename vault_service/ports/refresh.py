@@ -131,13 +131,16 @@ class AttemptStore(Protocol):
 class Spool(Protocol):
     """Where a process keeps what it sent and what came back, on its own disk.
 
-    Every method that writes returns when the bytes are on disk. STORE_UNREACHABLE when the disk
-    takes nothing, OVERLOADED when every slot is taken.
+    Every method that writes, but ``free``, returns when the bytes are on disk. STORE_UNREACHABLE
+    when the disk takes nothing or not in time (a write that was late may still reach it; one
+    step may be tried again), OVERLOADED when every slot is taken, INTERNAL for a step out of
+    order. An entry stays until it is freed: free it when the database knows the attempt's end,
+    also of an attempt that is in doubt. A spool without entries is adopted by nobody.
     """
 
     @property
     def spool_id(self) -> uuid.UUID:
-        """Of the spool that this process writes."""
+        """Of the spool that this process writes. STORE_UNREACHABLE while it has none."""
 
     async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
         """A slot with room for the largest answer, marked RESERVED."""
@@ -150,11 +153,16 @@ class Spool(Protocol):
 
     async def free(self, entry: SpoolEntry) -> None:
         """The database has it: the slot may be used again. A crash before it reaches the disk
-        only makes recovery look at it once more."""
+        only makes recovery look at it once more. Never raises; nothing happens to an entry that
+        is free already, or whose slot another attempt has."""
 
-    async def entries(self) -> Sequence[SpoolEntry]:
-        """What stands in the spools that this process holds: its own, those of tasks at work
-        included, and those of others in the same folder whose process is gone."""
+    def leave(self, entry: SpoolEntry) -> None:
+        """The task at work on it ends without an outcome that the database has: ``left_over``
+        gives it from now on, and not only after a restart."""
+
+    async def left_over(self) -> Sequence[SpoolEntry]:
+        """Entries that no task of this process is at work on: its own from before or left since,
+        and those of other spools in the same folder whose process is gone."""
 
     def holds(self) -> Sequence[uuid.UUID]:
         """The spools that this process has locked, its own first."""

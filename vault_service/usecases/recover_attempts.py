@@ -51,7 +51,7 @@ class RecoverAttempts:
     async def __call__(self, call: Call) -> int:
         """How many were tried. An attempt that stays in doubt is none of the sweep's failures, and
         one that takes longer than the call goes on without it."""
-        entries = by_attempt(await self._spool.entries())
+        entries = by_attempt(await self._spool.left_over())
         due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
         strays = await self._strays(entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))

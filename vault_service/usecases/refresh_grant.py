@@ -87,15 +87,24 @@ class RefreshGrant:
         """True where another process has the lease; else all is done that could be."""
         attempt_id = self._entropy.uuid7()
         entry = await self._spool.reserve(attempt_id, grant.tenant, grant.grant_id)
+        try:
+            return await self._begin_with(call, grant, prepared, entry)
+        finally:
+            # Freed by now, or what it says is for recovery.
+            self._spool.leave(entry)
+
+    async def _begin_with(
+        self, call: Call, grant: Grant, prepared: Prepared, entry: SpoolEntry
+    ) -> bool:
         asked = self._clock.monotonic()
         # Where this raises it may have been written all the same: then the entry, which stays,
         # says that nothing was sent.
         begun = await self._attempts.begin(
             grant,
-            self._new(attempt_id, prepared),
+            self._new(entry.attempt_id, prepared),
             self._times.lease_s,
             self._spool.holds(),
-            self._started(call, grant, attempt_id),
+            self._started(call, grant, entry.attempt_id),
         )
         if isinstance(begun, Begun):
             profile = prepared.registration.provider.profile
@@ -106,7 +115,7 @@ class RefreshGrant:
         if isinstance(begun, Deferred):
             raise _deferred(begun)
         if isinstance(begun, Unresolved):
-            earlier = await self._entry_of(begun.attempt.attempt_id)
+            earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
             await self._resolve(call, begun.lease, begun.attempt, earlier)
             return False
         return begun is Busy.HELD
@@ -121,9 +130,6 @@ class RefreshGrant:
             if not await self._attempts.is_held(grant):
                 return False
         raise _in_progress()
-
-    async def _entry_of(self, attempt_id: uuid.UUID) -> SpoolEntry | None:
-        return by_attempt(await self._spool.entries()).get(attempt_id)
 
     def _new(self, attempt_id: uuid.UUID, prepared: Prepared) -> NewAttempt:
         profile = prepared.registration.provider.profile

@@ -217,13 +217,17 @@ class ResolveAttempt:
             str(attempt.grant),
             detail=facts,
         )
-        if not await self._attempts.retry(tried.lease, attempt, self._spool.spool_id, record):
-            await self._spool.free(entry)
-            return
-        if earlier is not None:
-            await self._spool.free(earlier)
-        again = replace(tried, attempt=replace(attempt, retries=attempt.retries + 1))
-        await self._present(call, again, prepared, entry, asked)
+        try:
+            spool_id = self._spool.spool_id
+            if not await self._attempts.retry(tried.lease, attempt, spool_id, record):
+                await self._spool.free(entry)
+                return
+            if earlier is not None:
+                await self._spool.free(earlier)
+            again = replace(tried, attempt=replace(attempt, retries=attempt.retries + 1))
+            await self._present(call, again, prepared, entry, asked)
+        finally:
+            self._spool.leave(entry)
 
 
 def _in_grace(attempt: RefreshAttempt) -> bool:

@@ -23,6 +23,7 @@ from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed, read_upkeep
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
+    NO_SPOOL,
     AttemptState,
     Beginning,
     Begun,
@@ -89,6 +90,7 @@ _RETRY: Final = """
 _TO_STATE: Final = """
     UPDATE refresh_attempts SET
         state = $3, reason = $4, update_time = clock_timestamp(),
+        spool_id = CASE WHEN $3 = 5 THEN $6 ELSE spool_id END,
         next_try_time = clock_timestamp() + $5::interval
     WHERE tenant = $1 AND attempt_id = $2
 """
@@ -280,7 +282,8 @@ class PostgresAttemptStore:
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
-        found = await self._worker.call(_DUE, self._wait, list(spools), limit)
+        held = [NO_SPOOL, *spools]
+        found = await self._worker.call(_DUE, self._wait, held, limit)
         return [_attempt_from(row) for row in found]
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
@@ -344,7 +347,7 @@ async def _to_state(
     pause: timedelta = _NOW,
 ) -> None:
     key = (attempt.tenant, attempt.attempt_id)
-    await connection.execute(_TO_STATE, *key, state.value, reason, pause)
+    await connection.execute(_TO_STATE, *key, state.value, reason, pause, NO_SPOOL)
 
 
 def _attempt_from(row: rows.Row) -> RefreshAttempt:

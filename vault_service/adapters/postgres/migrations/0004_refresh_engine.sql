@@ -70,8 +70,8 @@ CREATE POLICY all_tenants ON grant_leases TO tokenvault_worker USING (true) WITH
 
 -- Least privilege ---------------------------------------------------------------------------------
 GRANT SELECT, INSERT, UPDATE ON refresh_attempts, grant_upkeep TO tokenvault_app;
-GRANT SELECT ON abandoned_spools TO tokenvault_app;
+GRANT SELECT, INSERT ON abandoned_spools TO tokenvault_app;
 GRANT SELECT ON refresh_attempts, grant_upkeep, grant_leases TO tokenvault_worker;
-GRANT SELECT, INSERT ON abandoned_spools TO tokenvault_worker;
+GRANT SELECT ON abandoned_spools TO tokenvault_worker;
 -- FOR UPDATE asks for the right to update one column.
 GRANT UPDATE (next_try_time), DELETE ON refresh_attempts TO tokenvault_worker;
