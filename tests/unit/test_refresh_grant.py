@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.fakes.token_endpoint import an_answer
+from tests.support.attempts import begin
 from tests.support.house import CLIENT_SECRET, PROVIDER, TENANT, House, refused
 from tests.support.samples import a_profile
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
+from vault_service.domain.attempt import AttemptState, Beginning
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, ReauthorizationCause
 from vault_service.domain.names import GrantAliasName
+from vault_service.domain.provider import RefreshClass
 
 
 @pytest.fixture
@@ -30,6 +33,12 @@ async def expired(house: House, **profile: object) -> Grant:
     house.clock.advance(3_600)
     house.endpoint.ledger.clear()
     return grant
+
+
+def of_class(refresh_class: RefreshClass) -> dict[str, Any]:
+    """A profile of this class."""
+    grace_s = 30 if refresh_class is RefreshClass.G else 0
+    return {"refresh_class": refresh_class, "grace_s": grace_s}
 
 
 async def until(house: House, posts: int) -> None:
@@ -174,26 +183,34 @@ async def test_read_again_under_the_lease(house: House) -> None:
 async def test_lease_of_a_dead_process(house: House) -> None:
     """A lease whose holder died is waited for until its end, then the grant is refreshed."""
     grant = await expired(house)
-    assert await house.stores.leases.acquire(grant, limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
+    dead = House.beside(house)
+    begun = await begin(dead.attempts, grant, spools=[dead.spool.spool_id])
+    await dead.spool.reserve(begun.attempt.attempt_id, TENANT, grant.grant_id)
+    dead.spool.crash()
     waiting = asyncio.create_task(house.token(grant.name, budget_s=60))
     await asyncio.sleep(0.01)
     assert house.endpoint.ledger == []
     house.clock.advance(26)
     assert (await waiting).value.reveal() == b"at-2"
+    assert not any(house.spool.folder.entries.values())
 
 
-async def test_slow_preparation_gives_up_the_post(house: House) -> None:
-    """When preparing took so long that the POST could outlive the lease, nothing is sent."""
+async def test_slow_beginning_gives_up_the_post(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When taking the lease took so long that the POST could outlive it, nothing is sent."""
     grant = await expired(house)
-    other = House.beside(house)
-    other.wrapper.gate = asyncio.Event()
-    waiting = asyncio.create_task(other.token(grant.name))
-    await other.wrapper.arrived.wait()
-    await asyncio.sleep(0.01)
-    house.clock.advance(6)
-    other.wrapper.gate.set()
-    await refused(Reason.REFRESH_IN_PROGRESS, waiting)
+    slow = house.attempts.begin
+
+    async def begin_slowly(*values: Any) -> Beginning:
+        house.clock.advance(limits.LEASE_MARGIN_S + 1)
+        return await slow(*values)
+
+    monkeypatch.setattr(house.attempts, "begin", begin_slowly)
+    await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
     assert house.endpoint.ledger == []
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.NOT_SENT
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "denied"])
@@ -207,9 +224,11 @@ async def test_keys_away_before_the_post(house: House, fault: str) -> None:
     assert house.stores.tables.leases == {}
 
 
-async def test_invalid_grant_condemns(house: House) -> None:
-    """invalid_grant at the generation that was asked for moves the grant, on record, once."""
-    grant = await expired(house)
+@pytest.mark.parametrize("refresh_class", [RefreshClass.N, RefreshClass.M])
+async def test_invalid_grant_condemns(house: House, refresh_class: RefreshClass) -> None:
+    """Where refresh tokens do not die of use, invalid_grant at the generation that was asked for
+    moves the grant, on record, once."""
+    grant = await expired(house, refresh_class=refresh_class)
     house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
     ended = await asyncio.gather(
         *(refused(Reason.REAUTHORIZATION_REQUIRED, house.token(grant.name)) for _ in range(5))
@@ -224,40 +243,90 @@ async def test_invalid_grant_condemns(house: House) -> None:
     assert len(house.endpoint.ledger) == 1
 
 
+@pytest.mark.parametrize("refresh_class", [RefreshClass.G, RefreshClass.S])
+async def test_invalid_grant_is_confirmed_before_it_condemns(
+    house: House, refresh_class: RefreshClass
+) -> None:
+    """Where they do, one refusal only holds the next request back; the same refusal a minute later
+    condemns the grant."""
+    grant = await expired(house, **of_class(refresh_class))
+    for _ in range(2):
+        house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    for _ in range(3):
+        error = await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+        assert error.retry_after_s is not None
+        house.clock.advance(10)
+    assert (await house.row(grant.name)).state is GrantState.ACTIVE
+    assert len(house.endpoint.ledger) == 1
+    house.clock.advance(31)
+    error = await refused(Reason.REAUTHORIZATION_REQUIRED, house.token(grant.name))
+    assert error.metadata["cause"] == "REVOKED_BY_OWNER"
+    assert len(house.endpoint.ledger) == 2
+    assert len(house.records(AuditAction.GRANT_REFRESH_FAILED)) == 2
+
+
+async def test_a_refusal_that_is_not_repeated_condemns_nobody(house: House) -> None:
+    """A provider that refuses once and then answers again has lost nobody the grant; a refusal of
+    the next generation is a first one again."""
+    grant = await expired(house)
+    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+    house.clock.advance(61)
+    assert (await house.token(grant.name)).refreshed
+    house.clock.advance(3_600)
+    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+
+
+async def test_a_grant_that_idled_too_long_says_so(house: House) -> None:
+    """invalid_grant for a refresh token that lay unused for longer than the provider keeps them has
+    a cause of its own."""
+    grant = await expired(house, refresh_class=RefreshClass.N, max_idle_s=3_000)
+    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    error = await refused(Reason.REAUTHORIZATION_REQUIRED, house.token(grant.name))
+    assert error.metadata["cause"] == "EXPIRED_UNUSED"
+
+
 async def test_invalid_grant_after_a_sibling_won(house: House) -> None:
     """invalid_grant condemns nothing when the generation has moved: the newer token is served."""
-    grant = await expired(house)
+    grant = await expired(house, refresh_class=RefreshClass.M)
     held = house.endpoint.hold()
     house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
-    waiting = asyncio.create_task(house.token(grant.name))
+    waiting = asyncio.create_task(house.token(grant.name, budget_s=60))
     await until(house, 1)
-    house.stores.tables.leases.clear()  # it ran out, and another process took the next one
+    house.clock.advance(26)  # its lease ran out
+    house.endpoint.gate = None
     other = House.beside(house)
-    sibling = asyncio.create_task(other.token(grant.name))
-    await until(house, 2)
+    assert (await other.token(grant.name)).refreshed
     held.set()
-    assert (await sibling).value.same_as((await waiting).value)
+    assert (await waiting).value.reveal() == b"at-3"
     row = await house.row(grant.name)
     assert (row.state, row.generation) == (GrantState.ACTIVE, 2)
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason", "retry_after_s"),
-    [
-        (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE, None),
-        (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE, None),
-        (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED, 77.0),
-        (AnswerClass.IN_DOUBT, Reason.REFRESH_IN_DOUBT, None),
-        (AnswerClass.UNREADABLE_SUCCESS, Reason.REFRESH_IN_DOUBT, None),
-        (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
-        (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
-    ],
-)
+FAILURES = [
+    (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE, None),
+    (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE, None),
+    (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED, 77.0),
+    (AnswerClass.IN_DOUBT, Reason.REFRESH_IN_DOUBT, None),
+    (AnswerClass.UNREADABLE_SUCCESS, Reason.REFRESH_IN_DOUBT, None),
+    (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
+    (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
+]
+
+
+@pytest.mark.parametrize("refresh_class", list(RefreshClass))
+@pytest.mark.parametrize(("answer", "reason", "retry_after_s"), FAILURES)
 async def test_failures_leave_the_grant(
-    house: House, answer: AnswerClass, reason: Reason, retry_after_s: float | None
+    house: House,
+    refresh_class: RefreshClass,
+    answer: AnswerClass,
+    reason: Reason,
+    retry_after_s: float | None,
 ) -> None:
-    """What is not the grant's fault changes nothing of it, is on record, and may be tried again."""
-    grant = await expired(house)
+    """What is not the grant's fault changes nothing of it, is on record, and is tried again after a
+    pause."""
+    grant = await expired(house, **of_class(refresh_class))
     before = await house.row(grant.name)
     house.endpoint.fail(answer, retry_after_s=retry_after_s)
     error = await refused(reason, house.token(grant.name))
@@ -267,8 +336,20 @@ async def test_failures_leave_the_grant(
     assert (after.revision, after.state) == (before.revision, GrantState.ACTIVE)
     (record,) = house.records(AuditAction.GRANT_REFRESH_FAILED)
     assert (record.outcome, record.reason) == (Outcome.ERROR, reason.name)
-    assert house.stores.tables.leases == {}
+    assert not any(house.spool.folder.entries.values())
+    house.clock.advance(80)
     assert (await house.token(grant.name)).refreshed
+
+
+async def test_a_pause_is_kept_by_every_process(house: House) -> None:
+    """Until the time that the provider named is over, no process asks it for this grant."""
+    grant = await expired(house)
+    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=77.0)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
+    house.clock.advance(70)
+    error = await refused(Reason.PROVIDER_RATE_LIMITED, House.beside(house).token(grant.name))
+    assert error.retry_after_s == pytest.approx(7.0)
+    assert len(house.endpoint.ledger) == 1
 
 
 async def test_one_failure_for_all_who_wait(house: House) -> None:
