@@ -485,7 +485,9 @@ class Provider(_message.Message):
     scope_separator: _builtins.str
     """Between scopes; " " where empty."""
     subject_from: _builtins.str
-    """"id_token:{claim}" or "response:{member}"; "id_token:sub" where empty."""
+    """"id_token:{claim}", or "response:{member}" with a member's name or dotted path;
+    "id_token:sub" where empty.
+    """
     requires_iss: _builtins.bool
     """The server promised iss in its authorization answers (RFC 9207 section 2.3)."""
     default_life_s: _builtins.int
