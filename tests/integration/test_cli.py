@@ -87,6 +87,25 @@ def test_registry_is_put_and_listed(
     assert "etag 2" in put
 
 
+def test_provider_from_the_catalogue_and_a_file(
+    real_vault: RealVault, registered: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A preset is put with its region; a file goes before the preset, an option before the file."""
+    file = tmp_path / "cronofy.toml"
+    file.write_text('body_encoding = "FORM"\nrate_per_s = 20\nrefresh_class = "M"\n')
+    real_vault.command(
+        "provider", "put", TENANT, "cronofy-uk", "--client", registered["operator"],
+        "--preset", "cronofy", "--region", "uk", "--file", str(file), "--refresh-class", "N",
+    )  # fmt: skip
+    listed = real_vault.command("provider", "list", TENANT, "--client", registered["operator"])
+    (line,) = [line for line in listed.splitlines() if "cronofy-uk" in line]
+    assert line.split()[1:] == [
+        "N",
+        "https://app-uk.cronofy.com",
+        "https://api-uk.cronofy.com/oauth/token",
+    ]
+
+
 def test_consent_token_list_and_revocation(
     real_vault: RealVault, registered: Mapping[str, str], redirect_uri: str
 ) -> None:

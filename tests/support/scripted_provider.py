@@ -139,6 +139,9 @@ class ScriptedProvider:
                 token_endpoint=f"{self.issuer}/token",
                 refresh_class=sdk.RefreshClass.S,
                 subject_from="response:user",
+                error_in_200=sdk.ErrorIn200(
+                    codes={"bad_refresh_token": sdk.AnswerClass.INVALID_GRANT}
+                ),
             )
         )
         await operator.put_oauth_client(
