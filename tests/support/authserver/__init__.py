@@ -25,12 +25,15 @@ Both handles are ``Controls`` and do the same:
   LOST_IN_WINDOW, LOST or KILLED_FAMILY (``loss``). ``check_history(observations)`` does so for what
   the callers of one grant were given (``history``).
 
+``AuthServerClient`` asks the endpoints without a vault.
+
 Endpoints in each realm: POST token, revoke (RFC 7009), introspect (RFC 7662); GET resource tells
 by 200 or 401 whether an access token works. Unscripted and unconfigured it is strict: class S, no
 family killing, clients must authenticate with ``CLIENT_ID`` and ``CLIENT_SECRET``.
 """
 
 from tests.support.authserver.behaviour import Behaviour, ErrorShape, RefreshClass
+from tests.support.authserver.client import AuthServerClient
 from tests.support.authserver.controls import Controls, Gate
 from tests.support.authserver.faults import Answer, Cut, Fault, Rewrite, Rule
 from tests.support.authserver.history import Observation, Violation, check_history
@@ -47,6 +50,7 @@ __all__ = [
     "CLIENT_SECRET",
     "Answer",
     "AuthServer",
+    "AuthServerClient",
     "AuthServerProcess",
     "Behaviour",
     "Completion",

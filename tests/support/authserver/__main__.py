@@ -20,7 +20,7 @@ async def serve(options: argparse.Namespace) -> None:
     service = Service(prefix=str(options.port), ledger_file=options.ledger_file, seed=options.seed)
     tls = tls_context(options.certificate_file, options.key_file)
     listener = Listener(service, tls, options.port)
-    operations = Operations(listener)
+    operations = Operations(service, listener)
 
     async def control(request: Request) -> Answer:
         return await answer_control(operations, request)

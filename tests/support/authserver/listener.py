@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -37,11 +36,6 @@ class Listener:
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
         self._control: asyncio.Server | None = None
-
-    @staticmethod
-    def now() -> float:
-        """The clock of rules and ledger."""
-        return time.monotonic()
 
     async def up(self) -> None:
         """Listen, if it does not."""

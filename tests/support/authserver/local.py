@@ -38,7 +38,7 @@ class AuthServer(Controls):
         )
         tls = tls_context(issued.certificate_file, issued.key_file)
         self._listener = Listener(self.service, tls, self.port)
-        self._operations = Operations(self._listener)
+        self._operations = Operations(self.service, self._listener)
         self._faults: list[BaseException] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

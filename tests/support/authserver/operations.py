@@ -14,7 +14,7 @@ from tests.support.authserver.ledger import Entry
 from tests.support.authserver.listener import Listener
 from tests.support.authserver.loss import FamilyState, Finding, Held, judge
 from tests.support.authserver.model import Family, Issued, Killed, Standing
-from tests.support.authserver.service import Request
+from tests.support.authserver.service import Request, Service
 
 _PREFIX = "/control/"
 
@@ -22,9 +22,10 @@ _PREFIX = "/control/"
 class Operations:
     """Each method is an operation of the control endpoint too; ``Controls`` documents them."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, service: Service, listener: Listener | None = None) -> None:
+        """Without a listener: those of the state only."""
+        self._service = service
         self._listener = listener
-        self._service = listener.service
 
     def configure(self, realm: str, behaviour: Behaviour) -> None:
         """Of a realm, new or not."""
@@ -53,8 +54,9 @@ class Operations:
     def add_rules(self, rules: list[Rule]) -> None:
         """After those that are in force."""
         for rule in rules:
-            # A rule counts what is left of it; the caller may use its own again.
-            self._service.rules.add(copy.copy(rule), self._listener.now())
+            # Checked, and a copy: a rule counts what is left of it.
+            made = msgspec.convert(msgspec.to_builtins(rule), Rule)
+            self._service.rules.add(made, self._service.now())
 
     def clear_rules(self, label: str) -> None:
         """Those of a label, "": all."""
@@ -62,7 +64,7 @@ class Operations:
 
     def open_gate(self, name: str) -> None:
         """For ever."""
-        self._listener.gates.gate(name).set()
+        self._sockets().gates.gate(name).set()
 
     def entries(self, kind: str, families: list[str] | None, since: int) -> list[Entry]:
         """Copies, as they are now."""
@@ -114,11 +116,15 @@ class Operations:
 
     async def listen(self) -> None:
         """Once more, on the same port."""
-        await self._listener.up()
+        await self._sockets().up()
 
     async def refuse(self) -> None:
         """Connections are refused, and those that are open are reset."""
-        self._listener.down()
+        self._sockets().down()
+
+    def _sockets(self) -> Listener:
+        assert self._listener is not None, "this server has no sockets"
+        return self._listener
 
     def _state(self, family: Family) -> FamilyState:
         return FamilyState(

@@ -53,18 +53,19 @@ class RemoteAuthServer(Controls):
 class AuthServerProcess:
     """Starts ``python -m tests.support.authserver``; ``handle`` controls it."""
 
-    def __init__(self, directory: Path, ca: DevCA, *, ledger: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, directory: Path, ca: DevCA, *, ledger_file: Path | None = None, seed: int = 0
+    ) -> None:
         port = choose_port()
         issued = ca.issue(f"authserver-{port}", ips=("127.0.0.1",), server=True, client=False)
         self.port_file = directory / f"authserver-{port}.json"
-        self.ledger_file = directory / f"authserver-{port}.jsonl"
         argv = [
             sys.executable, "-m", "tests.support.authserver", "--port", str(port),
             "--certificate-file", str(issued.certificate_file), "--seed", str(seed),
             "--key-file", str(issued.key_file), "--port-file", str(self.port_file),
         ]  # fmt: skip
-        if ledger:
-            argv += ["--ledger-file", str(self.ledger_file)]
+        if ledger_file is not None:
+            argv += ["--ledger-file", str(ledger_file)]
         log = directory / f"authserver-{port}.log"
         self.child = Child("authserver", argv, log_file=log, cwd=_ROOT)
 

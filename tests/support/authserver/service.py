@@ -73,6 +73,11 @@ class Service:
         self.clients = {CLIENT_ID: CLIENT_SECRET}
         self._buckets: dict[str, Bucket] = {}
 
+    @staticmethod
+    def now() -> float:
+        """The clock of rules and ledger: one for all processes of this host."""
+        return time.monotonic()
+
     def arrive(self, request: Request, connection: int) -> Exchange:
         """Write it down, and find what shall happen to it."""
         path = request.target.partition("?")[0]
@@ -89,7 +94,7 @@ class Service:
         exchange.entry = entry
         if len(self.rules):
             exchange.fault = self.rules.take(
-                entry.kind, realm, entry.family, entry.presented or None, time.monotonic()
+                entry.kind, realm, entry.family, entry.presented or None, self.now()
             )
             if exchange.fault is not None:
                 entry.fault = _named(exchange.fault)
@@ -111,7 +116,7 @@ class Service:
             answer = scripted or answer
         if fault is not None:
             answer = _changed(answer, fault, entry, exchange.request)
-        entry.committed_s = time.monotonic()
+        entry.committed_s = self.now()
         entry.status = answer.status
         entry.retry_after = answer.headers.get("Retry-After", "")
         self.ledger.note(entry)
@@ -126,7 +131,7 @@ class Service:
             entry.done = Done.CUT
         entry.sent_bytes = sent_bytes
         entry.delivered = delivered
-        entry.ended_s = time.monotonic()
+        entry.ended_s = self.now()
         self.ledger.note(entry)
 
     def _entry(self, exchange: Exchange, path: str, realm: str, connection: int) -> Entry:
@@ -143,7 +148,7 @@ class Service:
             client_id=exchange.client[0],
             fields=fields,
             authorization=exchange.request.headers.get("authorization", ""),
-            arrived_s=time.monotonic(),
+            arrived_s=self.now(),
         )
         presented = fields.get("refresh_token") or fields.get("token") or ""
         known = self.model.family_of(presented)
