@@ -134,6 +134,14 @@ def test_death_before_durable_is_the_window() -> None:
     assert story.judge(1, killed_before_durable=False).verdict is Verdict.LOST
 
 
+def test_window_is_about_the_newest_generation() -> None:
+    """A generation that was delivered before excuses nothing, and takes no excuse away."""
+    story = Story()
+    story.post(1)
+    story.post(2, delivered=False)
+    assert verdict(story.judge(2)) == (Verdict.LOST_IN_WINDOW, ())
+
+
 def test_window_is_not_the_generation_before() -> None:
     """A successor once undelivered excuses nothing when a later one came and was lost."""
     story = Story(same_pair_window_s=60)
@@ -152,6 +160,8 @@ def test_giving_up_after_a_loss_in_the_window() -> None:
     lost = Story()
     lost.post(1)
     assert lost.judge(0, gave_up=True).verdict is Verdict.LOST
+    died = lost.judge(1, gave_up=True, killed_before_durable=True)
+    assert died.verdict is Verdict.LOST_IN_WINDOW, "what died with the vault it could not use"
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -211,6 +221,15 @@ def test_double_post_after_doubt(refresh_class: RefreshClass) -> None:
     assert verdict(story.judge(2)) == (Verdict.DOUBLE_POST, (second, third))
     assert verdict(story.judge(2, declared_retries=1)) == (Verdict.DOUBLE_POST, (third,))
     assert verdict(story.judge(2, declared_retries=2)) == (Verdict.OK, ())
+
+
+def test_class_n_goes_on_after_a_declared_retry() -> None:
+    """Class N: the refreshes after a declared retry are refreshes like any other."""
+    story = Story(RefreshClass.N)
+    story.post(1, delivered=False)
+    story.post(1)
+    story.post(1)
+    assert verdict(story.judge(1, generation=3, declared_retries=1)) == (Verdict.OK, ())
 
 
 @pytest.mark.parametrize("refresh_class", RefreshClass)

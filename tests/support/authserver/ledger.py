@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -85,13 +86,20 @@ class Ledger:
 
     def __init__(self, file: Path | None = None) -> None:
         self.entries: list[Entry] = []
+        self._by_family: dict[str, list[Entry]] = {}
         self._file: IO[bytes] | None = file.open("ab") if file else None
         self._encode = msgspec.json.Encoder().encode
 
     def append(self, entry: Entry) -> None:
         """A POST has arrived."""
         self.entries.append(entry)
+        self.place(entry)
         self.note(entry)
+
+    def place(self, entry: Entry) -> None:
+        """Its family is known now, if it has one: campaigns ask for few families of many."""
+        if entry.family:
+            self._by_family.setdefault(entry.family, []).append(entry)
 
     def note(self, entry: Entry) -> None:
         """An entry of this ledger has changed."""
@@ -113,12 +121,16 @@ class Ledger:
         since: int = 0,
     ) -> list[Entry]:
         """Entries after sequence number ``since``, oldest first."""
-        wanted = None if families is None else set(families)
-        return [
-            entry
-            for entry in self.entries[since:]
-            if kind in ("", entry.kind) and (wanted is None or entry.family in wanted)
-        ]
+        if families is None:
+            chosen = self.entries[since:]
+        else:
+            found = itertools.chain(*(self.of_family(family) for family in set(families)))
+            chosen = sorted(found, key=lambda entry: entry.sequence)
+        return [entry for entry in chosen if entry.sequence > since and kind in ("", entry.kind)]
+
+    def of_family(self, family: str) -> list[Entry]:
+        """The POSTs of one family, oldest first; a code's family is known from its commit on."""
+        return self._by_family.get(family, [])
 
 
 def read_ledger(file: Path) -> list[Entry]:

@@ -76,7 +76,7 @@ class Family(msgspec.Struct, kw_only=True):
     tokens: list[str] = []  # all of them, oldest first
     killed: Killed | None = None
     graced: dict[str, float] = {}  # class G: refresh token to the moment it dies
-    pairs: dict[str, tuple[float, Issued]] = {}  # refresh token to its answer, until when
+    pair: tuple[str, float, Issued] | None = None  # last presented, until when it is repeated, how
 
 
 class _RefreshToken(msgspec.Struct):
@@ -257,9 +257,10 @@ class Model:
         )
 
     def _pair(self, family: Family, token: str) -> Issued | None:
-        until_s, issued = family.pairs.get(token, (0.0, None))
-        fresh = issued is not None and issued.refresh_token == family.current
-        return issued if fresh and self.now() < until_s else None
+        if family.pair is None:
+            return None
+        presented, until_s, issued = family.pair
+        return issued if token == presented and self.now() < until_s else None
 
     def _issue(
         self, family: Family, presented: str, scope: str, life_s: int | None = None
@@ -283,7 +284,7 @@ class Model:
             subject=family.subject,
         )
         if reissued and presented and behaviour.same_pair_window_s:
-            family.pairs = {presented: (now + behaviour.same_pair_window_s, issued)}
+            family.pair = (presented, now + behaviour.same_pair_window_s, issued)
         return issued
 
     def _replace(self, family: Family, presented: str, now: float) -> None:

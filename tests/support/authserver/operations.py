@@ -99,16 +99,12 @@ class Operations:
 
     def judge(self, held: list[Held]) -> list[Finding]:
         """In the order of ``held``."""
-        by_family: dict[str, list[Entry]] = {each.family: [] for each in held}
-        for entry in self._service.ledger.entries:
-            if entry.family in by_family:
-                by_family[entry.family].append(entry)
         model = self._service.model
         return [
             judge(
                 each,
                 self._state(model.families[each.family]),
-                by_family[each.family],
+                self._service.ledger.of_family(each.family),
                 model.standing(each.refresh_token),
             )
             for each in held

@@ -184,6 +184,9 @@ class Service:
         if entry.kind == "introspect":
             return self._introspect(exchange, entry)
         outcome = self._redeem(exchange, entry)
+        if outcome.family and not entry.family:
+            entry.family = outcome.family
+            self.ledger.place(entry)
         return _recorded(outcome, entry, behaviour, self.model)
 
     def _redeem(self, exchange: Exchange, entry: Entry) -> Issued | Refused:
@@ -234,10 +237,9 @@ def _recorded(
     if isinstance(outcome, Refused):
         entry.done = Done.KILLED if outcome.killed else Done.REFUSED
         entry.error = outcome.error
-        entry.family = entry.family or outcome.family
         return answers.refusal(outcome, behaviour)
     entry.done = Done.REPEATED if outcome.repeated else Done.ISSUED
-    entry.family, entry.issued = outcome.family, outcome.generation
+    entry.issued = outcome.generation
     # A family keeps the behaviour of its consent, also when its realm has another by now.
     behaviour = model.families[outcome.family].behaviour
     entry.refresh_class = behaviour.refresh_class
