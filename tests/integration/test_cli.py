@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.support.scripted_provider import ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.vault import RealVault
 from vault_service.embedded.machine import choose_port
 from vault_service.embedded.settings_files import TENANT
@@ -25,15 +25,15 @@ _CLIENT_SECRET = "a-client-secret-for-the-cli"
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """An authorization server for tokens; consent is what the tests say it is."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        server.add_client("cli", _CLIENT_SECRET)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def files(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Mapping[str, str]]:
+def files(real_vault: RealVault, provider: AuthServer) -> Iterator[Mapping[str, str]]:
     """The callers' files of a running process."""
     port = real_vault.serve("cli", [provider.host_port])
     yield {name: str(path) for name, path in real_vault.client_files(port).items()}
@@ -49,7 +49,7 @@ def redirect_uri() -> str:
 @pytest.fixture(scope="module")
 def registered(
     real_vault: RealVault,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     files: Mapping[str, str],
     redirect_uri: str,
     tmp_path_factory: pytest.TempPathFactory,
