@@ -174,6 +174,7 @@ async def register(operator: sdk.TokenVaultClient, provider: OidcProvider) -> No
             token_endpoint=f"{issuer}/token",
             revocation_endpoint=f"{issuer}/token/revocation",
             refresh_class=sdk.RefreshClass.S,
+            confirm_after_s=1,
             authorization_params={"prompt": "consent"},
             requires_iss=True,
         )
