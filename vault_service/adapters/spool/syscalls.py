@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-
 _CHUNK_BYTES: Final = 1_048_576
 
 
