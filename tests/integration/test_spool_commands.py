@@ -55,6 +55,8 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     """Spools and entries are listed, in use or not, for people and for programs; what came back
     is not, and looking takes no lock that a service would miss."""
     folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    os.mkfifo(folder / f"{uuid.uuid4()}.spool")  # what is no file is no spool
     with holding(folder) as (_, spool_id):
         living = json.loads(command("list", "--path", str(folder), "--output", "json"))
         shown = command("list", "--path", str(folder))
