@@ -109,6 +109,7 @@ ATTEMPT_BATCH_MAX = 50
 ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0
+CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: replicas caught up
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
 BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
@@ -120,7 +121,6 @@ ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
 ERROR_TABLE_MAX_COUNT = 50  # codes that one profile gives a meaning; Slack documents about 40
 ERROR_KEY_MAX_CHARS = 256  # a code with the description that goes with it
 JSON_PATH_MAX_CHARS = 128  # "authed_user.access_token" has 24
-CONFIRM_AFTER_DEFAULT_S = 60  # a replica of the provider that lags behind has caught up by then
 CONFIRM_AFTER_MAX_S = 3_600
 IDLE_MAX_S = 5 * 365 * 86_400  # Okta allows up to 1,825 days
 RATE_MAX = 10_000  # requests a second or minute; more is no budget
