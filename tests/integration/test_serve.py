@@ -61,8 +61,7 @@ def _empty_database(vault: RealVault) -> dict[str, object]:
 
 def _open_folder(vault: RealVault) -> dict[str, object]:
     folder = vault.directory / "open-spool"
-    folder.mkdir()
-    folder.chmod(0o755)
+    folder.mkdir(mode=0o755)
     return {"spool.path": str(folder)}
 
 
@@ -222,9 +221,7 @@ def provider(real_vault: RealVault) -> Iterator[AuthServer]:
         yield server
 
 
-async def test_sigterm_drains_the_refresh_under_way(
-    real_vault: RealVault, provider: AuthServer, tmp_path: Path
-) -> None:
+async def test_sigterm_drains(real_vault: RealVault, provider: AuthServer, tmp_path: Path) -> None:
     """The caller gets its token, one that hung up loses nothing, and the exit status is 0."""
     files = real_vault.write_files("drained", [provider.host_port])
     files.port.unlink(missing_ok=True)
