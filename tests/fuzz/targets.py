@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,21 +22,37 @@ from tests.fakes.hostile_urls import HOSTILE_URLS
 from tests.rpc.caller_certificates import GOOD, Wanted, built
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
 from vault_service.adapters.postgres import pages
+from vault_service.adapters.spool import record
 from vault_service.config import ConfigInvalid, load
 from vault_service.crypto import codec
 from vault_service.domain import limits, names
 from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
+from vault_service.domain.provider import ErrorIn200, ProviderProfile
 from vault_service.domain.provider_subject import SubjectRefusedError, read_subject
+from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import JsonRefusedError, parse_object
-from vault_service.domain.token_answer import Expected, read_answer, read_revocation
+from vault_service.domain.token_answer import (
+    Expected,
+    read_consent,
+    read_refresh,
+    read_revocation,
+)
 from vault_service.egress.answer import parse_retry_after
 from vault_service.egress.endpoint import parse_endpoint
 from vault_service.embedded.settings_files import POLICY
 from vault_service.rpc.caller import CallerReader
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+_SENT = (Sensitive(b"client secret"), Sensitive(b"refresh token"))
+_SPOOL = uuid.UUID(int=7)
+_URLS = ("https://op.example", "https://op.example/authorize", "https://op.example/token")
+_PROFILES = (
+    ProviderProfile(*_URLS),
+    ProviderProfile(*_URLS, subject_from="response:user.id", error_in_200=ErrorIn200()),
+    ProviderProfile(*_URLS, token_paths={"access_token": "authed_user.access_token"}),
+)
 _NAMES = (
     names.ProviderName, names.OAuthClientName, names.GrantName, names.GrantAliasName,
     names.SecretName, names.SecretParent,
@@ -85,16 +103,32 @@ def _json(data: bytes) -> None:
 
 def _answer(data: bytes) -> None:
     status = (200, 201, 302, 400, 401, 403, 404, 429, 500, 503)[data[0] % 10] if data else 204
-    answer = HttpAnswer(status, "application/json", data[1:][: limits.BODY_MAX_BYTES])
-    for subject_from in ("id_token:sub", "response:user", "nonsense"):
-        expected = Expected(subject_from, "https://op.example", "id", "", NOW)
+    body = Sensitive(data[1:][: limits.BODY_MAX_BYTES])
+    answer = HttpAnswer(status, "application/json", body)
+    for profile in _PROFILES:
         with contextlib.suppress(TokenEndpointError):
-            read = read_answer(answer, expected=expected)
+            read = read_consent(answer, profile, _SENT, Expected("id", "", NOW))
             assert read.expires_in_s is None or 0 <= read.expires_in_s <= limits.TOKEN_LIFE_MAX_S
-    with contextlib.suppress(TokenEndpointError):
-        read_answer(answer)
-    with contextlib.suppress(TokenEndpointError):
-        read_revocation(answer)
+        with contextlib.suppress(TokenEndpointError):
+            read_refresh(answer, profile, _SENT)
+        with contextlib.suppress(TokenEndpointError):
+            read_revocation(answer, profile, _SENT)
+
+
+def _stored_answer(data: bytes) -> None:
+    with contextlib.suppress(AnswerCorruptError):
+        assert HttpAnswer.from_bytes(Sensitive(data)).to_bytes().reveal() == data
+
+
+def _spool_record(data: bytes) -> None:
+    # With a sound checksum, or no fuzzer would ever come past it.
+    fields, rest = data[: record.HEAD_BYTES - 32], data[record.HEAD_BYTES :]
+    rest = rest.ljust(record.PAGE_BYTES - record.HEAD_BYTES, b"\0")
+    whole = fields + hashlib.sha256(fields + rest).digest() + rest
+    for page in (data, whole):
+        found = record.parse(page, _SPOOL, 0)
+        assert found is None or page.startswith(found.serialize())
+    record.read_slot(whole * 3, _SPOOL, 0)
 
 
 def _id_token(data: bytes) -> None:
@@ -193,6 +227,23 @@ TARGETS: dict[str, Target] = {
         (
             b"\0" + json.dumps(_TOKENS).encode(), b"\3" + b'{"error":"invalid_grant"}',
             b"\0" + b'{"ok":false,"error":"ratelimited"}', b"\7",
+        ),
+    ),
+    "stored_answer": Target(
+        _stored_answer,
+        tuple(
+            HttpAnswer(status, "application/json", Sensitive(b"{}"), delay_s).to_bytes().reveal()
+            for status, delay_s in ((200, None), (429, 3.5))
+        ),
+    ),
+    "spool_record": Target(
+        _spool_record,
+        tuple(
+            record.Record(
+                _SPOOL, 0, 3, mark, uuid.UUID(int=1), "acme", uuid.UUID(int=2), 1_700_000_000_000,
+                b"x" * 100 if mark is record.Mark.RECEIVED else b"",
+            ).serialize()
+            for mark in record.Mark
         ),
     ),
     "id_token": Target(_id_token, (json.dumps(_CLAIMS).encode(), b"e30.e30.", b"a.b.c")),

@@ -23,11 +23,11 @@ import pytest
 
 from tests.integration.conftest import running_vault
 from tests.rpc.test_contract import METHODS
+from tests.support.authserver import AuthServer, Behaviour, RefreshClass
 from tests.support.canaries import Canaries, files_under, forms
 from tests.support.canary_campaign import Campaign
 from tests.support.canary_places import Observed, dump, processes
 from tests.support.canary_wire import ALLOWED, OPERATOR, Wire
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.domain.errors import Reason
 
@@ -56,7 +56,7 @@ class Evidence:
         return sorted(set(files_under(*folders)))
 
 
-def _run(wire: Wire, vault: RealVault, provider: ScriptedProvider, rounds: int) -> None:
+def _run(wire: Wire, vault: RealVault, provider: AuthServer, rounds: int) -> None:
     campaign = Campaign(wire, provider)
 
     async def whole_rounds() -> None:
@@ -97,7 +97,10 @@ def _campaign(rounds: int) -> Iterator[Evidence]:
 
 
 def _evidence(vault: RealVault, rounds: int, scratch: Path, collected: Path) -> Evidence:
-    provider, canaries = ScriptedProvider(vault.ca).up(), Canaries()
+    provider, canaries = AuthServer(vault.ca), Canaries()
+    # Its refresh tokens stay: a failed refresh leaves no question behind.
+    provider.configure(Behaviour(refresh_class=RefreshClass.N))
+    provider.up()
     observed = Observed(collected)
     with observed.variables() as variables:
         port = vault.serve("canary", [provider.host_port], dict(os.environ) | dict(variables))
@@ -109,10 +112,10 @@ def _evidence(vault: RealVault, rounds: int, scratch: Path, collected: Path) -> 
         pids = [vault.processes["canary"].pid, os.getpid()]
         processes(pids, collected / "processes")
         vault.stop_process("canary")
-    provider.down()
     for post in provider.posts:
         if "code_verifier" in post.fields:
             canaries.adopt(post.fields["code_verifier"], "code verifier")
+    provider.close()
     states = Canaries()
     for state in wire.states:
         states.adopt(state, "state")

@@ -23,8 +23,8 @@ from tests.rpc.surface_whole_cases import ALL_CASES
 from tests.rpc.test_contract import METHODS
 from tests.rpc.test_fuzz import NAME_FIELDS, path_of
 from tests.rpc.test_surface import COMMON, documented_reasons
+from tests.support.authserver import AuthServer
 from tests.support.request_messages import changed, messages
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.domain.errors import Reason
 from vault_service.embedded.settings_files import TENANT
@@ -68,7 +68,8 @@ class Target:
 @pytest.fixture(scope="module")
 def target(real_vault: RealVault) -> Iterator[Target]:
     """A tenant with a grant, an alias, a secret of both levels and a consent under way."""
-    provider = ScriptedProvider(real_vault.ca).up()
+    provider = AuthServer(real_vault.ca)
+    provider.up()
     port = real_vault.serve("fuzzed", [provider.host_port])
     known, names = asyncio.run(_fill(real_vault, provider, port))
     channels = {caller: _channel(real_vault, port, caller) for caller in _CALLERS}
@@ -76,12 +77,10 @@ def target(real_vault: RealVault) -> Iterator[Target]:
     for channel in channels.values():
         channel.close()
     real_vault.stop_process("fuzzed")
-    provider.down()
+    provider.close()
 
 
-async def _fill(
-    vault: RealVault, provider: ScriptedProvider, port: int
-) -> tuple[Known, tuple[str, ...]]:
+async def _fill(vault: RealVault, provider: AuthServer, port: int) -> tuple[Known, tuple[str, ...]]:
     async with (
         vault.client("operator", port) as operator,
         vault.client("calendar-app", port) as app,

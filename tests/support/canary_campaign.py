@@ -7,9 +7,9 @@ from typing import Any
 
 from tests.rpc.surface_cases import Known
 from tests.rpc.surface_whole_cases import ALL_CASES
+from tests.support.authserver import Answer, AuthServer
 from tests.support.canary_wire import APP, AUDITOR, OPERATOR, THIEF, Wire
 from tests.support.oidc import REDIRECT_URI
-from tests.support.scripted_provider import Answer, ScriptedProvider
 from tokenvault.v1 import grant_service_pb2 as grants
 from tokenvault.v1 import (
     grant_service_pb2_grpc,
@@ -34,7 +34,7 @@ _TOKENS = token_service_pb2_grpc.TokenServiceStub
 class Campaign:
     """Rounds of calls; each mints its own canaries and names its own rows."""
 
-    def __init__(self, wire: Wire, provider: ScriptedProvider) -> None:
+    def __init__(self, wire: Wire, provider: AuthServer) -> None:
         self._wire = wire
         self._mint = wire.canaries.mint
         self._provider = provider
@@ -136,13 +136,14 @@ class Campaign:
         """Codes, states, verifiers and tokens: exchanged, refreshed, revoked, and each failing."""
         owner = f"owner-{self._rounds}"
         grant, alias = await self._consent(owner)
-        self._provider.script_only(self._good_answer(0))
-        await self._token(alias)
-        for answer in self._bad_answers():
-            self._provider.script_only(answer)
+        self._script(self._good_answer(600))
+        for _ in range(2):  # refreshed, and fresh
             await self._token(alias)
-        self._provider.script_only(self._good_answer(600))
-        await self._token(alias)
+        # A grant for each: a bad answer holds the next request of its grant back.
+        for number in range(len(self._bad_answers())):
+            _, failing = await self._consent(f"{owner}-{number}")
+            self._script(self._bad_answers()[number])
+            await self._token(failing)
         second = f"{_PARENT}/owners/{owner}/grantAliases/second"
         link = grants.LinkAliasRequest(alias=second, grant=grant)
         await self._wire.ask(_GRANTS, "LinkAlias", link)
@@ -154,6 +155,11 @@ class Campaign:
         await self._token(alias)
         delete = grants.DeleteGrantRequest(name=grant)
         await self._wire.ask(_GRANTS, "DeleteGrant", delete, OPERATOR)
+
+    def _script(self, answer: Answer) -> None:
+        """The next answer, in the place of whatever was not asked for."""
+        self._provider.clear_rules()
+        self._provider.script(answer)
 
     async def _token(self, alias: str) -> None:
         request = tokens.GetAccessTokenRequest(alias=alias)
@@ -175,7 +181,7 @@ class Campaign:
     async def _consent(self, owner: str) -> tuple[str, str]:
         """Grant and alias of a consent whose access token is stale on arrival."""
         state = await self._start(owner)
-        self._provider.script_only(self._good_answer(0, user=owner))
+        self._script(self._good_answer(0, user=owner))
         complete = self._completion(state, owner)
         answer = await self._wire.ask(_GRANTS, "CompleteAuthorization", complete)
         again = await self._wire.ask(_GRANTS, "CompleteAuthorization", complete)
@@ -207,15 +213,18 @@ class Campaign:
             Answer.json({"error": self._refresh_token, "error_uri": self._mint("echo")}, 400),
             Answer.json({"error": self._refresh_token[:40]}, 401),
             Answer.json({"error": "server_error", "refresh_token": self._mint("echo")}, 500),
-            Answer(f"<h1>{self._mint('echo')}</h1>".encode(), 502, "text/html"),
-            Answer(b"", 307, headers={"Location": f"https://127.0.0.1:1/?t={self._mint('echo')}"}),
-            Answer(b"{}", 429, headers={"Retry-After": self._mint("echo")}),
-            Answer(self._mint("echo").encode(), 200, self._mint("echo")),
+            Answer(
+                body=f"<h1>{self._mint('echo')}</h1>".encode(), status=502,
+                content_type="text/html",
+            ),
+            Answer(status=307, headers={"Location": f"https://127.0.0.1:1/?t={self._mint('echo')}"}),
+            Answer(body=b"{}", status=429, headers={"Retry-After": self._mint("echo")}),
+            Answer(body=self._mint("echo").encode(), content_type=self._mint("echo")),
             Answer.json({"access_token": self._mint("access token") + "\n", "token_type": "x"}),
             Answer.json({"access_token": [self._mint("access token")]}),
-            Answer(b'{"access_token": "' + self._mint("access token").encode() * 2_000 + b'"}'),
+            Answer.json({"access_token": self._mint("access token") * 2_000}),
             Answer(
-                f'{{"a": "{self._mint("echo")[:20]}'.encode(), 200,
+                body=f'{{"a": "{self._mint("echo")[:20]}'.encode(),
                 headers={"Content-Encoding": "gzip", "Set-Cookie": f"s={self._mint('echo')}"},
             ),
             Answer.json({"error": "invalid_scope", "error_uri": self._mint("echo")}, 400),
@@ -225,7 +234,7 @@ class Campaign:
         ask = self._wire.ask
         for answer in self._bad_answers()[2:8]:
             state = await self._start(owner)
-            self._provider.script_only(answer)
+            self._script(answer)
             await ask(_GRANTS, "CompleteAuthorization", self._completion(state, owner))
         state = await self._start(owner)
         for complete, caller in (

@@ -113,7 +113,10 @@ def _kind(field: FieldDescriptor) -> str:
 def _field(field: FieldDescriptor, texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
     match _kind(field):
         case "map":
-            return st.dictionaries(texts, texts, max_size=4)
+            entry = field.message_type
+            assert entry is not None
+            values = _single(entry.fields_by_name["value"], texts)
+            return st.dictionaries(texts, values, max_size=4)
         case "list":
             return st.lists(_single(field, texts), max_size=4)
         case _:
@@ -134,8 +137,12 @@ def _single(field: FieldDescriptor, texts: st.SearchStrategy[str]) -> st.SearchS
     return st.sampled_from(edges) | st.integers(low, high)
 
 
-def _set_map(message: Message, name: str, value: dict[str, str]) -> None:
-    getattr(message, name).update(value)
+def _set_map(message: Message, name: str, value: dict[str, Any]) -> None:
+    for key, entry in value.items():
+        if isinstance(entry, Message):
+            getattr(message, name)[key].CopyFrom(entry)
+        else:
+            getattr(message, name)[key] = entry
 
 
 def _set_list(message: Message, name: str, value: list[Any]) -> None:

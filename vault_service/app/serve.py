@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
+from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.migrate import (
     MigrationsMissing,
@@ -29,6 +30,8 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
+from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
@@ -39,6 +42,7 @@ from vault_service.worker.upkeep import ReminderSweep
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
+_ATTEMPT_DELETE_MAX = 10_000
 _REQUEST_SWEEP_S = 60.0
 _log = get_logger("service")
 
@@ -78,6 +82,7 @@ async def serve(config: Config) -> None:
     server = _server(config, parts)
     tasks = _background(parts, server)
     try:
+        await _open_spool(parts)
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
             _write_port(config.server.port_file, port)
@@ -107,6 +112,14 @@ def _build(config: Config, policy: CedarPolicy) -> Parts:
         raise ConfigInvalid(str(error)) from None
 
 
+async def _open_spool(parts: Parts) -> None:
+    try:
+        await parts.spool.open()
+    except VaultError as error:
+        # A refresh needs it and tries again; tokens that are fresh need it not.
+        _log.warning("spool_unavailable", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -128,11 +141,15 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
 
+    old_attempts = PostgresAttemptSweeper(parts.worker_database)
+
     async def sweep() -> None:
+        await old_attempts.delete_old(_ATTEMPT_DELETE_MAX)
         await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
 
     async def forget() -> None:
@@ -141,6 +158,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),
