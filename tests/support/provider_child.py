@@ -21,6 +21,7 @@ from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientAuthMethod, ClientCredential
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.token_answer import read_refresh
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 
@@ -47,10 +48,11 @@ class Bounded(HttpClient):
 async def refresh(endpoint: OAuthTokenEndpoint, url: str) -> str:
     """The class of the failure, "ANSWER" where there is none."""
     profile = ProviderProfile(url, url, url, "")
+    token = Sensitive(b"refresh token")
     try:
-        await endpoint.refresh(
-            profile, _CLIENT, token_endpoint=url, refresh_token=Sensitive(b"refresh token")
-        )
+        answer = await endpoint.refresh(profile, _CLIENT, token_endpoint=url, refresh_token=token)
+        # Kept as it came, and read again, as the spool has it.
+        read_refresh(HttpAnswer.from_bytes(answer.to_bytes()), profile, (token,))
     except TokenEndpointError as error:
         return error.answer_class.name
     return "ANSWER"
