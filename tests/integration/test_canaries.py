@@ -157,7 +157,7 @@ def test_campaign_reached_everything(evidence: Evidence) -> None:
     assert allowed == {method.name for method in METHODS}
     reasons = set().union(*evidence.outcomes.values()) - {ALLOWED}
     wanted = {
-        Reason.PAYLOAD_TOO_LARGE, Reason.BUDGET_TOO_SHORT, Reason.ETAG_MISMATCH,
+        Reason.PAYLOAD_TOO_LARGE, Reason.SECRET_NOT_FOUND, Reason.ETAG_MISMATCH,
         Reason.REQUEST_ID_REUSED, Reason.SECRET_VERSION_DESTROYED, Reason.PROVIDER_NOT_FOUND,
         Reason.CREDENTIAL_LIMIT, Reason.PROVIDER_UNAVAILABLE, Reason.STATE_UNKNOWN,
         Reason.CLIENT_MISCONFIGURED, Reason.GRANT_REVOKED, Reason.REDIRECT_URI_MISMATCH,
@@ -168,17 +168,17 @@ def test_campaign_reached_everything(evidence: Evidence) -> None:
 
 
 def test_places_are_all_there(evidence: Evidence) -> None:
-    """What was searched has the data directory, its log of changes, the dump, the record, debug
+    """What was searched has the data directory, its log of changes, the dump, the spool, debug
     logs, transit's storage and audit file, replies and processes: none is empty."""
     sizes: dict[str, int] = defaultdict(int)
     for place in evidence.places():
         for mark in (
-            "base/", "pg_wal/", "dump.sql", "canary.log", "audit.log", "raft", "replies",
+            "base/", "pg_wal/", "dump.sql", "canary.log", "audit.log", "raft", ".spool", "replies",
             "processes",
         ):  # fmt: skip
             if mark in str(place):
                 sizes[mark] += place.stat().st_size
-    assert len(sizes) == 8
+    assert len(sizes) == 9
     assert min(sizes.values()) > 1_000
     dumped = (evidence.collected / "dump.sql").read_text()
     assert "COPY tokenvault.secret_versions" in dumped
