@@ -40,11 +40,18 @@ class PolicyInvalid(ValueError):
 class CedarPolicy:
     """Decisions by one policy text. No input or output after it was made; never raises."""
 
-    def __init__(self, policies: cedarpy.PolicySet, schema: cedarpy.Schema, version: str) -> None:
+    def __init__(
+        self,
+        policies: cedarpy.PolicySet,
+        schema: cedarpy.Schema,
+        version: str,
+        rules: tuple[str, ...],
+    ) -> None:
         """Use ``load`` or ``parse``: they check what they are given."""
         self._policies = policies
         self._schema = schema
         self._version = version
+        self._rules = rules
         self._cached = lru_cache(maxsize=limits.DECISION_CACHE_MAX)(self._evaluate)
 
     @classmethod
@@ -81,12 +88,18 @@ class CedarPolicy:
             cedarpy.PolicySet.from_json_str(json.dumps(rules)),
             schema,
             f"sha256:{digest[:_HASH_CHARS]}",
+            tuple(named),
         )
 
     @property
     def version(self) -> str:
         """``sha256:`` and 16 hexadecimal digits over policy and schema."""
         return self._version
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The ``@id`` of each policy, in the order of the text."""
+        return self._rules
 
     def decide(self, caller: Caller, permission: Permission, resource: Resource) -> Decision:
         """Default deny. Decisions are remembered by everything they depend on."""

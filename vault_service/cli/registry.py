@@ -17,12 +17,13 @@ from tokenvault_client import (
     provider_name,
     tenant_name,
 )
+from vault_service.cli.app import App, many, one
 from vault_service.cli.connection import ClientOption, TenantArgument, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
-from vault_service.cli.output import EXIT_USAGE, fail, out, table
+from vault_service.cli.output import EXIT_USAGE, fail, show, show_list
 
-provider_app = typer.Typer(no_args_is_help=True, help="Authorization servers.")
-client_app = typer.Typer(no_args_is_help=True, help="Our registrations at providers.")
+provider_app = App("Authorization servers.")
+client_app = App("Our registrations at providers.")
 
 
 class ClassChoice(StrEnum):
@@ -41,7 +42,7 @@ class AuthChoice(StrEnum):
     POST = "post"
 
 
-@provider_app.command("put")
+@provider_app.does("put", one(Provider))
 def provider_put(
     tenant: TenantArgument,
     provider: Annotated[str, typer.Argument(help="Provider id.")],
@@ -76,26 +77,25 @@ def provider_put(
         requires_iss=requires_iss,
     )
     stored = call(client, lambda vault: vault.put_provider(wanted))
-    out.print(f"{stored.name} stored, etag {stored.etag}")
+    show(stored, f"{stored.name} stored, etag {stored.etag}")
 
 
-@provider_app.command("list")
+@provider_app.does("list", many("providers", Provider))
 def provider_list(tenant: TenantArgument, client: ClientOption) -> None:
     """List a tenant's providers."""
 
     async def work(vault: TokenVaultClient) -> list[Provider]:
         return [item async for item in vault.iter_providers(tenant_name(tenant))]
 
-    table(
+    show_list(
+        "providers",
         ("NAME", "CLASS", "ISSUER", "TOKEN ENDPOINT"),
-        (
-            (item.name, item.refresh_class.name, item.issuer, item.token_endpoint)
-            for item in call(client, work)
-        ),
+        call(client, work),
+        lambda item: (item.name, item.refresh_class.name, item.issuer, item.token_endpoint),
     )
 
 
-@client_app.command("put")
+@client_app.does("put", one(OAuthClient))
 def client_put(
     tenant: TenantArgument,
     oauth_client: Annotated[str, typer.Argument(help="OAuthClient id.")],
@@ -123,7 +123,7 @@ def client_put(
     )
     secret = "" if keep_secret else client_secret(secret_file)
     stored = call(client, lambda vault: vault.put_oauth_client(wanted, client_secret=secret))
-    out.print(f"{stored.name} stored, etag {stored.etag}")
+    show(stored, f"{stored.name} stored, etag {stored.etag}")
 
 
 def _pairs(params: list[str]) -> dict[str, str]:
