@@ -1,0 +1,48 @@
+"""Running commands of the CLI for their JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON value."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """The error on stderr; whatever was said before stands in other lines."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+def run(*arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> Ended:
+    """Run ``tokenvault`` with these arguments."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vault_service", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        input=stdin,
+        check=False,
+        env=dict(os.environ) | (env or {}),
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_json(*arguments: str, stdin: str = "") -> Ended:
+    """The same with ``--output json``."""
+    return run(*arguments, "--output", "json", stdin=stdin)
