@@ -34,10 +34,9 @@ def _argv(state_dir: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "vault_service", "dev", "--state-dir", str(state_dir), *options]
 
 
-def _once(state_dir: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        _argv(state_dir, "--once"), capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+def _once(state_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = _argv(state_dir, "--once", *options)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
 
 
 @contextmanager
@@ -59,7 +58,8 @@ def _staying(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path) -> None:
-    """Consent, refresh, refusal and record once; then yesterday's grant without a consent."""
+    """Consent, refresh, refusal and record once; then yesterday's grant without a consent, and the
+    files of the environment as JSON."""
     first = _once(state_dir)
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
@@ -70,10 +70,13 @@ def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path
         "GRANT_REFRESHED",
     ):
         assert shown in first.stdout
-    second = _once(state_dir)
+    second = _once(state_dir, "--output", "json")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "yesterday's" in second.stdout
-    assert "authorization URL" not in second.stdout
+    assert "yesterday's" in second.stderr
+    assert "authorization URL" not in second.stderr
+    told = json.loads(second.stdout)
+    assert told.keys() == {"state_dir", "config_file", "admin_config_file", "client_files"}
+    assert Path(told["client_files"]["operator"]).is_file()
 
 
 def test_taken_port_is_named(state_dir: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,3 +50,11 @@ def run(*arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> 
 def run_json(*arguments: str, stdin: str = "") -> Ended:
     """The same with ``--output json``."""
     return run(*arguments, "--output", "json", stdin=stdin)
+
+
+def wait_until_read(pipe: int) -> None:
+    """The other side has read all that was written."""
+    give_up = time.monotonic() + 30
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))) != (0,):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)

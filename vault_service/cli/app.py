@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -33,7 +33,6 @@ class Shape:
     list_name: str = ""
 
 
-NOTHING = Shape(())
 _shapes: dict[Callable[..., Any], Shape] = {}
 
 
@@ -45,11 +44,6 @@ def one(*kinds: type) -> Shape:
 def many(list_name: str, kind: type) -> Shape:
     """``{list_name: [...]}``."""
     return Shape((kind,), list_name)
-
-
-def shape_of(callback: Callable[..., Any]) -> Shape:
-    """What the command with this function prints; KeyError for one that was added otherwise."""
-    return _shapes[inspect.unwrap(callback)]
 
 
 class App(typer.Typer):
@@ -71,6 +65,29 @@ class App(typer.Typer):
             return work
 
         return add
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of the tree."""
+
+    path: tuple[str, ...]  # ("secret", "put")
+    parameters: tuple[inspect.Parameter, ...]  # as Python has them, --output last
+    shape: Shape
+
+
+def commands(app: typer.Typer, path: tuple[str, ...] = ()) -> Iterator[Command]:
+    """All commands below ``app``; KeyError for one that was not added with ``does``."""
+    for info in app.registered_commands:
+        assert info.callback is not None
+        assert info.name is not None
+        parameters = tuple(inspect.signature(info.callback).parameters.values())
+        shape = _shapes[inspect.unwrap(info.callback)]
+        yield Command((*path, info.name), parameters, shape)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        assert group.name is not None
+        yield from commands(group.typer_instance, (*path, group.name))
 
 
 def _with_output(work: Callable[..., None]) -> Callable[..., None]:

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tokenvault_client import ConfigurationError, TokenVaultClient, TokenVaultError
-from vault_service.cli.output import EXIT_USAGE, Failure, fail, refuse
+from tokenvault_client import ConfigurationError, InvalidArgument, TokenVaultClient, TokenVaultError
+from vault_service.cli.output import EXIT_REFUSED, EXIT_USAGE, Failure, fail, refuse
 
 T = TypeVar("T")
 
@@ -38,7 +38,9 @@ def call(client_file: Path, work: Callable[[TokenVaultClient], Awaitable[T]]) ->
     except ConfigurationError as error:
         fail(str(error), EXIT_USAGE)
     except TokenVaultError as error:
-        refuse(failure_of(error), str(error))
+        # Without a request id nothing was asked: the arguments are wrong, not the service's mind.
+        local = isinstance(error, InvalidArgument) and not error.request_id
+        refuse(failure_of(error), str(error), EXIT_USAGE if local else EXIT_REFUSED)
 
 
 def failure_of(error: TokenVaultError) -> Failure:

@@ -68,7 +68,7 @@ def _json_run() -> int:
         tell(Failure("USAGE", message), message)
         return error.exit_code
     except typer.Abort:
-        message = "a question was not answered with yes; --yes asks none"
+        message = "a question was not answered; --file or --secret-file asks none"
         tell(Failure("ABORTED", message), message)
         return EXIT_REFUSED
     return status if isinstance(status, int) else 0
@@ -77,7 +77,7 @@ def _json_run() -> int:
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Looked up before the arguments are parsed, since that is what may fail."""
     asked = os.environ.get("TOKENVAULT_OUTPUT", "")
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument == "--output":
             asked = following
         elif argument.startswith("--output="):

@@ -115,9 +115,14 @@ def note(message: str) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask on stderr unless ``yes``; ends the command where the answer is no."""
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
+    """Ask on stderr unless ``yes``; ends the command where the answer is no. Programs are not
+    asked: with JSON it is a mistake to leave --yes out.
+    """
+    if yes:
+        return
+    if wants_json():
+        fail(f"{question} --yes is needed with --output json", EXIT_USAGE)
+    typer.confirm(question, abort=True, err=True)
 
 
 def fail(message: str, code: int = EXIT_REFUSED) -> NoReturn:
