@@ -35,6 +35,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("serve", "--check --config {serve}"),
     ("doctor", "--config {serve}"),
     ("completion", "zsh"),
+    ("policy check", "{policy}"),
+    ("policy explain", "{policy} {tenant} spiffe://dev.tokenvault/auditor"),
     (
         "provider put",
         "{tenant} json --client {operator} --issuer {issuer} --subject-from response:sub "
@@ -105,6 +107,7 @@ def stage(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Stage]:
             "tenant": TENANT,
             "admin": str(files.admin),
             "serve": str(files.serve),
+            "policy": str(real_vault.directory / "policy.cedar"),
             "issuer": provider.issuer,
             "redirect": f"http://127.0.0.1:{choose_port()}/callback",
         }

@@ -17,6 +17,7 @@ from vault_service.cli import (
     doctor,
     grants,
     operate,
+    policy,
     registry,
     secrets,
 )
@@ -45,6 +46,7 @@ app.add_typer(registry.client_app, name="client")
 app.add_typer(grants.grant_app, name="grant")
 app.add_typer(grants.token_app, name="token")
 app.add_typer(secrets.secret_app, name="secret")
+app.add_typer(policy.policy_app, name="policy")
 app.add_typer(audit.audit_app, name="audit")
 
 

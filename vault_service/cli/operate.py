@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from vault_service.app import admin
 from vault_service.cli.app import App, one
 from vault_service.cli.output import (
     EXIT_CONFIG,
@@ -137,6 +136,8 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date (as the role that owns the tables)."""
+    from vault_service.app import admin
+
     if print_roles:
         show(Migrated((), admin.roles_sql()), admin.roles_sql())
         return
@@ -153,6 +154,8 @@ def tenant_create(
     config: ConfigOption = None,
 ) -> None:
     """Make a tenant: its key in transit, then its row. Again it changes nothing."""
+    from vault_service.app import admin
+
     created = _run(admin.create_tenant(_load_admin(config), tenant))
     name = f"tenants/{tenant}"
     show(CreatedTenant(name, created), f"{name} {'created' if created else 'was there already'}")
@@ -175,6 +178,8 @@ def _load_admin(path: Path | None) -> Config:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
+    from vault_service.app import admin
+
     try:
         return asyncio.run(work)
     except VaultError as error:
