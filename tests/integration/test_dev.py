@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.sources import ROOT
+from tests.support.docs import Shell, blocks, commands
 from tests.support.state_dirs import new_state_dir
 from vault_service.embedded import processes
 from vault_service.embedded.postgres import EmbeddedPostgres
@@ -110,6 +113,28 @@ def test_dead_child_ends_it_with_the_end_of_its_log(state_dir: Path) -> None:
     assert staying.returncode == 1
     assert "tokenvault was ended by SIGKILL" in told
     assert "tokenvault.log" in told
+
+
+def test_the_tutorial(state_dir: Path, tmp_path: Path) -> None:
+    """The commands of the tutorial work in the environment that the first one starts."""
+    (tmp_path / ".tokenvault").symlink_to(state_dir)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shell = Shell(tmp_path, os.environ)
+    tutorial = blocks(ROOT / "docs" / "tutorial" / "first-grant.md")
+    # The first one is what this module is about; the other waits for a person at a browser, as
+    # test_cli.py does without one.
+    left = [block.text.split()[:3] for block in tutorial if block.language != "console"]
+    assert left == [["make", "run"], [".venv/bin/tokenvault", "grant", "start"]]
+    grants = ""
+    with _staying(state_dir):
+        for command in (each for block in tutorial for each in commands(block)):
+            done = shell.run(command.text.replace("GRANT_ID", grants))
+            assert (done.status != 0) == command.fails, done.output
+            if found := re.search(r"grants/([0-9a-f-]{36})  ada", done.output):
+                grants = found[1]
+            output = done.output.replace(grants, "GRANT_ID") if grants else done.output
+            assert not command.missing(output), f"{command.text}: {done.output}"
+    assert grants
 
 
 def _is_service(pid: int) -> bool:

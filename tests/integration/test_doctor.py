@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.cli import Ended, run, run_json
+from tests.support.cli import run, run_json
+from tests.support.patient import Patient, failed
 from tests.support.scripted_provider import ScriptedProvider
 from tests.support.serving import changed
 from tests.support.tls_front import TlsFront, tls_front
@@ -25,56 +25,9 @@ from vault_service.config import load
 from vault_service.domain.finding import STANDARD, Finding, Verdict
 from vault_service.embedded.devca import CLIENT_AUTH, SERVER_AUTH, DevCA
 from vault_service.embedded.machine import choose_port
-from vault_service.embedded.settings_files import TENANT, SettingsFiles
+from vault_service.embedded.settings_files import TENANT
 
 _DAY = timedelta(days=1)
-
-
-class Patient:
-    """A sound deployment, and copies of its configuration with one thing broken."""
-
-    def __init__(self, vault: RealVault) -> None:
-        self.vault = vault
-        self.files: SettingsFiles = vault.write_files("doctor", ())
-        self._broken = 0
-
-    def broken(self, **changes: object) -> Path:
-        """The configuration with changes; __ stands for the dot."""
-        self._broken += 1
-        target = self.vault.directory / f"broken-{self._broken}.toml"
-        named = {name.replace("__", ".", 1): value for name, value in changes.items()}
-        return changed(self.files, target, named)
-
-    def file(self, name: str, text: str) -> str:
-        """A private file beside the others."""
-        path = self.vault.directory / name
-        path.touch(0o600)
-        path.write_text(text)
-        return str(path)
-
-    def examine(self, config: Path, *more: str) -> dict[str, Any]:
-        """The findings by check; the exit status is that of the worst, and no secret is shown."""
-        ended = run_json("doctor", "--config", str(config), "--tenant", TENANT, *more)
-        self.assert_no_secret(ended)
-        found = {check["check"]: check for check in ended.json["checks"]}
-        failed = {name for name, check in found.items() if check["verdict"] == "FAILED"}
-        assert ended.status == (78 if "configuration" in failed else int(bool(failed)))
-        assert all(check["advice"] for check in found.values() if check["verdict"] != "OK"
-                   and check["verdict"] != "SKIPPED")  # fmt: skip
-        return found
-
-    def assert_no_secret(self, ended: Ended) -> None:
-        """Nothing of what the credential files hold was printed."""
-        values = load(self.files.serve)
-        for file in (
-            values.database.password_file,
-            values.database.worker_password_file,
-            values.transit.secret_id_file,
-            values.server.key_file,
-        ):
-            assert file is not None
-            for line in file.read_text().splitlines():
-                assert line not in ended.out + ended.err
 
 
 @pytest.fixture(scope="module")
@@ -89,18 +42,10 @@ def fragile(breakable_vault: RealVault) -> Patient:
     return Patient(breakable_vault)
 
 
-def _failed(found: dict[str, Any]) -> dict[str, str]:
-    return {
-        name: f"{check['found']} → {check['advice']}"
-        for name, check in found.items()
-        if check["verdict"] == "FAILED"
-    }
-
-
 def test_a_sound_set_up(patient: Patient) -> None:
     """Nothing fails, the status is 0, and every dependency was looked at."""
     found = patient.examine(patient.files.serve)
-    assert _failed(found) == {}
+    assert failed(found) == {}
     assert found.keys() >= {
         "configuration", "files.secret", "server.certificate", "server.key", "server.names",
         "server.client_ca_file", "policy", "disk", "process.memory", "database.reachable",
@@ -129,8 +74,8 @@ def test_database_down(fragile: Patient) -> None:
         found = fragile.examine(fragile.files.serve)
     finally:
         fragile.vault.postgres.start()
-    assert _failed(found).keys() == {"database.reachable", "database.worker"}
-    assert "start PostgreSQL" in _failed(found)["database.reachable"]
+    assert failed(found).keys() == {"database.reachable", "database.worker"}
+    assert "start PostgreSQL" in failed(found)["database.reachable"]
     assert found["database.migrations"]["verdict"] == "SKIPPED"
     assert found["transit.login"]["verdict"] == "OK"
 
@@ -143,8 +88,8 @@ def test_transit_sealed(fragile: Patient) -> None:
     finally:
         fragile.vault.openbao.stop()
         fragile.vault.openbao.start()
-    assert _failed(found).keys() == {"transit.seal"}
-    assert "unseal" in _failed(found)["transit.seal"]
+    assert failed(found).keys() == {"transit.seal"}
+    assert "unseal" in failed(found)["transit.seal"]
     assert found["transit.login"]["verdict"] == "SKIPPED"
     assert found["database.migrations"]["verdict"] == "OK"
 
@@ -152,31 +97,31 @@ def test_transit_sealed(fragile: Patient) -> None:
 def test_transit_down_and_frozen(fragile: Patient) -> None:
     """Nothing listens, or what listens does not answer: bounded, and each said as it is."""
     nobody = fragile.broken(transit__address=f"https://127.0.0.1:{choose_port()}")
-    assert "cannot be reached" in _failed(fragile.examine(nobody))["transit.reachable"]
+    assert "cannot be reached" in failed(fragile.examine(nobody))["transit.reachable"]
     fragile.vault.openbao.pause()
     try:
         found = fragile.examine(fragile.files.serve)
     finally:
         fragile.vault.openbao.resume()
-    assert "did not answer within" in _failed(found)["transit.reachable"]
+    assert "did not answer within" in failed(found)["transit.reachable"]
 
 
 def test_wrong_database_password(patient: Patient) -> None:
     """The role's password is what is wrong, and only that."""
     wrong = patient.file("wrong-password", "not the password\n")
     found = patient.examine(patient.broken(database__password_file=wrong))
-    assert _failed(found).keys() == {"database.reachable"}
-    assert "password is wrong" in _failed(found)["database.reachable"]
-    assert "ALTER ROLE" in _failed(found)["database.reachable"]
+    assert failed(found).keys() == {"database.reachable"}
+    assert "password is wrong" in failed(found)["database.reachable"]
+    assert "ALTER ROLE" in failed(found)["database.reachable"]
 
 
 def test_wrong_database_and_role(patient: Patient) -> None:
     """A database that is not there, and a role that sees through row-level security."""
     found = patient.examine(patient.broken(database__name="nowhere"))
-    assert "CREATE DATABASE" in _failed(found)["database.reachable"]
+    assert "CREATE DATABASE" in failed(found)["database.reachable"]
     owner = patient.vault.database.password_file("tokenvault_owner")
     too_much = patient.broken(database__user="tokenvault_owner", database__password_file=str(owner))
-    assert "serve as tokenvault_app" in _failed(patient.examine(too_much))["database.role"]
+    assert "serve as tokenvault_app" in failed(patient.examine(too_much))["database.role"]
 
 
 def test_migrations(patient: Patient) -> None:
@@ -184,7 +129,7 @@ def test_migrations(patient: Patient) -> None:
     vault = patient.vault
     vault.sql("CREATE DATABASE unmigrated OWNER tokenvault_owner", database="postgres")
     config = patient.broken(database__name="unmigrated")
-    missing = _failed(patient.examine(config))
+    missing = failed(patient.examine(config))
     assert missing.keys() == {"database.migrations"}
     assert "0001_main_job" in missing["database.migrations"]
     assert "tokenvault migrate" in missing["database.migrations"]
@@ -202,31 +147,31 @@ def test_migrations(patient: Patient) -> None:
     ahead = patient.examine(config)["database.migrations"]
     assert (ahead["verdict"], "9999_newer" in ahead["found"]) == ("WARNING", True)
     vault.sql("UPDATE tokenvault.schema_migrations SET sha256 = 'x'", database="unmigrated")
-    assert "changed after they ran" in _failed(patient.examine(config))["database.migrations"]
+    assert "changed after they ran" in failed(patient.examine(config))["database.migrations"]
 
 
 def test_transit_login_refused(patient: Patient) -> None:
     """A wrong secret id is a refused login, not an outage."""
     wrong = patient.file("wrong-secret-id", "00000000-0000-0000-0000-000000000000\n")
     found = patient.examine(patient.broken(transit__secret_id_file=wrong))
-    assert _failed(found).keys() == {"transit.login"}
-    assert "secret id" in _failed(found)["transit.login"]
+    assert failed(found).keys() == {"transit.login"}
+    assert "secret id" in failed(found)["transit.login"]
     assert found["transit.seal"]["verdict"] == "OK"
 
 
 def test_transit_mount_rights_and_keys(patient: Patient) -> None:
     """A mount that is not there, the admin's rights in the service's hands, a missing key."""
     found = patient.examine(patient.broken(transit__mount="elsewhere"))
-    assert "transit.mount" in _failed(found)
+    assert "transit.mount" in failed(found)
     handle = patient.vault.openbao.start()
     admin = patient.broken(
         transit__role_id_file=str(handle.role_id_file("tokenvault-admin")),
         transit__secret_id_file=str(handle.secret_id_file("tokenvault-admin")),
     )
-    assert "transit-service.hcl" in _failed(patient.examine(admin))["transit.rights"]
+    assert "transit-service.hcl" in failed(patient.examine(admin))["transit.rights"]
     found = patient.examine(patient.files.serve, "--tenant", "unknown")
-    assert _failed(found).keys() == {"transit.key.unknown"}
-    assert "tokenvault tenant create unknown" in _failed(found)["transit.key.unknown"]
+    assert failed(found).keys() == {"transit.key.unknown"}
+    assert "tokenvault tenant create unknown" in failed(found)["transit.key.unknown"]
 
 
 @pytest.mark.parametrize(("status", "says"), [(501, "operator init"), (472, "primary")])
@@ -235,7 +180,7 @@ def test_transit_that_does_not_serve(patient: Patient, status: int, says: str) -
     address = patient.vault.openbao.start().address
     with transit_front(address, patient.vault.ca, health=status) as front:
         found = patient.examine(patient.broken(transit__address=front))
-    assert says in _failed(found)["transit.seal"]
+    assert says in failed(found)["transit.seal"]
 
 
 def test_certificate_expired_and_near(patient: Patient) -> None:
@@ -279,23 +224,23 @@ def test_certificate_of_the_wrong_kind(patient: Patient) -> None:
             server__certificate_file=str(issued.certificate_file),
             server__key_file=str(issued.key_file),
         )
-        assert says in _failed(patient.examine(config))[check]
+        assert says in failed(patient.examine(config))[check]
 
 
 def test_key_of_another_certificate(patient: Patient) -> None:
     """The service would not start: the configuration is unusable (78), and why is said."""
     other = patient.vault.ca.build_odd("other-key", dns=("localhost",), ekus=(SERVER_AUTH,))
     found = patient.examine(patient.broken(server__key_file=str(other.key_file)))
-    assert "is not the plain PEM key" in _failed(found)["configuration"]
+    assert "is not the plain PEM key" in failed(found)["configuration"]
     assert found["database.reachable"]["verdict"] == "OK"
 
 
 def test_policy_invalid(patient: Patient) -> None:
     """A policy that does not parse is named with its line; an empty one denies everything."""
     bad = patient.file("bad.cedar", '@id("a")\npermit (principal, action == Action::"Nope");\n')
-    assert "line 1" in _failed(patient.examine(patient.broken(policy_file=bad)))["policy"]
+    assert "line 1" in failed(patient.examine(patient.broken(policy_file=bad)))["policy"]
     empty = patient.file("empty.cedar", "// nothing yet\n")
-    assert "denied" in _failed(patient.examine(patient.broken(policy_file=empty)))["policy"]
+    assert "denied" in failed(patient.examine(patient.broken(policy_file=empty)))["policy"]
 
 
 async def test_wrong_authorities(patient: Patient, tmp_path: Path) -> None:
@@ -304,8 +249,8 @@ async def test_wrong_authorities(patient: Patient, tmp_path: Path) -> None:
     found = await asyncio.to_thread(
         patient.examine, patient.broken(transit__ca_file=str(other.root_file))
     )
-    assert _failed(found).keys() == {"transit.reachable"}
-    assert "ca_file" in _failed(found)["transit.reachable"]
+    assert failed(found).keys() == {"transit.reachable"}
+    assert "ca_file" in failed(found)["transit.reachable"]
     handle = patient.vault.database
     issued = patient.vault.ca.issue("pg", server=True, client=False, dns=["localhost"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -320,7 +265,7 @@ async def test_wrong_authorities(patient: Patient, tmp_path: Path) -> None:
             )
             found = await asyncio.to_thread(patient.examine, config)
             assert found["database.reachable"]["verdict"] == verdict
-    assert "database.ca_file" in _failed(found)["database.reachable"]
+    assert "database.ca_file" in failed(found)["database.reachable"]
 
 
 @pytest.mark.parametrize(("ahead_s", "verdict"), [(600, "FAILED"), (-10, "WARNING"), (0, "OK")])
@@ -330,6 +275,11 @@ def test_clock_of_transit(patient: Patient, ahead_s: int, verdict: str) -> None:
     with transit_front(address, patient.vault.ca, ahead=timedelta(seconds=ahead_s)) as front:
         check = patient.examine(patient.broken(transit__address=front))["transit.clock"]
     assert check["verdict"] == verdict, check
+
+
+def _not_here() -> bool:
+    """The process of the tests stays as it is."""
+    return True
 
 
 class _ShiftedClock(SystemClock):
@@ -345,7 +295,10 @@ class _ShiftedClock(SystemClock):
 async def test_clock_of_this_machine(patient: Patient) -> None:
     """A wall clock that is wrong here differs from the database's and from transit's."""
     doctor = Doctor(
-        load(patient.files.serve), limit_s=10, clock=_ShiftedClock(timedelta(minutes=5))
+        load(patient.files.serve),
+        limit_s=10,
+        clock=_ShiftedClock(timedelta(minutes=5)),
+        harden=_not_here,
     )
     found = _by_check(await doctor.examine())
     assert found["database.clock"].verdict is Verdict.FAILED
@@ -361,7 +314,9 @@ async def test_disk_full(patient: Patient) -> None:
         (replace(STANDARD, disk_warn_bytes=2 * free), Verdict.WARNING),
         (replace(STANDARD, disk_fail_bytes=2 * free), Verdict.FAILED),
     ):
-        doctor = Doctor(load(patient.files.serve), limit_s=10, thresholds=thresholds)
+        doctor = Doctor(
+            load(patient.files.serve), limit_s=10, thresholds=thresholds, harden=_not_here
+        )
         found = _by_check(await doctor.examine())
         assert found["disk"].verdict is verdict
         assert "free some" in found["disk"].advice
@@ -395,7 +350,7 @@ def test_configuration_that_cannot_be_used(patient: Patient, tmp_path: Path) -> 
     assert (ended.status, ended.error["reason"]) == (78, "CONFIGURATION_INVALID")
     missing = patient.broken(transit__secret_id_file=str(tmp_path / "none"))
     found = patient.examine(missing)
-    assert "transit.secret_id_file" in _failed(found)["configuration"]
+    assert "transit.secret_id_file" in failed(found)["configuration"]
     assert found["transit.reachable"]["verdict"] == "SKIPPED"
     assert found["database.reachable"]["verdict"] == "OK"
 
@@ -424,4 +379,4 @@ def test_hosts_of_providers(patient: Patient, with_providers: ScriptedProvider) 
     assert not any(name.startswith("provider") for name in patient.examine(config))
     found = patient.examine(config, "--providers")
     assert found[f"provider.{with_providers.host_port}"]["verdict"] == "OK"
-    assert len([name for name in _failed(found) if name.startswith("provider.")]) >= 1
+    assert len([name for name in failed(found) if name.startswith("provider.")]) >= 1

@@ -40,7 +40,7 @@ def test_rulings_of_the_example_policy() -> None:
     assert own["GetSecretValue"] == "acme-app-reads-one-secret-of-its-own"
     reports = "spiffe://prod.example/acme/reports"
     assert "GetAccessToken" in allowed(reports, provider="google", scopes=("openid",))
-    assert "GetAccessToken" not in allowed(reports, provider="google", scopes=())
+    assert "GetAccessToken" not in allowed(reports, provider="google", scopes=("email",))
     assert "GetAccessToken" not in allowed(reports, provider="slack", scopes=("openid",))
     assert allowed("spiffe://elsewhere.example/acme/app", owner="u-1") == {}
 

@@ -50,6 +50,7 @@ class Doctor:
         limit_s: float,
         clock: Clock = _CLOCK,
         thresholds: Thresholds = STANDARD,
+        harden: Callable[[], bool] = harden,
     ) -> None:
         """``limit_s`` bounds each of the two rounds: the servers, then keys and providers."""
         self._config = config
@@ -58,7 +59,7 @@ class Doctor:
         self._thresholds = thresholds
         self._faults = faults(config, serving=True)
         self._faulty = {line.partition(":")[0] for line in self._faults}
-        self._undumpable = harden()  # this process reads passwords too
+        self._undumpable = harden()  # this process reads credentials too
 
     @property
     def configuration_is_sound(self) -> bool:
