@@ -18,8 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from tests.integration.test_spool_killed import holding
+from tests.support.authserver import AuthServer
 from tests.support.cli import run, run_json, wait_until_read
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.cli.app import Shape, commands
 from vault_service.cli.main import app
@@ -43,6 +44,7 @@ ROWS: tuple[tuple[str, str], ...] = (
         "--authorization-endpoint {issuer}/authorize --token-endpoint {issuer}/token",
     ),
     ("provider list", "{tenant} --client {operator}"),
+    ("provider presets", ""),
     (
         "client put",
         "{tenant} json --client {operator} --provider json --client-id json "
@@ -70,6 +72,9 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("secret destroy", "{tenant} json 1 --client {calendar-app} --owner json --yes"),
     ("secret delete", "{tenant} json --client {calendar-app} --owner json --yes"),
     ("audit list", "{tenant} --client {auditor} --most 5"),
+    ("spool list", "--config {serve}"),
+    ("spool replay", "--from {dead} --path {rescue}"),
+    ("spool abandon", "0198c0de-0000-7000-8000-000000000000 --config {admin} --yes"),
 )
 # It takes half a minute and has a test of its own, which looks at its JSON too.
 ELSEWHERE = {"dev": "tests/integration/test_dev.py"}
@@ -89,16 +94,22 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """An authorization server; consent is what the tests say it is."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        server.add_client("json", _CANARY)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def stage(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Stage]:
-    """A running process with its callers' files."""
+def stage(
+    real_vault: RealVault, provider: AuthServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """A running process with its callers' files, and the spool of one that was killed."""
+    spools = tmp_path_factory.mktemp("spools")
+    (spools / "rescue").mkdir(mode=0o700)
+    with holding(spools / "dead"):
+        pass
     port = real_vault.serve("cli-json", [provider.host_port])
     files = real_vault.files["cli-json"]
     yield Stage(
@@ -109,6 +120,8 @@ def stage(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Stage]:
             "serve": str(files.serve),
             "policy": str(real_vault.directory / "policy.cedar"),
             "issuer": provider.issuer,
+            "dead": str(spools / "dead"),
+            "rescue": str(spools / "rescue"),
             "redirect": f"http://127.0.0.1:{choose_port()}/callback",
         }
     )

@@ -83,6 +83,7 @@ def _names(folder: Path, transit: DevOpenBao, postgres: DevPostgres) -> dict[str
     return {
         "https://vault.internal.example:8200": transit.address,
         "db.internal.example": str(postgres.handle.socket_dir),
+        "/var/lib/tokenvault": str(folder),
         "/run/secrets": str(folder / "secrets"),
         "/etc/tokenvault": str(folder / "etc"),
         "/run/spiffe": str(folder / "spiffe"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authserver import AuthServer, VaultSide
 from tests.support.cli import run, run_json
 from tests.support.patient import Patient, failed
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.serving import changed
 from tests.support.tls_front import TlsFront, tls_front
 from tests.support.transit_front import transit_front
@@ -48,7 +50,7 @@ def test_a_sound_set_up(patient: Patient) -> None:
     assert failed(found) == {}
     assert found.keys() >= {
         "configuration", "files.secret", "server.certificate", "server.key", "server.names",
-        "server.client_ca_file", "policy", "disk", "process.memory", "database.reachable",
+        "server.client_ca_file", "policy", "spool", "disk", "process.memory", "database.reachable",
         "database.role", "database.writable", "database.migrations", "database.clock",
         "database.round_trip", "database.worker", "transit.reachable", "transit.seal",
         "transit.clock", "transit.login", "transit.rights", "transit.mount",
@@ -341,6 +343,20 @@ def test_files_that_everyone_reads_or_changes(patient: Patient) -> None:
     assert "chmod o-w" in found["files.trusted"]["advice"]
 
 
+def test_spool_in_a_bad_place(patient: Patient, tmp_path: Path) -> None:
+    """A folder of the spool that others can enter, or that could not be made, is named with the
+    command that mends; one in memory warns."""
+    (tmp_path / "open").mkdir(mode=0o755)
+    found = patient.examine(patient.broken(spool__path=str(tmp_path / "open")))
+    assert "mkdir -m 0700" in failed(found)["spool"]
+    found = patient.examine(patient.broken(spool__path=str(tmp_path / "no" / "such" / "spool")))
+    assert "is not there" in failed(found)["spool"]
+    if os.access("/dev/shm", os.W_OK):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+            check = patient.examine(patient.broken(spool__path=memory))["spool"]
+        assert (check["verdict"], "forgets" in check["found"]) == ("WARNING", True)
+
+
 def test_configuration_that_cannot_be_used(patient: Patient, tmp_path: Path) -> None:
     """What cannot be loaded ends with 78 and nothing else; a missing file ends with 78 too, after
     everything that does not need it was looked at."""
@@ -356,24 +372,23 @@ def test_configuration_that_cannot_be_used(patient: Patient, tmp_path: Path) -> 
 
 
 @pytest.fixture
-def with_providers(patient: Patient) -> Iterator[ScriptedProvider]:
+def with_providers(patient: Patient) -> Iterator[AuthServer]:
     """A provider that answers and one where nothing listens, both known to the tenant."""
-    server, gone = ScriptedProvider(patient.vault.ca).up(), ScriptedProvider(patient.vault.ca)
-    allowed = [server.host_port, gone.host_port]
-    port = patient.vault.serve("doctor-providers", allowed)
+    gone = f"127.0.0.1:{choose_port()}"
+    with AuthServer(patient.vault.ca) as server:
+        port = patient.vault.serve("doctor-providers", [server.host_port, gone])
 
-    async def register() -> None:
-        async with patient.vault.client("operator", port) as operator:
-            await server.register(operator)
-            await gone.register(operator)
+        async def register() -> None:
+            async with patient.vault.client("operator", port) as operator:
+                await server.register(operator)
+                await VaultSide(gone).register(operator)
 
-    asyncio.run(register())
-    patient.vault.stop_process("doctor-providers")
-    yield server
-    server.down()
+        asyncio.run(register())
+        patient.vault.stop_process("doctor-providers")
+        yield server
 
 
-def test_hosts_of_providers(patient: Patient, with_providers: ScriptedProvider) -> None:
+def test_hosts_of_providers(patient: Patient, with_providers: AuthServer) -> None:
     """Asked only with --providers: one answers by TLS with the right time, one does not."""
     config = patient.vault.files["doctor-providers"].serve
     assert not any(name.startswith("provider") for name in patient.examine(config))

@@ -18,7 +18,7 @@ from typing import Final
 
 import tokenvault_client as sdk
 from tests.architecture.sources import ROOT
-from tests.support.scripted_provider import CLIENT_SECRET, ScriptedProvider
+from tests.support.authserver import CLIENT_SECRET, AuthServer
 from tests.support.serving import changed, start
 from tests.support.vault import RealVault
 from vault_service.embedded.postgres_binaries import find_binaries
@@ -41,7 +41,7 @@ _READY_S = 30.0
 class DocsDeployment:
     """Servers and one process, for all pages; each page has a folder of its own."""
 
-    def __init__(self, vault: RealVault, provider: ScriptedProvider, port: int) -> None:
+    def __init__(self, vault: RealVault, provider: AuthServer, port: int) -> None:
         self.vault = vault
         self.provider = provider
         self.port = port
@@ -140,7 +140,9 @@ class DocsDeployment:
 @contextlib.contextmanager
 def docs_deployment(vault: RealVault) -> Iterator[DocsDeployment]:
     """Serve on these servers until the block ends."""
-    provider = ScriptedProvider(vault.ca).up()
+    provider = AuthServer(vault.ca)
+    provider.up()
+    provider.add_client("calendar", CLIENT_SECRET)
     config = _configure(vault, provider)
     vault.command("tenant", "create", TENANT, "--config", str(config["admin"]))
     port_file = vault.directory / "docs.port"
@@ -152,7 +154,7 @@ def docs_deployment(vault: RealVault) -> Iterator[DocsDeployment]:
     finally:
         process.terminate()
         process.wait(_READY_S)
-        provider.down()
+        provider.close()
 
 
 async def _prepare(deployment: DocsDeployment) -> None:
@@ -160,7 +162,7 @@ async def _prepare(deployment: DocsDeployment) -> None:
     await deployment.consent("user-42")
 
 
-def _configure(vault: RealVault, provider: ScriptedProvider) -> dict[str, Path]:
+def _configure(vault: RealVault, provider: AuthServer) -> dict[str, Path]:
     directory = vault.directory
     files = vault.write_files("docs", [provider.host_port])
     policy = directory / "docs-policy.cedar"

@@ -26,6 +26,7 @@ from vault_service.adapters.postgres.examine import (
     tenants_with_grants,
 )
 from vault_service.adapters.process import harden
+from vault_service.adapters.spool.examine import examine_spool
 from vault_service.adapters.transit.examine import TransitExam
 from vault_service.app.providers_exam import examine_providers
 from vault_service.app.settings import database_settings, transit_settings
@@ -128,6 +129,8 @@ class Doctor:
         bundles = {name: file for name, file in _bundles(config) if name not in self._faulty}
         yield from examine_bundles(bundles, now, self._thresholds)
         yield _policy(config.policy_file)
+        if config.spool.path is not None:
+            yield from examine_spool(config.spool.path, config.spool.slots)
         yield from examine_disk(_folders(config), self._thresholds)
         yield from examine_process(self._undumpable, self._thresholds)
 
@@ -232,7 +235,8 @@ def _folders(config: Config) -> list[Path]:
         for section in sections
         if isinstance(section, BaseModel)
         for name in type(section).model_fields
-        if name.endswith("_dir") and isinstance(value := getattr(section, name), Path)
+        if (name == "path" or name.endswith("_dir"))
+        and isinstance(value := getattr(section, name), Path)
     ]
     if config.server.port_file is not None:
         written.append(config.server.port_file.parent)

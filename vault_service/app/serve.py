@@ -29,6 +29,8 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
+from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
@@ -78,6 +80,7 @@ async def serve(config: Config) -> None:
     server = _server(config, parts)
     tasks = _background(parts, server)
     try:
+        await _open_spool(parts)
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
             _write_port(config.server.port_file, port)
@@ -107,6 +110,14 @@ def _build(config: Config, policy: CedarPolicy) -> Parts:
         raise ConfigInvalid(str(error)) from None
 
 
+async def _open_spool(parts: Parts) -> None:
+    try:
+        await parts.spool.open()
+    except VaultError as error:
+        # A refresh needs it and tries again; tokens that are fresh need it not.
+        _log.warning("spool_unavailable", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -128,6 +139,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
@@ -141,6 +153,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),

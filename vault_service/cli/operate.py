@@ -141,10 +141,10 @@ def migrate(
     if print_roles:
         show(Migrated((), admin.roles_sql()), admin.roles_sql())
         return
-    loaded = _load_admin(config)
+    loaded = load_admin(config)
     with working("connecting ...") as at:
         work = admin.run_migrations(loaded, lambda name: at(f"applying {name} ..."))
-        applied = tuple(_run(work))
+        applied = tuple(run(work))
     show(Migrated(applied, ""), "\n".join(f"applied {name}" for name in applied) or _NOTHING)
 
 
@@ -156,7 +156,7 @@ def tenant_create(
     """Make a tenant: its key in transit, then its row. Again it changes nothing."""
     from vault_service.app import admin
 
-    created = _run(admin.create_tenant(_load_admin(config), tenant))
+    created = run(admin.create_tenant(load_admin(config), tenant))
     name = f"tenants/{tenant}"
     show(CreatedTenant(name, created), f"{name} {'created' if created else 'was there already'}")
 
@@ -169,7 +169,8 @@ def load_or_fail(path: Path | None) -> Config:
         fail(str(error), EXIT_CONFIG)
 
 
-def _load_admin(path: Path | None) -> Config:
+def load_admin(path: Path | None) -> Config:
+    """The configuration of what an operator runs by hand; exits 78 where it is not sound."""
     config = load_or_fail(path)
     found = faults(config, serving=False)
     if found:
@@ -177,7 +178,8 @@ def _load_admin(path: Path | None) -> Config:
     return config
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Work on the servers; a refusal is printed and ends the command."""
     from vault_service.app import admin
 
     try:

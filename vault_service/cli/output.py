@@ -83,10 +83,15 @@ def show_list(
 ) -> None:
     """Items: ``{name: [...]}`` in JSON, a table for people."""
     found = list(items)
+    show_items(name, found, lambda: table(columns, map(cells, found)))
+
+
+def show_items(name: str, items: Sequence[object], say: Callable[[], None]) -> None:
+    """As ``show_list``, where a table is not all that people are told."""
     if wants_json():
-        typer.echo(json.dumps({name: [plain(item) for item in found]}, ensure_ascii=False))
+        typer.echo(json.dumps({name: [plain(item) for item in items]}, ensure_ascii=False))
     else:
-        table(columns, map(cells, found))
+        say()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
