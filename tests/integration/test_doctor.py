@@ -350,7 +350,7 @@ def test_spool_in_a_bad_place(patient: Patient, tmp_path: Path) -> None:
     found = patient.examine(patient.broken(spool__path=str(tmp_path / "open")))
     assert "mkdir -m 0700" in failed(found)["spool"]
     found = patient.examine(patient.broken(spool__path=str(tmp_path / "no" / "such" / "spool")))
-    assert "is not there" in failed(found)["spool"]
+    assert "No such file" in failed(found)["spool"]
     if os.access("/dev/shm", os.W_OK):
         with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
             check = patient.examine(patient.broken(spool__path=memory))["spool"]

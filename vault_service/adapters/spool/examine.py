@@ -24,9 +24,7 @@ def examine_spool(folder: Path, slots: int) -> Iterator[Finding]:
         yield failed(_CHECK, str(error), make)
         return
     kind = _file_system(folder)
-    if not folder.exists() and not folder.parent.is_dir():
-        yield failed(_CHECK, f"{folder.parent} is not there", make)
-    elif kind in _FORGETFUL:
+    if kind in _FORGETFUL:
         advice = "put spool.path on a disk that outlives the process and the host's restart"
         yield warning(_CHECK, f"{folder} is on {kind}, which forgets", advice)
     elif kind in _REMOTE:
