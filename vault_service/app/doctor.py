@@ -102,6 +102,10 @@ class Doctor:
         except TimeoutError:
             advice = "see why it is slow, or give it longer: --timeout"
             found.append(failed(name, f"took longer than {self._limit_s:g} s", advice))
+        except Exception as fault:
+            # A fault of ours in one check takes no other with it; its text might hold anything.
+            advice = "report it, with the line above it"
+            found.append(failed(name, f"the check itself failed: {type(fault).__name__}", advice))
         return found
 
     def _configuration(self) -> Iterator[Finding]:
@@ -112,7 +116,7 @@ class Doctor:
             yield ok("configuration", f"deployment {self._config.deployment}, every field is sound")
 
     async def _machine(self) -> AsyncIterator[Finding]:
-        # On disk, which may hang (NFS): in a thread, so that the limit holds.
+        # In a thread: the servers are asked meanwhile.
         for finding in await asyncio.to_thread(lambda: list(self._local())):
             yield finding
 

@@ -20,6 +20,7 @@ from vault_service.domain.errors import VaultError
 from vault_service.domain.finding import (
     Finding,
     Thresholds,
+    Verdict,
     clock_finding,
     failed,
     ok,
@@ -77,7 +78,7 @@ class TransitExam:
         seal = _seal(health)
         yield seal
         yield self._clock_finding(health, (before + took / 2).timestamp(), took / 2)
-        if seal.advice:
+        if seal.verdict is not Verdict.OK:
             for check in _LATER:
                 yield skipped(f"transit.{check}", "transit does not serve")
             return
