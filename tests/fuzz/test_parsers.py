@@ -62,4 +62,4 @@ def test_guided_by_coverage(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3_000:]
     runs = re.search(r"Done (\d+) runs", done.stderr)
     assert runs is not None, done.stderr[-3_000:]
-    assert int(runs[1]) > 1_000
+    assert int(runs[1]) > 200
