@@ -88,6 +88,11 @@ class CedarPolicy:
         """``sha256:`` and 16 hexadecimal digits over policy and schema."""
         return self._version
 
+    def remembered(self) -> tuple[int, int, int, int]:
+        """Hits, misses, evictions and entries of the remembered decisions."""
+        hits, misses, _, entries = self._cached.cache_info()
+        return hits, misses, misses - entries, entries
+
     def decide(self, caller: Caller, permission: Permission, resource: Resource) -> Decision:
         """Default deny. Decisions are remembered by everything they depend on."""
         try:

@@ -52,6 +52,20 @@ _SERVICES = (
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
 
+RPCS = tuple(
+    f"{service.name}/{method.name}"
+    for module in (
+        token_service_pb2,
+        grant_service_pb2,
+        provider_service_pb2,
+        secret_service_pb2,
+        audit_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+)
+"""Every RPC of ours, as ``Call.rpc`` names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:

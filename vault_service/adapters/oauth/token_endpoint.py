@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from vault_service.adapters.oauth.client_auth import Fields, authenticated
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
@@ -19,6 +22,9 @@ from vault_service.domain.token_answer import (
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.ports import Clock
+from vault_service.telemetry.meters import OK, ProviderMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import child
 
 _ECHO_MIN_CHARS: Final = 8  # a shorter common part is chance
 
@@ -29,9 +35,10 @@ class OAuthTokenEndpoint:
     NOT_SENT: nothing left this host; IN_DOUBT: sent, and no answer; else as the answer says.
     """
 
-    def __init__(self, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, http: HttpClient, clock: Clock, meter: ProviderMeter | None = None) -> None:
         self._http = http
         self._clock = clock
+        self._meter = meter or ProviderMeter(Metrics())
 
     async def exchange_code(
         self,
@@ -50,15 +57,16 @@ class OAuthTokenEndpoint:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        answer = await self._post(profile.token_endpoint, client, fields)
-        expected = Expected(
-            subject_from=profile.subject_from,
-            issuer=profile.issuer,
-            client_id=client.client_id,
-            nonce=nonce,
-            now=self._clock.now(),
-        )
-        return self._read(answer, client, fields, profile, expected)
+        with self._observed("exchange_code", profile.token_endpoint):
+            answer = await self._post(profile.token_endpoint, client, fields)
+            expected = Expected(
+                subject_from=profile.subject_from,
+                issuer=profile.issuer,
+                client_id=client.client_id,
+                nonce=nonce,
+                now=self._clock.now(),
+            )
+            return self._read(answer, client, fields, profile, expected)
 
     async def refresh(
         self,
@@ -70,8 +78,9 @@ class OAuthTokenEndpoint:
     ) -> TokenAnswer:
         """RFC 6749 §6, at the endpoint pinned in the grant. The subject is always None."""
         fields: Fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        answer = await self._post(token_endpoint, client, fields)
-        return self._read(answer, client, fields, profile, None)
+        with self._observed("refresh", token_endpoint):
+            answer = await self._post(token_endpoint, client, fields)
+            return self._read(answer, client, fields, profile, None)
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
@@ -83,11 +92,32 @@ class OAuthTokenEndpoint:
                 AnswerClass.REQUEST_REFUSED, detail="the provider has no revocation endpoint"
             )
         fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        answer = await self._post(profile.revocation_endpoint, client, fields)
-        try:
-            read_revocation(answer)
-        except TokenEndpointError as error:
-            raise _without_echo(error, client, fields) from None
+        with self._observed("revoke", profile.revocation_endpoint):
+            answer = await self._post(profile.revocation_endpoint, client, fields)
+            try:
+                read_revocation(answer)
+            except TokenEndpointError as error:
+                raise _without_echo(error, client, fields) from None
+
+    @contextlib.contextmanager
+    def _observed(self, operation: str, url: str) -> Iterator[None]:
+        """Counts and traces one request by the class of its answer."""
+        host = urlsplit(url).hostname or ""
+        asked, answer = self._clock.monotonic(), "CANCELLED"
+        with child(f"provider {operation}", operation=operation, host=host) as span:
+            try:
+                yield
+                answer = OK
+            except TokenEndpointError as error:
+                answer = error.answer_class.name
+                span.failed(answer)
+                raise
+            finally:
+                span.note(answer_class=answer)
+                took_s = self._clock.monotonic() - asked
+                self._meter.requested(operation, answer, took_s)
+                if operation == "refresh":
+                    self._meter.refreshed(host, answer)
 
     async def _post(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
         form, basic = authenticated(client, fields)
