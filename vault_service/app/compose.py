@@ -19,6 +19,7 @@ from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminder
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
+from vault_service.app.instruments import Instruments
 from vault_service.app.settings import database_settings, transit_settings
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
@@ -34,6 +35,13 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Servicers
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.telemetry.meters import (
+    CommitMeter,
+    DatabaseMeter,
+    ProviderMeter,
+    TransitMeter,
+)
+from vault_service.telemetry.traces import span_alone
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
@@ -63,26 +71,42 @@ from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 class Parts:
     """The adapters and shared helpers of one process."""
 
-    def __init__(self, config: Config, policy: CedarPolicy) -> None:
+    def __init__(
+        self, config: Config, policy: CedarPolicy, instruments: Instruments | None = None
+    ) -> None:
+        self.instruments = instruments or Instruments()
+        metrics = self.instruments.metrics
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.policy = policy
-        self.database = Database(database_settings(config, config.database.user))
-        self.worker_database = Database(database_settings(config, config.database.worker_user))
-        self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
+        self.callers = CallerReader(config.server.trust_domains, self.clock)
+        self.database = Database(
+            database_settings(config, config.database.user), DatabaseMeter(metrics, "requests")
+        )
+        self.worker_database = Database(
+            database_settings(config, config.database.worker_user), DatabaseMeter(metrics, "worker")
+        )
+        self.transit = TransitKeyWrapper(
+            transit_settings(config), self.clock, TransitMeter(metrics)
+        )
         self.guard = EgressGuard(config.egress.allowed_private)
         self.http = HttpClient(self.guard, config.egress.ca_file)
-        self.endpoint = OAuthTokenEndpoint(self.http, self.clock)
+        self.endpoint = OAuthTokenEndpoint(self.http, self.clock, ProviderMeter(metrics))
         lives = Lives(
             config.dek_cache.soft_life_s,
             config.dek_cache.hard_life_s,
             config.dek_cache.entries_max,
         )
         self.ring = DekRing(
-            self.transit, PostgresDekStore(self.database), self.entropy, self.clock, lives
+            self.transit,
+            PostgresDekStore(self.database),
+            self.entropy,
+            self.clock,
+            lives,
+            span_alone,
         )
         self.envelopes = Envelopes(config.deployment, self.ring, self.entropy)
-        self.audit = PostgresAuditLog(self.database)
+        self.audit = PostgresAuditLog(self.database, CommitMeter(metrics))
         self.recorder = Recorder(config.deployment, config.instance, self.entropy)
         self.gate = Gate(policy, PostgresTenantStore(self.database))
         self.grants = PostgresGrantStore(self.database)
@@ -117,13 +141,15 @@ class Parts:
         await self.worker_database.close()
 
 
-def servicers(config: Config, parts: Parts) -> Servicers:
+def servicers(parts: Parts) -> Servicers:
     """The gRPC surface over the use cases."""
     handling = Handling(
-        callers=CallerReader(config.server.trust_domains, parts.clock),
+        callers=parts.callers,
         refusals=RecordRefusal(audit=parts.audit, recorder=parts.recorder),
         clock=parts.clock,
         entropy=parts.entropy,
+        meter=parts.instruments.rpc,
+        traces=parts.instruments.traces,
     )
     return Servicers(
         token=TokenServicer(handling, _get_access_token(parts)),

@@ -127,9 +127,13 @@ class Server:
         for name in ("", *_SERVICES[:-1]):
             await self._health.set(name, whole)
 
+    async def announce_stop(self) -> None:
+        """Say NOT_SERVING from now on, whatever ``set_health`` says; calls are still taken."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, give those under way ``grace_s``."""
-        await self._health.enter_graceful_shutdown()
+        await self.announce_stop()
         await self._server.stop(grace_s)
 
 
