@@ -167,6 +167,21 @@ _BOUNDS: list[tuple[str, Any, Any, list[Any]]] = [
     ("dek_cache__hard_life_s", 300, 86_400, [0, 86_401]),
     ("dek_cache__entries_max", 10, 50_000, [9, 50_001]),
     ("log__level", "debug", "error", ["trace", "INFO"]),
+    ("server__drain_notice_s", 0, 60, [-1, 61, "nan"]),
+    ("metrics__port", 0, 65_535, [-1, 65_536, "http"]),
+    (
+        "traces__otlp_endpoint",
+        "http://localhost/v1/traces",
+        "https://a.example:4318/x/v1/traces",
+        [
+            "localhost:4318",
+            "grpc://a/v1/traces",
+            "https://u:p@a/v1/traces",
+            "https://a",
+            "https://a/x?k=v",
+        ],
+    ),
+    ("traces__sampling_ratio", 0, 1, [-0.1, 1.1, "nan"]),
 ]
 
 
@@ -346,3 +361,44 @@ def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
         load(None)
     assert "TOKENVAULT_DEPLOYMNT sets no field" in str(refused.value)
     assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://collector.example/v1/traces",
+        "http://127.0.0.1:4318/v1/traces",
+        "http://[::1]:4318/v1/traces",
+        "http://localhost:4318/v1/traces",
+    ],
+)
+def test_collectors_that_may_be(tmp_path: Path, endpoint: str) -> None:
+    """Spans go to another machine by TLS only; to this one plain http will do."""
+    assert faults(configured(tmp_path, traces__otlp_endpoint=endpoint), serving=True) == []
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://collector.example/v1/traces", "http://127.0.0.1.example:4318/v1/traces"]
+)
+def test_collectors_in_plain_text(tmp_path: Path, endpoint: str) -> None:
+    """Plain http to another machine is a fault, whatever its name looks like."""
+    found = faults(configured(tmp_path, traces__otlp_endpoint=endpoint), serving=True)
+    assert found == ["traces.otlp_endpoint: is plain http to another machine; use https"]
+
+
+def test_metrics_and_traces_are_off_unless_configured(tmp_path: Path) -> None:
+    """Without their sections nothing listens beside gRPC and nothing is sent."""
+    config = configured(tmp_path)
+    assert config.metrics.port is None
+    assert config.traces.otlp_endpoint is None
+
+
+def test_collector_with_an_unreadable_ca(tmp_path: Path) -> None:
+    """The collector's CA is checked like every other file."""
+    config = configured(
+        tmp_path,
+        traces__otlp_endpoint="https://collector.example/v1/traces",
+        traces__ca_file="absent.pem",
+    )
+    (line,) = faults(config, serving=True)
+    assert line.startswith("traces.ca_file: ")

@@ -97,3 +97,35 @@ async def test_readiness_of_what_hangs(lines: io.StringIO, monkeypatch: pytest.M
 
     await Readiness({"database": hang, "transit": answer}, publish).step()
     assert published == [{"database": False, "transit": True}]
+
+
+async def test_readiness_as_codes(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What anybody may see of a dependency is a code: the texts, which may name hosts, are for the
+    log."""
+    monkeypatch.setattr(readiness, "_PROBE_LIMIT_S", 0.02)
+
+    async def sealed() -> None:
+        raise VaultError(Reason.KEK_UNREACHABLE, "canary.internal is sealed")
+
+    async def missing() -> None:
+        raise RuntimeError("canary")
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def publish(_: dict[str, bool]) -> None:
+        return None
+
+    async def well() -> None:
+        return None
+
+    probes = {"transit": sealed, "database": missing, "slow": hang, "good": well}
+    ready = Readiness(probes, publish)
+    assert set(ready.codes().values()) == {readiness.NOT_ASKED}
+    await ready.step()
+    assert ready.codes() == {
+        "transit": "KEK_UNREACHABLE",
+        "database": "RuntimeError",
+        "slow": "TIMEOUT",
+        "good": "",
+    }
