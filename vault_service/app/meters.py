@@ -21,6 +21,7 @@ from vault_service.rpc.certificates import CertificateEnd
 from vault_service.telemetry.meters import (
     CommitMeter,
     DatabaseMeter,
+    LoopMeter,
     ProviderMeter,
     RpcMeter,
     TransitMeter,
@@ -221,5 +222,6 @@ def described() -> list[Described]:
     TransitMeter(metrics)
     ProviderMeter(metrics)
     CommitMeter(metrics)
+    LoopMeter(metrics)
     rows = [Described(row.name, row.kind, row.help, row.labels) for row in ROWS]
     return sorted([*metrics.described(), *rows], key=lambda each: each.name)

@@ -32,7 +32,9 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.telemetry.meters import LoopMeter
 from vault_service.worker.loop import every
+from vault_service.worker.loop_delay import measure_loop_delay
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
@@ -166,6 +168,7 @@ def _background(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
     return [
+        asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),

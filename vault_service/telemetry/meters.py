@@ -132,6 +132,21 @@ class ProviderMeter:
         self._refreshes.labels(self._hosts.label(host), answer).inc()
 
 
+class LoopMeter:
+    """The event loop that everything here shares."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._delays = metrics.histogram(
+            "tokenvault_loop_delay_seconds",
+            "How much later than asked the event loop came back, four times a second: what every "
+            "call waits for a turn when the process is busy.",
+        )
+
+    def late(self, delay_s: float) -> None:
+        """One measurement."""
+        self._delays.observe(delay_s)
+
+
 class CommitMeter:
     """Group commits of the record."""
 

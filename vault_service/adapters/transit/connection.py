@@ -131,7 +131,7 @@ class Connection:
             outcome = "DENIED"
             raise
         finally:
-            operation = _operation(path, self._mount)
+            operation = operation_of(path, self._mount)
             self._meter.requested(operation, outcome, loop.time() - asked)
 
     def _send(
@@ -156,7 +156,7 @@ class Connection:
         return Answer(response.status_code, _json_object(response.content))
 
 
-def _operation(path: str, mount: str) -> str:
+def operation_of(path: str, mount: str) -> str:
     """A path as a label: what is done, without a key's name."""
     if path.startswith(f"{mount}/"):
         verb = path[len(mount) + 1 :].split("/", 1)[0]
