@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from vault_service.app.meters import described
 from vault_service.config import Config
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES
 
@@ -53,6 +54,33 @@ An example stands in [deploy](../../deploy/tokenvault.toml).
 
 This page is made from the code (`make docs`).
 """
+
+
+_METRICS_HEAD = """# Metrics
+
+Served as Prometheus text on the port of [`[metrics]`](configuration.md#metrics), one process a
+port. What to do when one is red stands in [observe](../how-to/observe.md). Beside these there are
+`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and their kin.
+
+Every label is bounded: by the code (RPCs, codes, reasons, operations, classes of answers, pools,
+caches), or, for `provider`, by a cap whose rest is `other`. No label names a tenant, a grant, an
+owner or a caller: that is what the records and the logs are for. A histogram has `_bucket`, `_sum`
+and `_count`.
+
+This page is made from the code (`make docs`).
+
+| metric | kind | labels | what it says |
+| --- | --- | --- | --- |
+"""
+
+
+def metrics() -> str:
+    """Every metric of ours."""
+    rows = []
+    for metric in described():
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |\n")
+    return _METRICS_HEAD + "".join(rows)
 
 
 def errors() -> str:
@@ -100,7 +128,12 @@ def _default(field: FieldInfo) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 1 when --check finds a stale page."""
     stale = 0
-    for name, made in {"configuration.md": configuration(), "errors.md": errors()}.items():
+    pages = {
+        "configuration.md": configuration(),
+        "errors.md": errors(),
+        "metrics.md": metrics(),
+    }
+    for name, made in pages.items():
         page = _FOLDER / name
         if "--check" not in arguments:
             page.write_text(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -143,3 +144,13 @@ def test_names_and_labels() -> None:
     names = [metric.name for metric in described()]
     assert len(names) == len(set(names))
     assert {row.name for row in ROWS} < set(names)
+
+
+def test_named_metrics_exist() -> None:
+    """The page that says what to do names no metric that is not there."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "observe.md").read_text()
+    known = {metric.name for metric in described()}
+    parts = {f"{name}{end}" for name in known for end in ("_bucket", "_sum", "_count")}
+    named = set(re.findall(r"tokenvault_[a-z_]+", page))
+    assert len(named) > 15
+    assert named <= known | parts
