@@ -9,7 +9,7 @@ from typing import cast
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tokenvault.v1 import (
@@ -27,6 +27,7 @@ from tokenvault.v1 import (
 from vault_service.domain import limits
 from vault_service.rpc.audit_servicer import AuditServicer
 from vault_service.rpc.grant_servicer import GrantServicer
+from vault_service.rpc.health import HealthServicer
 from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
@@ -92,7 +93,7 @@ class Server:
 
     def __init__(self, servicers: Servicers, tls: TlsFiles, *, reflect: bool) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._tls = tls
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, self._server)
         grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, self._server)
@@ -134,6 +135,7 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, give those under way ``grace_s``."""
         await self.announce_stop()
+        self._health.end_watches()
         await self._server.stop(grace_s)
 
 
