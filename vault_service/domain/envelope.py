@@ -21,6 +21,7 @@ class Field(Enum):
     CLIENT_CREDENTIAL = "client_credential"
     CODE_VERIFIER = "code_verifier"
     SECRET_VALUE = "secret_value"
+    REFRESH_ANSWER = "refresh_answer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ DEK_JITTER = 0.2  # of the soft life, so that what was loaded together is not re
 DEK_RECHECK_S = 30.0  # how long "transit is unreachable" stands before a cached DEK asks again
 DEK_SWEEP_S = 60.0  # between looks for DEKs past their hard life that nobody asks for
 DEK_LOADS_MAX = 10_000  # DEKs being loaded at one time in one process; more is OVERLOADED
-SEALS_AHEAD = 4  # message ids drawn before a POST: refresh token, access token, two to spare
+SEALS_AHEAD = 4  # message ids drawn before a POST: answer, refresh token, access token, a spare
 DECISION_CACHE_MAX = 50_000
 POLICY_MAX_BYTES = 1_048_576  # one reviewed file; a decision looks at all of it
 CERTIFICATE_CACHE_MAX = 10_000
@@ -94,6 +94,17 @@ GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
 REVOCATION_BATCH_MAX = 50
 REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000
+
+# Refresh attempts ----------------------------------------------------------------------------
+SPOOL_SLOTS = 256  # answers that may wait for the database in one process: 18 MB of disk
+SPOOL_WAIT_S = 600.0  # how long class S waits for the spool of a process that is gone
+ATTEMPT_BATCH_MAX = 50
+ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
+IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
+IN_DOUBT_RETRY_MAX_S = 300.0
+CONFIRM_AFTER_S = 60.0  # a refusal counts for good when it is repeated so much later
+BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
+BACKOFF_MAX_S = 300.0
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536

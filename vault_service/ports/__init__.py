@@ -42,6 +42,10 @@ from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports.pages import Page as Page
+from vault_service.ports.refresh import AttemptStore as AttemptStore
+from vault_service.ports.refresh import Ending as Ending
+from vault_service.ports.refresh import NewAttempt as NewAttempt
+from vault_service.ports.refresh import Spool as Spool
 from vault_service.ports.secrets import SecretReminders as SecretReminders
 from vault_service.ports.secrets import SecretStore as SecretStore
 

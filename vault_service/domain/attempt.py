@@ -1,0 +1,126 @@
+"""A refresh attempt: written before the provider is asked, so that a crash leaves a question and
+never a guess.
+
+INTENT → COMMITTED | NOT_SENT | REJECTED | IN_DOUBT → RESOLVED_*. An INTENT in the database counts
+as sent. Whether it was, and what came back, the spool of the process that sent it knows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Final
+
+from vault_service.domain.envelope import Binding, DekOwner, Field
+from vault_service.domain.grant import Grant, Lease
+from vault_service.domain.names import GrantName
+from vault_service.domain.provider import RefreshClass
+
+
+class AttemptState(Enum):
+    """What is known of one attempt. RESOLVED_*: decided by recovery."""
+
+    INTENT = 1  # about to be sent, or sent
+    COMMITTED = 2  # the successor is in the grant's row
+    NOT_SENT = 3  # nothing left this host
+    REJECTED = 4  # the provider answered, and gave nothing
+    IN_DOUBT = 5  # sent, and no answer that tells
+    RESOLVED_REFRESHED = 6  # its answer was found, or a retry brought one
+    RESOLVED_UNCHANGED = 7  # it never reached the provider: the refresh token is as good as before
+    RESOLVED_LOST = 8  # the provider has moved on and nobody has its answer
+    RESOLVED_SUPERSEDED = 9  # the grant moved on otherwise: revoked, consented anew, a sibling won
+
+
+UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
+"""At most one attempt of a grant is in these; no other one begins before it is resolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshAttempt:
+    """One row of refresh_attempts."""
+
+    attempt_id: uuid.UUID
+    tenant: str
+    grant_id: uuid.UUID
+    base_generation: int  # whose refresh token was presented
+    refresh_class: RefreshClass
+    grace_s: int  # class G: how long the predecessor works
+    instance: str
+    spool_id: uuid.UUID  # where its SENT mark and its answer are, if anywhere
+    state: AttemptState
+    retries: int  # how often recovery has presented the refresh token again
+    orphan_envelope: bytes | None  # an answer that came when the row could not take it
+    create_time: datetime  # before the first request was sent
+    next_try_time: datetime  # recovery leaves it alone until then
+    read_time: datetime  # the database's clock
+
+    @property
+    def grant(self) -> GrantName:
+        """Whose refresh it is."""
+        return GrantName(self.tenant, self.grant_id)
+
+
+def answer_binding(grant: Grant, base_generation: int) -> Binding:
+    """What the envelope of a raw answer is bound to: the generation that it would make."""
+    owner: DekOwner = grant.dek_owner
+    return Binding(
+        owner, str(grant.grant_id), Field.REFRESH_ANSWER, base_generation + 1, grant.provider
+    )
+
+
+class SpoolMark(Enum):
+    """How far an attempt got in this process. Each is on disk before the next step begins."""
+
+    RESERVED = 1  # nothing was sent
+    SENT = 2  # the request may be on its way
+    RECEIVED = 3  # the answer is here, sealed
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolEntry:
+    """One entry of a spool."""
+
+    spool_id: uuid.UUID
+    slot: int
+    attempt_id: uuid.UUID
+    tenant: str
+    grant_id: uuid.UUID
+    mark: SpoolMark
+    envelope: bytes | None  # the sealed HttpAnswer, of RECEIVED only
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The lease is ours and the attempt is written: the provider may be asked."""
+
+    lease: Lease
+    attempt: RefreshAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """The lease is ours, but an earlier attempt must be resolved first."""
+
+    lease: Lease
+    attempt: RefreshAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """No request before ``until`` (a provider's Retry-After, a back-off, a confirmation)."""
+
+    until: datetime
+    read_time: datetime
+    reason: str  # name of the Reason that the last refusal had
+
+
+class Busy(Enum):
+    """Why an attempt did not begin."""
+
+    HELD = 1  # another process has the lease
+    MOVED = 2  # the grant has another generation or state by now: read it again
+
+
+Beginning = Begun | Unresolved | Deferred | Busy

@@ -1,0 +1,148 @@
+"""What the refresh engine needs from outside, and how each of it fails."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from vault_service.domain.attempt import (
+    AttemptState,
+    Beginning,
+    RefreshAttempt,
+    SpoolEntry,
+)
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.grant import Grant, Lease, ReauthorizationCause, SealedTokens
+from vault_service.domain.provider import RefreshClass
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """What ``begin`` writes beside what the database knows itself."""
+
+    attempt_id: uuid.UUID
+    refresh_class: RefreshClass
+    grace_s: int
+    spool_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ends that brought no tokens.
+
+    ``not_before_s`` holds back the next request for the grant; ``refused`` marks its generation
+    as refused by the provider at this moment (a second refusal later confirms it).
+    """
+
+    state: AttemptState
+    reason: str  # name of the Reason that callers get meanwhile
+    not_before_s: float = 0.0
+    refused: bool = False
+
+
+class AttemptStore(Protocol):
+    """Leases and attempts, on the database's clock. STORE_UNREACHABLE, GRANT_NOT_FOUND.
+
+    Each method is one transaction, and with a record the record is in it. A method that takes a
+    lease does nothing and returns False where its fence is no longer the newest.
+    """
+
+    async def begin(
+        self, grant: Grant, new: NewAttempt, lease_s: float, record: AuditRecord
+    ) -> Beginning:
+        """Take the lease and write INTENT, if the row is ACTIVE at ``grant.generation``, nothing
+        holds it back and no attempt of it is unresolved."""
+
+    async def take_over(
+        self, attempt: RefreshAttempt, lease_s: float, spool_id: uuid.UUID
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """The lease of an unresolved attempt whose holder's has ended; the attempt as it stands
+        under it. None: another has it, it is resolved, or it must wait (see ``unresolved``)."""
+
+    async def retry(
+        self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
+    ) -> bool:
+        """Before recovery presents the refresh token again: it is this process's INTENT now."""
+
+    async def commit(
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        grant: Grant,
+        tokens: SealedTokens,
+        state: AttemptState,
+        record: AuditRecord,
+    ) -> bool:
+        """Compare-and-swap on ``attempt.base_generation``, the fence and state ACTIVE: the tokens
+        into the row, the attempt to ``state``, the lease ended. The same record again, after a
+        commit whose answer was lost, is True."""
+
+    async def end(
+        self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
+    ) -> bool:
+        """The attempt to ``ending.state``, and what it means for the next request; the lease
+        ends, but for IN_DOUBT, whose lease runs out: the provider may still be at it."""
+
+    async def condemn(
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        cause: ReauthorizationCause,
+        state: AttemptState,
+        record: AuditRecord,
+    ) -> bool:
+        """ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap as ``commit``."""
+
+    async def keep_orphan(
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
+    ) -> None:
+        """An answer that the row could not take: its sealed bytes go into the attempt."""
+
+    async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
+        """Attempts whose time to be resolved has come, oldest first, over all tenants: lease
+        ended, ``next_try_time`` reached, and for class S the spool among ``spools``, given up, or
+        missing for longer than the spool wait."""
+
+    async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
+        """One attempt."""
+
+    async def refused_since(self, grant: Grant) -> datetime | None:
+        """When the provider first refused this generation, or None."""
+
+    async def abandon_spool(self, spool_id: uuid.UUID) -> int:
+        """Nobody waits for this spool any more; how many attempts that frees."""
+
+
+class Spool(Protocol):
+    """Where a process keeps what it sent and what came back, on its own disk.
+
+    Every method that writes returns when the bytes are on disk. STORE_UNREACHABLE when the disk
+    takes nothing, OVERLOADED when every slot is taken.
+    """
+
+    @property
+    def spool_id(self) -> uuid.UUID:
+        """Of the spool that this process writes."""
+
+    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
+        """A slot with room for the largest answer, marked RESERVED."""
+
+    async def mark_sent(self, entry: SpoolEntry) -> SpoolEntry:
+        """From here on the request may be on its way."""
+
+    async def store(self, entry: SpoolEntry, envelope: bytes) -> SpoolEntry:
+        """The sealed answer, marked RECEIVED."""
+
+    async def free(self, entry: SpoolEntry) -> None:
+        """The database has it: the slot may be used again. A crash before it reaches the disk
+        only makes recovery look at it once more."""
+
+    async def left_over(self) -> Sequence[SpoolEntry]:
+        """Entries that no task of this process is at work on: its own from before, and those of
+        other spools in the same folder whose process is gone."""
+
+    def holds(self) -> Sequence[uuid.UUID]:
+        """The spools that this process has locked, its own first."""
