@@ -30,9 +30,9 @@ def _us(work: Callable[[], object]) -> float:
     return 1e6 * best_s / _CALLS
 
 
-def _recorded() -> OtlpTraces:
+def _traces(ratio: float) -> OtlpTraces:
     # Nothing listens there: what is measured is the call's own share.
-    return OtlpTraces(Collector("http://127.0.0.1:9/v1/traces", None, 1.0), {})
+    return OtlpTraces(Collector("http://127.0.0.1:9/v1/traces", None, ratio), {})
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     logging.disable()  # the exporter tells that nobody listens
     metrics = Metrics()
     rpc, database, commit = RpcMeter(metrics), DatabaseMeter(metrics, "x"), CommitMeter(metrics)
-    entropy, off, on = SystemEntropy(), Traces(), _recorded()
+    entropy, off, on, rarely = SystemEntropy(), Traces(), _traces(1.0), _traces(0.0)
 
     def counted() -> None:
         rpc.begun(_RPC)
@@ -69,6 +69,7 @@ def main() -> None:
         "wait for a connection": lambda: database.waited(0.0001),
         "size of a group commit": lambda: commit.records.observe(3),
         "a recorded call with one child": recorded_call,
+        "a call that is not sampled": lambda: rarely.call(_RPC, None),
         "rendering all of it, one scrape": metrics.render,
     }
     for name, work in parts.items():

@@ -114,28 +114,25 @@ async def test_spans_of_a_refresh(
 ) -> None:
     """One trace, begun by the caller, holds the call and below it its statements, the unwrapping of
     its DEKs, the request to the provider and the commit of its record."""
-    with running_collector() as collector:
-        serving = Serving(
-            real_vault, provider, "traced", tmp_path,
-            traces__otlp_endpoint=collector.endpoint, traces__sampling_ratio=0,
-        )  # fmt: skip
-        try:
-            port, metrics = await serving.ports()
-            await _stale_grant(real_vault, provider, port, "traced")
-            # The DEKs are in memory by now; a second process has to ask for them.
-            assert await serving.end() == 0
-            assert collector.spans == [], "nobody asked for these traces"
-            serving = Serving(
+    with running_collector() as collector, contextlib.ExitStack() as stack:
+
+        async def serving() -> tuple[Serving, int]:
+            made = Serving(
                 real_vault, provider, "traced", tmp_path,
                 traces__otlp_endpoint=collector.endpoint, traces__sampling_ratio=0,
             )  # fmt: skip
-            port, metrics = await serving.ports()
-            trace_id, request_id = await _refreshed(real_vault, port, "traced")
-            await _until_exported(metrics)
-            assert await serving.end() == 0
-        finally:
-            serving.kill()
-    _assert_spans(collector, trace_id, request_id, provider)
+            stack.callback(made.kill)
+            return made, (await made.ports())[0]
+
+        first, port = await serving()
+        await _stale_grant(real_vault, provider, port, "traced")
+        assert await first.end() == 0
+        assert collector.spans == [], "nobody asked for these traces"
+        # Another process, since the first one had the DEKs in memory.
+        second, port = await serving()
+        trace_id, request_id = await _refreshed(real_vault, port, "traced")
+        assert await second.end() == 0, "which sends the last spans"
+    _assert_spans(collector, trace_id, request_id)
 
 
 async def _stale_grant(vault: RealVault, provider: ScriptedProvider, port: int, owner: str) -> None:
@@ -173,9 +170,7 @@ async def _until_exported(metrics: int) -> None:
             await asyncio.sleep(0.05)
 
 
-def _assert_spans(
-    collector: Collector, trace_id: str, request_id: str, provider: ScriptedProvider
-) -> None:
+def _assert_spans(collector: Collector, trace_id: str, request_id: str) -> None:
     assert {span.trace_id for span in collector.spans} == {trace_id}
     tree = collector.tree(trace_id)
     assert tree[""] == [_TOKEN]

@@ -124,7 +124,8 @@ class ProviderMeter:
         self._hosts = Capped(limits.PROVIDER_LABELS_MAX)
 
     def requested(self, operation: str, answer: str, duration_s: float) -> None:
-        """``answer`` is OK or a name of the enumeration AnswerClass."""
+        """``answer`` is OK, a name of the enumeration AnswerClass, or CANCELLED where the process
+        ended first."""
         self._requests.labels(operation, answer).observe(duration_s)
 
     def refreshed(self, host: str, answer: str) -> None:
