@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import AuthServer
 from tests.support.scraping import get, scrape, until_ready
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.serving import NOT_SERVING, SERVING, Serving, wait_health
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
@@ -22,15 +22,14 @@ _NOTICE_S = 30.0  # longer than any step of a test: what ends it sooner is the s
 
 
 @pytest.fixture
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """Answers when it is told to."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
 async def test_end_is_announced_and_a_second_signal_only_hurries(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
 ) -> None:
     """After SIGTERM health says NOT_SERVING while calls are still taken; a second one ends that
     notice, and the refresh under way, asked before and held by its provider, still ends well: its
@@ -94,7 +93,7 @@ async def _until_refused(vault: RealVault, port: int) -> None:
 
 
 async def test_notice_runs_out_by_itself(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
 ) -> None:
     """Without a second signal the process ends when its notice is over, not before."""
     serving = Serving(real_vault, provider, "noticed", tmp_path, server__drain_notice_s=1.5)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import CLIENT_SECRET, Answer, AuthServer, Cut, Fault
 from tests.support.collector import Collector, running_collector
 from tests.support.scraping import get, port_of, scrape, until_ready
-from tests.support.scripted_provider import CLIENT_SECRET, Answer, ScriptedProvider
 from tests.support.serving import Serving, channel
 from tests.support.vault import RealVault
 from tokenvault.v1 import token_service_pb2, token_service_pb2_grpc
@@ -26,15 +26,20 @@ _FRESH = 7
 _TOKEN = "TokenService/GetAccessToken"
 
 
+@pytest.fixture(autouse=True)
+def _one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's retries would be calls that nobody counted on."""
+    monkeypatch.setattr("tokenvault_client._retry.ATTEMPTS_MAX", 1)
+
+
 @pytest.fixture
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """One of its own for each test, so that numbers are known."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
-async def test_numbers_of_known_calls(real_vault: RealVault, provider: ScriptedProvider) -> None:
+async def test_numbers_of_known_calls(real_vault: RealVault, provider: AuthServer) -> None:
     """A scrape counts the calls, refusals, refreshes, requests and records that there were."""
     port = real_vault.serve("metrics", [provider.host_port])
     try:
@@ -55,7 +60,7 @@ async def test_numbers_of_known_calls(real_vault: RealVault, provider: ScriptedP
                 await thief.get_access_token(alias=stale.alias)
             dead = await provider.consent(app, "metrics-dead", life_s=0)
             provider.script(Answer.json({"error": "invalid_grant"}, 400))
-            with pytest.raises(sdk.ReauthorizationRequired):
+            with pytest.raises(sdk.TryLater):  # it is asked once more before it is given up
                 await app.get_access_token(alias=dead.alias)
             await app.put_secret(sdk.secret_name(TENANT, "metrics"), b"value")
             await app.get_secret_value(sdk.secret_name(TENANT, "metrics"))
@@ -72,7 +77,7 @@ def _assert_calls(metrics: int) -> None:
     for code, reason in (
         ("NOT_FOUND", "GRANT_NOT_FOUND"),
         ("PERMISSION_DENIED", "CALLER_NOT_ALLOWED"),
-        ("FAILED_PRECONDITION", "REAUTHORIZATION_REQUIRED"),
+        ("UNAVAILABLE", "REFRESH_IN_DOUBT"),
     ):
         assert seen.value(calls, rpc=_TOKEN, code=code, reason=reason) == 1, reason
     assert seen.value("tokenvault_rpc_duration_seconds_count", rpc=_TOKEN) == 4 + _FRESH
@@ -86,6 +91,11 @@ def _assert_the_rest(metrics: int) -> None:
     refreshes = "tokenvault_refreshes_total"
     assert seen.value(refreshes, provider="127.0.0.1", answer="OK") == 1
     assert seen.value(refreshes, provider="127.0.0.1", answer="INVALID_GRANT") == 1
+    attempts = "tokenvault_refresh_attempts_total"
+    assert seen.value(attempts, state="COMMITTED", reason="") == 1
+    assert seen.value(attempts, state="REJECTED", reason="REFRESH_IN_DOUBT") == 1
+    assert seen.value("tokenvault_spool_slots", state="taken") == 0
+    assert seen.value("tokenvault_spool_slots", state="free") > 0
     asked = "tokenvault_provider_request_duration_seconds_count"
     assert seen.value(asked, operation="exchange_code", answer="OK") == 2
     assert seen.value("tokenvault_flights_started_total") >= 2
@@ -110,7 +120,7 @@ def _assert_the_rest(metrics: int) -> None:
 
 
 async def test_spans_of_a_refresh(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
 ) -> None:
     """One trace, begun by the caller, holds the call and below it its statements, the unwrapping of
     its DEKs, the request to the provider and the commit of its record."""
@@ -135,7 +145,7 @@ async def test_spans_of_a_refresh(
     _assert_spans(collector, trace_id, request_id)
 
 
-async def _stale_grant(vault: RealVault, provider: ScriptedProvider, port: int, owner: str) -> None:
+async def _stale_grant(vault: RealVault, provider: AuthServer, port: int, owner: str) -> None:
     async with (
         vault.client("operator", port) as operator,
         vault.client("calendar-app", port) as app,
@@ -178,10 +188,9 @@ def _assert_spans(collector: Collector, trace_id: str, request_id: str) -> None:
     for name in (
         "group commit",
         "provider refresh",
-        "sql PostgresGrantStore.commit_refresh",
+        "sql PostgresAttemptStore.begin",
+        "sql PostgresAttemptStore.commit",
         "sql PostgresGrantStore.get",
-        "sql PostgresLeaseStore.acquire",
-        "sql PostgresLeaseStore.release",
         "sql PostgresDekStore.find",
         "transit unwrap",
     ):
@@ -201,7 +210,7 @@ def _assert_spans(collector: Collector, trace_id: str, request_id: str) -> None:
 
 
 async def test_nothing_observed_tells_a_secret(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
 ) -> None:
     """Tokens, codes, states, client secrets and secrets' values, through successes, refusals and
     an echoing provider: none is in a label, a span or a line; nor is whose they are in the first
@@ -231,7 +240,7 @@ async def test_nothing_observed_tells_a_secret(
         assert whose not in spans
 
 
-async def _through_everything(vault: RealVault, provider: ScriptedProvider, port: int) -> list[str]:
+async def _through_everything(vault: RealVault, provider: AuthServer, port: int) -> list[str]:
     """What was secret in a consent, refreshes that failed and worked, and a stored secret."""
     secret = sdk.secret_name(TENANT, "observed")
     async with (
@@ -239,13 +248,14 @@ async def _through_everything(vault: RealVault, provider: ScriptedProvider, port
         vault.client("calendar-app", port) as app,
     ):
         await provider.register(operator)
-        echo = {"error": f"rt-{provider.port}-1", "error_description": CLIENT_SECRET}
-        for number, answer in enumerate(
-            (Answer.json(echo, 400), Answer.html(503), Answer(reset=True))
-        ):
+        echo = {"error": CLIENT_SECRET, "error_description": CLIENT_SECRET}
+        failures: tuple[Answer | Fault, ...] = (
+            Answer.json(echo, 400), Answer.html(503), Fault(cut=Cut.AFTER_COMMIT),
+        )  # fmt: skip
+        for number, answer in enumerate(failures):
             failing = await provider.consent(app, f"canary-owner-{number}", life_s=0)
             provider.script(answer)
-            with contextlib.suppress(sdk.TokenVaultError):  # the client tries again what may pass
+            with pytest.raises(sdk.TokenVaultError):
                 await app.get_access_token(alias=failing.alias)
         completed = await provider.consent(app, "canary-owner", life_s=0)
         token = await app.get_access_token(alias=completed.alias)
@@ -270,7 +280,7 @@ async def _through_everything(vault: RealVault, provider: ScriptedProvider, port
 
 @pytest.mark.parametrize("away", ["refuses", "hangs", "gone"])
 async def test_collector_that_is_away(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path, away: str
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path, away: str
 ) -> None:
     """A collector that refuses, hangs or is gone costs no call anything, and not the end either."""
     with running_collector() as collector:
@@ -327,7 +337,7 @@ async def test_dependency_that_is_down(breakable_vault: RealVault) -> None:
 
 
 async def test_metrics_port_that_is_taken(
-    real_vault: RealVault, provider: ScriptedProvider, tmp_path: Path
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
 ) -> None:
     """It says which port and does not start."""
     port = real_vault.serve("holder")

@@ -14,8 +14,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
+from tests.support.authserver import AuthServer
 from tests.support.scraping import port_of, until_ready
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.embedded.devca import IssuedCertificate
 from vault_service.embedded.settings_files import SettingsFiles, toml
@@ -59,7 +59,7 @@ class Serving:
     """A process with changed settings; its end and exit status are the test's to see."""
 
     def __init__(
-        self, vault: RealVault, provider: ScriptedProvider, name: str, folder: Path, **more: Any
+        self, vault: RealVault, provider: AuthServer, name: str, folder: Path, **more: Any
     ) -> None:
         self.files: SettingsFiles = vault.write_files(name, [provider.host_port])
         for file in (self.files.port, self.files.metrics_port):

@@ -19,6 +19,7 @@ from vault_service.config import Config
 from vault_service.domain import limits
 from vault_service.rpc.certificates import CertificateEnd
 from vault_service.telemetry.meters import (
+    AttemptMeter,
     CommitMeter,
     DatabaseMeter,
     LoopMeter,
@@ -101,6 +102,11 @@ def _databases(watched: Watched) -> dict[str, Database]:
 
 def _up(watched: Watched) -> Numbers:
     return {(name,): float(not code) for name, code in watched.readiness.codes().items()}
+
+
+def _spool_slots(watched: Watched) -> Numbers:
+    slots = watched.parts.spool.slots()
+    return {} if slots is None else {("taken",): slots[0], ("free",): slots[1]}
 
 
 def _commits_waiting(watched: Watched) -> Numbers:
@@ -200,6 +206,11 @@ ROWS = (
         (), lambda watched: {(): watched.parts.flights.joined},
     ),
     Row(
+        "tokenvault_spool_slots", "gauge",
+        "Slots of this process's spool; absent while it has none, and then nothing is refreshed.",
+        ("state",), _spool_slots,
+    ),
+    Row(
         "tokenvault_trace_spans_total", "counter",
         "Spans handed to the exporter by what became of them: EXPORTED or FAILED.",
         ("outcome",), lambda watched: watched.parts.instruments.traces.counts(),
@@ -222,6 +233,7 @@ def described() -> list[Described]:
     TransitMeter(metrics)
     ProviderMeter(metrics)
     CommitMeter(metrics)
+    AttemptMeter(metrics)
     LoopMeter(metrics)
     rows = [Described(row.name, row.kind, row.help, row.labels) for row in ROWS]
     return sorted([*metrics.described(), *rows], key=lambda each: each.name)

@@ -33,6 +33,8 @@ from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
 from vault_service.telemetry.meters import LoopMeter
+from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
+from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
 from vault_service.worker.loop_delay import measure_loop_delay
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
@@ -91,6 +93,7 @@ async def serve(config: Config) -> None:
     with signals.caught():  # to the very end: no signal cuts off what is being closed
         try:
             await _listen_for_status(config, status)
+            await _open_spool(parts)
             port = await server.start(config.server.host, config.server.port)
             if config.server.port_file is not None:
                 _write_port(config.server.port_file, port)
@@ -134,6 +137,14 @@ def _build(config: Config, policy: CedarPolicy, instruments: Instruments | None 
         raise ConfigInvalid(str(error)) from None
 
 
+async def _open_spool(parts: Parts) -> None:
+    try:
+        await parts.spool.open()
+    except VaultError as error:
+        # A refresh needs it and tries again; tokens that are fresh need it not.
+        _log.warning("spool_unavailable", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -157,6 +168,7 @@ def _readiness(parts: Parts, server: Server) -> Readiness:
 
 def _background(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
+    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
@@ -171,6 +183,7 @@ def _background(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
         asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),

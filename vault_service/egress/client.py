@@ -1,4 +1,4 @@
-"""The one way out: POSTs of forms over verified TLS, each bounded in place, size and time.
+"""The one way out: requests over verified TLS, each bounded in place, size and time.
 
 Whether a request was sent decides if a single-use refresh token may be presented again, so
 "not sent" is claimed only where it is proven (see ``_Progress``).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -32,10 +33,11 @@ from vault_service.egress.resolver import (
     system_lookup,
 )
 
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = "application/json"
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
-    "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": "tokenvault",
 }
 
@@ -101,11 +103,37 @@ class HttpClient:
         the caller's protocol wants. ``limit_s`` covers all from the wait for a connection to the
         body's last byte, on the monotonic clock. Raises ``TransportFailure``, nothing else.
         """
+        headers = {"Content-Type": _FORM, **_basic(basic)}
+        return await self._request("POST", url, _encoded(fields), headers, limit_s)
+
+    async def post_json(
+        self,
+        url: str,
+        fields: Mapping[str, str | Sensitive],
+        *,
+        basic: Sensitive | None = None,
+        limit_s: float = limits.POST_LIMIT_S,
+    ) -> HttpAnswer:
+        """As ``post_form``, with ``fields`` as one JSON object of texts."""
+        headers = {"Content-Type": _JSON, **_basic(basic)}
+        return await self._request("POST", url, _json(fields), headers, limit_s)
+
+    async def get(
+        self, url: str, *, bearer: Sensitive, limit_s: float = limits.POST_LIMIT_S
+    ) -> HttpAnswer:
+        """GET with an access token (RFC 6750 §2.1); bounded and failing as ``post_form``. The
+        library repeats it once where a connection is cut, as a GET may be (RFC 9110 §9.2.2)."""
+        headers = {"Authorization": f"Bearer {bearer.reveal_text()}"}
+        return await self._request("GET", url, None, headers, limit_s)
+
+    async def _request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], limit_s: float
+    ) -> HttpAnswer:
         progress = _Progress()
         try:
             target = _pinned_url(self._guard.endpoint(url).url)
             async with asyncio.timeout(limit_s):
-                return await self._post(target, _encoded(fields), _headers(basic), progress)
+                return await self._exchange(method, target, body, {**_HEADERS, **headers}, progress)
         except VaultError as error:
             raise TransportFailure(False, error.message) from error
         # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
@@ -118,18 +146,28 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(
-        self, url: URL, body: bytes, headers: Mapping[str, str], progress: _Progress
+    async def _exchange(
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        progress: _Progress,
     ) -> HttpAnswer:
         session = self._open_session()
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=progress
+        async with session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=progress,
         ) as response:
             content, refusal = await _read(response)
             return HttpAnswer(
                 status=response.status,
-                content_type=response.headers.get("Content-Type", ""),
-                body=content,
+                content_type=response.headers.get("Content-Type", "")[: limits.TEXT_MAX_CHARS],
+                body=Sensitive(content),
                 retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._now()),
                 refusal=refusal,
             )
@@ -145,7 +183,7 @@ class HttpClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,  # no proxy and no netrc from the environment
-                # The one total limit is asyncio.timeout in post_form.
+                # The one total limit is asyncio.timeout in _request.
                 timeout=aiohttp.ClientTimeout(sock_connect=limits.HTTP_CONNECT_LIMIT_S),
                 trace_configs=[trace],
             )
@@ -203,10 +241,18 @@ def _value(value: str | Sensitive) -> str:
     return quote_plus(value.reveal() if isinstance(value, Sensitive) else value)
 
 
-def _headers(basic: Sensitive | None) -> dict[str, str]:
+def _json(fields: Mapping[str, str | Sensitive]) -> bytes:
+    texts = {
+        name: value.reveal_text() if isinstance(value, Sensitive) else value
+        for name, value in fields.items()
+    }
+    return json.dumps(texts).encode()
+
+
+def _basic(basic: Sensitive | None) -> dict[str, str]:
     if basic is None:
-        return _HEADERS
-    return {**_HEADERS, "Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:

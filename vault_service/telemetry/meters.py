@@ -133,6 +133,22 @@ class ProviderMeter:
         self._refreshes.labels(self._hosts.label(host), answer).inc()
 
 
+class AttemptMeter:
+    """Refresh attempts, as the database has them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._ends = metrics.counter(
+            "tokenvault_refresh_attempts_total",
+            "Refresh attempts by the state that they came to and the reason callers get meanwhile "
+            "(empty for tokens). IN_DOUBT counts whenever one is put off.",
+            ("state", "reason"),
+        )
+
+    def ended(self, state: str, reason: str) -> None:
+        """Names of the enumerations AttemptState and Reason."""
+        self._ends.labels(state, reason).inc()
+
+
 class LoopMeter:
     """The event loop that everything here shares."""
 
