@@ -104,3 +104,41 @@ async def test_notice_runs_out_by_itself(
         assert 1.5 <= time.monotonic() - began < _NOTICE_S
     finally:
         serving.kill()
+
+
+async def test_caller_that_hung_up_loses_nothing(
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
+) -> None:
+    """Of two refreshes under way at SIGTERM the one whose caller left is stored all the same; the
+    other caller gets its token, and the exit status is 0."""
+    serving = Serving(real_vault, provider, "drained", tmp_path)
+    try:
+        port, _ = await serving.ports()
+        async with (
+            real_vault.client("operator", port) as operator,
+            real_vault.client("calendar-app", port) as app,
+        ):
+            await provider.register(operator)
+            stays = await provider.consent(app, "drain-stays", life_s=0)
+            leaves = await provider.consent(app, "drain-leaves", life_s=0)
+            with provider.held() as first, provider.held() as second:
+                waiting = asyncio.create_task(app.get_access_token(alias=stays.alias))
+                gone = asyncio.create_task(app.get_access_token(alias=leaves.alias))
+                async with asyncio.timeout(_LIMIT_S):
+                    while len(provider.sent("refresh_token")) < 2:
+                        await asyncio.sleep(0.01)
+                gone.cancel()
+                serving.process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.5)
+                assert serving.process.poll() is None, "it waits for what is under way"
+                first.set()
+                second.set()
+                assert (await waiting).refreshed
+        assert await asyncio.to_thread(serving.process.wait, _LIMIT_S) == 0
+    finally:
+        serving.kill()
+    assert '"unfinished":0' in serving.log_file.read_text()
+    generation = await asyncio.to_thread(
+        real_vault.sql, "SELECT generation FROM tokenvault.grants WHERE owner = 'drain-leaves'"
+    )
+    assert generation == (2,)

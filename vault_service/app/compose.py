@@ -131,14 +131,22 @@ class Parts:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
-        self.engine = RefreshEngine(
+        self.engine = self._engine()
+        self.remind = RemindOfSecrets(
+            reminders=PostgresSecretReminders(self.database, self.worker_database),
+            recorder=self.recorder,
+            within_s=config.secrets.reminder_s,
+        )
+
+    def _engine(self) -> RefreshEngine:
+        return RefreshEngine(
             EngineParts(
                 grants=self.grants,
                 attempts=PostgresAttemptStore(
                     self.database,
                     self.worker_database,
                     limits.SPOOL_WAIT_S,
-                    AttemptMeter(metrics),
+                    AttemptMeter(self.instruments.metrics),
                 ),
                 spool=self.spool,
                 audit=self.audit,
@@ -152,11 +160,6 @@ class Parts:
                 flights=self.flights,
                 times=RefreshTimes(),
             )
-        )
-        self.remind = RemindOfSecrets(
-            reminders=PostgresSecretReminders(self.database, self.worker_database),
-            recorder=self.recorder,
-            within_s=config.secrets.reminder_s,
         )
 
     async def close(self) -> None:
