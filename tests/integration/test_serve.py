@@ -95,7 +95,6 @@ _WRONG: dict[str, tuple[Callable[[RealVault], dict[str, object]], str]] = {
         lambda _: {"traces.otlp_endpoint": "http://collector.example/v1/traces"},
         "traces.otlp_endpoint: is plain http to another machine; use https",
     ),
-    "impossible metrics port": (lambda _: {"metrics.port": 70_000}, "metrics.port: "),
     "superuser": (_superuser, "serve as tokenvault_app"),
     "owner of the tables": (_owner, "serve as tokenvault_app"),
 }
