@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from vault_service.domain import limits
@@ -41,13 +41,28 @@ class StopSignals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-async def drain(server: Server, flights: Flights, notice_s: float, signals: StopSignals) -> None:
+async def stop(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel them and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def drain(
+    server: Server,
+    flights: Flights,
+    sweeps: Sequence[asyncio.Task[None]],
+    notice_s: float,
+    signals: StopSignals,
+) -> None:
     """NOT_SERVING, then ``notice_s`` in which load balancers notice and calls are still taken, then
     no new ones; calls and refreshes under way get ``limits.DRAIN_S`` each."""
     await server.announce_stop()
     _log.info("draining", delay_s=notice_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(signals.hurry.wait(), notice_s)
+    # Before the flights are counted: a sweep that went on could begin one that nobody waits for.
+    await stop(sweeps)
     await server.stop(limits.DRAIN_S)
     lost = await flights.drain(limits.DRAIN_S)
     _log.info("stopped", unfinished=lost)

@@ -23,7 +23,7 @@ from vault_service.adapters.postgres.secret_upkeep import PostgresRequestSweeper
 from vault_service.adapters.process import harden
 from vault_service.adapters.status_http import StatusServer
 from vault_service.app.compose import Parts, servicers
-from vault_service.app.drain import StopSignals, drain
+from vault_service.app.drain import StopSignals, drain, stop
 from vault_service.app.instruments import Instruments, traces_of
 from vault_service.app.meters import Watched, watch
 from vault_service.app.settings import database_settings
@@ -90,7 +90,7 @@ async def serve(config: Config) -> None:
     watched = Watched(config, parts, readiness)
     watch(watched)
     status = status_server(watched)
-    tasks = _background(parts, readiness)
+    watches, sweeps = _watches(parts, readiness), _sweeps(parts)
     signals = StopSignals()
     with signals.caught():  # to the very end: no signal cuts off what is being closed
         try:
@@ -107,9 +107,11 @@ async def serve(config: Config) -> None:
             )
             await signals.stop.wait()
             watched.draining = True
-            await drain(server, parts.flights, config.server.drain_notice_s, signals)
+            notice_s = config.server.drain_notice_s
+            await drain(server, parts.flights, sweeps, notice_s, signals)
         finally:
-            await _close(tasks, parts, status)
+            await stop([*watches, *sweeps])
+            await _close(parts, status)
 
 
 async def _listen_for_status(config: Config, status: StatusServer) -> None:
@@ -122,10 +124,7 @@ async def _listen_for_status(config: Config, status: StatusServer) -> None:
     _log.info("metrics listening", address=f"{metrics.host}:{port}")
 
 
-async def _close(tasks: list[asyncio.Task[None]], parts: Parts, status: StatusServer) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _close(parts: Parts, status: StatusServer) -> None:
     await parts.close()
     await parts.instruments.traces.close(limits.SPAN_FLUSH_S)
     await status.stop()
@@ -168,7 +167,16 @@ def _readiness(parts: Parts, server: Server) -> Readiness:
     )
 
 
-def _background(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
+def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
+    """What looks on to the very end."""
+    return [
+        asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
+        asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
+    ]
+
+
+def _sweeps(parts: Parts) -> list[asyncio.Task[None]]:
+    """What begins work of its own, and stops before what is under way is waited for."""
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
     attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
@@ -185,8 +193,6 @@ def _background(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
     return [
-        asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
-        asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
