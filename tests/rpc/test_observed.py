@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+from collections.abc import Iterator
 
 import grpc
 import grpc.aio
@@ -18,6 +20,7 @@ from tokenvault.v1 import (
     token_service_pb2,
     token_service_pb2_grpc,
 )
+from vault_service import telemetry
 from vault_service.domain.audit import AuditAction
 
 GET_TOKEN = (token_service_pb2_grpc.TokenServiceStub, "GetAccessToken")
@@ -25,6 +28,15 @@ LIST = (grant_service_pb2_grpc.GrantServiceStub, "ListGrants")
 LISTING = grant_service_pb2.ListGrantsRequest(parent=f"tenants/{TENANT}")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What is logged, whatever other tests left behind."""
+    stream = io.StringIO()
+    telemetry.configure_logging("info", json=True, stream=stream)
+    yield stream
+    telemetry.configure_logging("info", json=True)
 
 
 def calls(surface: Surface, rpc: str) -> dict[tuple[str, str], float]:
@@ -65,7 +77,7 @@ async def test_faults_are_counted(surface: Surface, monkeypatch: pytest.MonkeyPa
 
 
 async def test_caller_that_hangs_up_is_counted_and_logged(
-    surface: Surface, capsys: pytest.CaptureFixture[str]
+    surface: Surface, log: io.StringIO
 ) -> None:
     """A call that its caller gave up counts as CANCELLED, leaves none in flight, and has a line."""
     grant = (await surface.house.consent()).grant
@@ -87,10 +99,10 @@ async def test_caller_that_hangs_up_is_counted_and_logged(
         await surface.house.flights.drain(1)
     assert calls(surface, "TokenService/GetAccessToken") == {("CANCELLED", ""): 1}
     assert in_flight + b"0.0" in surface.metrics.render()
-    assert '"outcome":"CANCELLED"' in capsys.readouterr().err
+    assert '"outcome":"CANCELLED"' in log.getvalue()
 
 
-async def test_trace_of_the_caller(surface: Surface, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_trace_of_the_caller(surface: Surface, log: io.StringIO) -> None:
     """A call goes on in its caller's trace, in the log, the record and the span; its request id is
     ours, whatever the caller would like it to be."""
     refused = await surface.refused(
@@ -108,7 +120,7 @@ async def test_trace_of_the_caller(surface: Surface, capsys: pytest.CaptureFixtu
     (span,) = surface.traces.calls
     assert span.attributes == {"rpc": "GrantService/ListGrants", "request_id": refused.request_id}
     assert span.failure == "CALLER_NOT_ALLOWED"
-    out = capsys.readouterr().err
+    out = log.getvalue()
     (line,) = [json.loads(line) for line in out.splitlines() if '"event":"call"' in line]
     assert (line["trace_id"], line["request_id"]) == (TRACE_ID, refused.request_id)
     assert "chosen-by-the-caller" not in out
