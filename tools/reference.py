@@ -13,6 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from reference_cli import command_line
+from reference_proto import interface
 
 from vault_service.adapters.provider_catalog import Preset, presets
 from vault_service.app.meters import described
@@ -109,7 +111,7 @@ def errors() -> str:
 
 def configuration() -> str:
     """Every field with its default."""
-    sections = {"": Config}
+    sections: dict[str, type[BaseModel]] = {"": Config}
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             sections[name] = field.annotation
@@ -177,16 +179,21 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Exit status 1 when --check finds a stale page."""
-    stale = 0
-    pages = {
+def _pages() -> dict[str, str]:
+    return {
+        "cli.md": command_line(),
         "configuration.md": configuration(),
         "errors.md": errors(),
+        "grpc.md": interface(),
         "metrics.md": metrics(),
         "providers.md": providers(),
     }
-    for name, made in pages.items():
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 1 when --check finds a stale page."""
+    stale = 0
+    for name, made in _pages().items():
         page = _FOLDER / name
         if "--check" not in arguments:
             page.write_text(made)
