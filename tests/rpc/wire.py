@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from tests.fakes.traces import FakeTraces
 from tests.rpc.caller_certificates import Wanted, pem
 from tests.rpc.surface import servicers
 from tests.support.house import APP, House
@@ -23,6 +24,8 @@ from tokenvault.v1 import (
 )
 from vault_service.rpc.bounds import Bounded
 from vault_service.rpc.status import REQUEST_ID_KEY, STATUS_KEY
+from vault_service.telemetry.meters import RpcMeter
+from vault_service.telemetry.metrics import Metrics
 
 _CERTIFICATE = pem(Wanted(uris=(APP,)))
 
@@ -80,7 +83,7 @@ class Wire:
         self.house = house
         self._handlers: list[Any] = []
         bounded: Any = Bounded(self)  # type: ignore[arg-type]  # it registers here instead
-        made = servicers(house)
+        made = servicers(house, RpcMeter(Metrics()), FakeTraces())
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(made.token, bounded)
         grant_service_pb2_grpc.add_GrantServiceServicer_to_server(made.grant, bounded)
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(made.provider, bounded)

@@ -111,6 +111,11 @@ class CedarPolicy:
         """``sha256:`` and 16 hexadecimal digits over policy and schema."""
         return self._version
 
+    def remembered(self) -> tuple[int, int, int, int]:
+        """Hits, misses, evictions and entries of the remembered decisions."""
+        hits, misses, _, entries = self._cached.cache_info()
+        return hits, misses, misses - entries, entries
+
     @property
     def rules(self) -> tuple[str, ...]:
         """The ``@id`` of each policy, in the order of the text."""

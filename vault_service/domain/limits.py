@@ -39,6 +39,7 @@ CONNECTION_AGE_S = 600  # so that new replicas get their share and certificates 
 CONNECTION_AGE_GRACE_S = 120  # the longest call
 PING_INTERVAL_MIN_S = 10
 DRAIN_S = 25.0  # after SIGTERM: a POST under way, and storing what it brought
+DRAIN_NOTICE_MAX_S = 60.0  # a load balancer that needs longer does not watch
 
 # Pages ---------------------------------------------------------------------------------------
 PAGE_DEFAULT = 50
@@ -141,3 +142,14 @@ HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egr
 HTTP_READ_CHUNK_BYTES = 8_192
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
 ALLOWED_PRIVATE_MAX_COUNT = 256
+
+# Telemetry -----------------------------------------------------------------------------------
+PROVIDER_LABELS_MAX = 50  # providers with series of their own; the rest shares the label "other"
+STATUS_HEAD_MAX_BYTES = 8_192  # a request for metrics or health, headers included
+STATUS_LIMIT_S = 5.0  # from its first byte to the last of the answer
+STATUS_CONNECTIONS_MAX = 32  # some scrapers and probes at once; more are hung up on
+SPAN_QUEUE_MAX = 8_192  # ended spans waiting for the collector; what does not fit is dropped
+SPAN_BATCH_MAX = 512
+SPAN_DELAY_S = 2.0  # how long a span waits for others
+SPAN_EXPORT_LIMIT_S = 5.0  # one batch, its retries included
+SPAN_FLUSH_S = 5.0  # at the end of the process
