@@ -96,7 +96,8 @@ class Observed:
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             for path in _PATHS:
                 with opener.open(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
-                    target.open("ab").write(answer.read())
+                    with target.open("ab") as kept:
+                        kept.write(answer.read())
         return target
 
     def _collector(self) -> type[BaseHTTPRequestHandler]:
