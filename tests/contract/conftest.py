@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,26 +13,28 @@ import pytest
 from tests.fakes.stores import FakeStores
 from tests.support.postgres import TestDatabase
 from tests.support.samples import a_record, put_client
+from vault_service.adapters.postgres.abandoned_spools import PostgresAbandonedSpools
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
+from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
-from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.ports import (
+    AttemptStore,
     AuditLog,
     AuthorizationStore,
     DekStore,
     GrantAliasStore,
     GrantStore,
-    LeaseStore,
     OAuthClientStore,
     ProviderStore,
     RevocationQueue,
@@ -53,7 +56,7 @@ class Stores:
     oauth_clients: OAuthClientStore
     authorizations: AuthorizationStore
     grants: GrantStore
-    leases: LeaseStore
+    attempts: AttemptStore
     revocations: RevocationQueue
     aliases: GrantAliasStore
     secrets: SecretStore
@@ -80,6 +83,9 @@ class Behind(Protocol):
     async def make_due(self) -> None:
         """Let all queued revocations be due, and those taken or postponed too."""
 
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        """Give a spool up, as an operator does."""
+
     async def break_audit(self) -> None:
         """From now on the table of records takes nothing."""
 
@@ -94,6 +100,9 @@ class _BehindFakes:
     async def make_due(self) -> None:
         for queue_id in self._stores.tables.due:
             self._stores.tables.due[queue_id] = self._stores.clock.now()
+
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        self._stores.tables.abandoned_spools.add(spool_id)
 
     async def break_audit(self) -> None:
         self._stores.audit_unavailable = True
@@ -110,6 +119,9 @@ class _BehindPostgres:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
         )
+
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        await PostgresAbandonedSpools(self._database.app).abandon(spool_id, a_record())
 
     async def break_audit(self) -> None:
         for role in _RECORDING_ROLES:
@@ -154,7 +166,7 @@ def _fakes() -> Stores:
         oauth_clients=fakes.oauth_clients,
         authorizations=fakes.authorizations,
         grants=fakes.grants,
-        leases=fakes.leases,
+        attempts=fakes.attempts,
         revocations=fakes.revocations,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
@@ -173,7 +185,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         oauth_clients=PostgresOAuthClientStore(database.app),
         authorizations=PostgresAuthorizationStore(database.app),
         grants=PostgresGrantStore(database.app),
-        leases=PostgresLeaseStore(database.app),
+        attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         revocations=PostgresRevocationQueue(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),

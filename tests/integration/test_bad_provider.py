@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import CLIENT_SECRET, Answer, AuthServer, Cut
+from tests.support.authserver import Fault as ServerFault
 from tests.support.refusals import ONCE_S, record_of, recorded_refusal, refusal
-from tests.support.scripted_provider import CLIENT_SECRET, Answer, ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
 
@@ -20,15 +21,14 @@ _owners = (f"answer-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """A server that answers as the test says."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
+def port(real_vault: RealVault, provider: AuthServer) -> Iterator[int]:
     """One process."""
     yield real_vault.serve("bad-provider", [provider.host_port])
     real_vault.stop_process("bad-provider")
@@ -36,7 +36,7 @@ def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
 
 @pytest.fixture
 async def app(
-    real_vault: RealVault, provider: ScriptedProvider, port: int
+    real_vault: RealVault, provider: AuthServer, port: int
 ) -> AsyncIterator[sdk.TokenVaultClient]:
     """The application, once the operator has registered the provider."""
     async with real_vault.client("operator", port) as operator:
@@ -62,7 +62,7 @@ def owner() -> str:
 class Fault:
     """A bad answer, what callers are told, and what the record knows."""
 
-    answer: Answer
+    answer: Answer | ServerFault
     reason: str
     says: str
     answer_class: str
@@ -110,16 +110,16 @@ _FAULTS = {
         "UNREADABLE_SUCCESS",
         "200",
     ),
-    "empty": Fault(Answer(b""), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"),
-    "longer than 64 KiB": Fault(
-        Answer(b'{"access_token": "' + b"a" * 70_000 + b'"}'),
+    "empty": Fault(Answer(), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"),
+    "longer than the bound": Fault(
+        Answer.oversized(),
         "REFRESH_IN_DOUBT",
         "try again",
         "UNREADABLE_SUCCESS",
         "200",
     ),
     "a redirect": Fault(
-        Answer(b"", 307, headers={"Location": "https://169.254.169.254/"}),
+        Answer(status=307, headers={"Location": "https://169.254.169.254/"}),
         "PROVIDER_UNAVAILABLE",
         "nothing is lost",
         "PROVIDER_FAULT",
@@ -139,7 +139,9 @@ _FAULTS = {
         "REQUEST_REFUSED",
         "400",
     ),
-    "reset": Fault(Answer(reset=True), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", ""),
+    "reset": Fault(
+        ServerFault(cut=Cut.BEFORE_COMMIT), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", ""
+    ),
 }
 
 
@@ -147,7 +149,7 @@ _FAULTS = {
 async def test_bad_answer_to_a_refresh(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     fault: Fault,
 ) -> None:
@@ -179,7 +181,7 @@ async def test_bad_answer_to_a_refresh(
 
 
 async def test_retry_after_of_the_provider_reaches_the_caller(
-    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
     """What a 429 says of its delay is the RetryInfo of the refusal."""
     completed = await provider.consent(app, owner, life_s=0)
@@ -191,7 +193,7 @@ async def test_retry_after_of_the_provider_reaches_the_caller(
 
 
 async def test_client_retries_what_may_be_retried(
-    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
     """A caller with time left does not notice one bad answer."""
     completed = await provider.consent(app, owner, life_s=0)
@@ -202,7 +204,7 @@ async def test_client_retries_what_may_be_retried(
 async def test_invalid_grant_in_a_200_asks_for_consent(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """GitHub's bad_refresh_token comes in a 200; a new consent brings the same grant back."""
@@ -220,7 +222,7 @@ async def test_invalid_grant_in_a_200_asks_for_consent(
 async def test_provider_down(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """Nothing listens: fresh tokens are served on, a refresh and a consent say so and work when
@@ -248,7 +250,7 @@ async def test_provider_down(
 async def test_bad_answer_to_a_code(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     fault: str,
 ) -> None:
@@ -268,7 +270,7 @@ async def test_bad_answer_to_a_code(
 async def test_answer_slower_than_the_caller(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A caller whose time is up, or who hangs up, ends no refresh: its token is there later."""

@@ -18,7 +18,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
 import tokenvault_client as sdk
-from tests.support.scripted_provider import ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.serving import (
     NOT_SERVING,
     SERVING,
@@ -206,9 +206,17 @@ async def test_transit_sealed_or_stopped_at_the_start(breakable_vault: RealVault
         vault.openbao.start()
 
 
-async def test_sigterm_drains_the_refresh_under_way(real_vault: RealVault, tmp_path: Path) -> None:
+@pytest.fixture
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
+    """A server whose answers a test holds back."""
+    with AuthServer(real_vault.ca) as server:
+        yield server
+
+
+async def test_sigterm_drains_the_refresh_under_way(
+    real_vault: RealVault, provider: AuthServer, tmp_path: Path
+) -> None:
     """The caller gets its token, one that hung up loses nothing, and the exit status is 0."""
-    provider = ScriptedProvider(real_vault.ca).up()
     files = real_vault.write_files("drained", [provider.host_port])
     files.port.unlink(missing_ok=True)
     process = start(files.serve, tmp_path / "log")
@@ -238,7 +246,6 @@ async def test_sigterm_drains_the_refresh_under_way(real_vault: RealVault, tmp_p
     finally:
         process.kill()
         process.wait()
-        provider.down()
     log = (tmp_path / "log").read_text()
     assert '"unfinished":0' in log
     generation = await asyncio.to_thread(

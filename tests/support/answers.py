@@ -1,6 +1,7 @@
 """The corpus of answers: tests/unit/data/answers/*.json.
 
-A file is {"profile": what is said beside the endpoints, "rows": [...]}. A row has a name, a status,
+A file is {"preset": of the catalogue, "rows": [...]}, or has "profile": what is said beside the
+endpoints. A row has a name, a status,
 the body (as text, as hexadecimal, or as [before, filling, count, after]), perhaps content_type,
 retry_after_s and refusal, and what is expected: TOKENS or a class, and the error code on record.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.presets import preset_profile
 from tests.support.samples import a_profile
 from vault_service.adapters.postgres.profiles import profile_from_json, profile_to_json
 from vault_service.domain.http_answer import HttpAnswer
@@ -58,7 +60,8 @@ def corpus() -> list[Row]:
     rows = []
     for path in sorted(FOLDER.glob("*.json")):
         content = json.loads(path.read_text("utf-8"))
-        profile = _profile(content["profile"])
+        preset = content.get("preset")
+        profile = preset_profile(preset) if preset else _profile(content["profile"])
         rows += [Row(path.stem, profile, facts) for facts in content["rows"]]
     return rows
 

@@ -206,25 +206,7 @@ class House:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
-        self.attempts = FakeAttemptStore(stores.tables, self.instance)
-        self.engine = RefreshEngine(
-            EngineParts(
-                grants=stores.grants,
-                attempts=self.attempts,
-                spool=self.spool,
-                audit=self.audit,
-                endpoint=self.endpoint,
-                credentials=self.credentials,
-                envelopes=self.envelopes,
-                revoke_at_provider=self.revoke_at_provider,
-                recorder=self.recorder,
-                clock=self.clock,
-                entropy=self.entropy,
-                flights=self.flights,
-                times=RefreshTimes(),
-            )
-        )
-        self.refresh = self.engine.refresh
+        self._build_engine()
         self.get_access_token = GetAccessToken(
             gate=self.gate,
             known=KnownGrants(stores.grants, self.clock),
@@ -274,6 +256,27 @@ class House:
         self.aliases = GrantAliases(
             gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
         )
+
+    def _build_engine(self) -> None:
+        self.attempts = FakeAttemptStore(self.stores.tables, self.instance)
+        self.engine = RefreshEngine(
+            EngineParts(
+                grants=self.stores.grants,
+                attempts=self.attempts,
+                spool=self.spool,
+                audit=self.audit,
+                endpoint=self.endpoint,
+                credentials=self.credentials,
+                envelopes=self.envelopes,
+                revoke_at_provider=self.revoke_at_provider,
+                recorder=self.recorder,
+                clock=self.clock,
+                entropy=self.entropy,
+                flights=self.flights,
+                times=RefreshTimes(),
+            )
+        )
+        self.refresh = self.engine.refresh
 
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
         """A call under way with this much time left."""

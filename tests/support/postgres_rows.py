@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tests.support.attempts import begin
 from tests.support.postgres import TestDatabase
 from tests.support.samples import LONG_AGO, a_dek, a_grant, a_record, put_client, put_grant
+from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
-from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.domain import limits
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, SecretName
 from vault_service.domain.oauth import SealedCredential
@@ -23,7 +25,7 @@ from vault_service.domain.secret import SecretRequest, SecretVersion
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
-    "client_credentials", "audit_records",
+    "client_credentials", "refresh_attempts", "grant_upkeep", "audit_records",
 )  # fmt: skip
 
 
@@ -33,7 +35,7 @@ class GrantRooms:
 
     authorizations: PostgresAuthorizationStore
     grants: PostgresGrantStore
-    leases: PostgresLeaseStore
+    attempts: PostgresAttemptStore
 
     @classmethod
     def of(cls, database: TestDatabase) -> GrantRooms:
@@ -41,7 +43,7 @@ class GrantRooms:
         return cls(
             PostgresAuthorizationStore(database.app),
             PostgresGrantStore(database.app),
-            PostgresLeaseStore(database.app),
+            PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         )
 
     async def put(self, grant: Grant | None = None, label: str = "mail") -> Grant:
@@ -69,7 +71,7 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     assert client is not None
     assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
     grant = await rooms.put(a_grant(tenant))
-    assert await rooms.leases.acquire(grant, 25.0)
+    await begin(rooms.attempts, grant)
     revoked = await rooms.put(a_grant(tenant), label="revoked")
     assert await rooms.grants.revoke(revoked, True, a_record(tenant))
     return grant

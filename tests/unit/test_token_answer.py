@@ -240,9 +240,12 @@ def _response(member: str, members: Mapping[str, Any]) -> str | None:
 
 
 def test_subject_of_a_member() -> None:
-    """A member of the answer names the subject, as text or as a number."""
+    """A member of the answer, or its path, names the subject, as text or as a number."""
     assert _response("account_id", {"account_id": "acc-1"}) == "acc-1"
     assert _response("user_id", {"user_id": 583231}) == "583231"
+    assert _response("team.id", {"team": {"id": "T1"}}) == "T1"
+    assert _response("team.id", {"team": {"id": "T1"}, "team.id": "T2"}) == "T2"
+    assert _response("team.id", {"team": None}) is None
     with pytest.raises(SubjectRefusedError):
         _response("user", {"user": {"id": 5}})
 

@@ -15,13 +15,13 @@ from vault_service.app.settings import database_settings, transit_settings
 from vault_service.config import Config
 from vault_service.domain.access import Call, Caller
 from vault_service.domain.audit import AuditAction
+from vault_service.domain.names import SYSTEM_TENANT
 from vault_service.usecases.create_tenant import CreateTenant
 from vault_service.usecases.recorder import Recorder
 
 __all__ = ["MigrationsMissing", "abandon_spool", "create_tenant", "roles_sql", "run_migrations"]
 
 _BUDGET_S = 60.0
-_NO_TENANT = "-"  # a spool holds attempts of every tenant
 
 
 async def run_migrations(config: Config) -> list[str]:
@@ -56,7 +56,8 @@ async def abandon_spool(config: Config, spool_id: uuid.UUID) -> bool:
     database = Database(database_settings(config, config.database.user))
     recorder = Recorder(config.deployment, config.instance, entropy)
     call = _call("spool-abandon", clock, entropy)
-    record = recorder.done(call, AuditAction.SPOOL_ABANDONED, _NO_TENANT, f"spools/{spool_id}")
+    # A spool holds attempts of every tenant.
+    record = recorder.done(call, AuditAction.SPOOL_ABANDONED, SYSTEM_TENANT, f"spools/{spool_id}")
     try:
         return await PostgresAbandonedSpools(database).abandon(spool_id, record)
     finally:

@@ -20,7 +20,7 @@ from vault_service.domain.error_codes import (
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.strict_json import JsonRefusedError, parse_object
+from vault_service.domain.strict_json import JsonRefusedError, at_path, parse_object
 
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9.+-]{1,32}/[A-Za-z0-9.+-]{1,64}", re.ASCII)
 _DESCRIPTIONS: Final = ("error_description", "reason")  # "reason": Zoom
@@ -79,16 +79,6 @@ def members_of(answer: HttpAnswer) -> dict[str, Any]:
         raise unusable(answer, str(error)) from None
 
 
-def at_path(members: Mapping[str, Any], path: str) -> object:
-    """The member at a dotted path, None where there is none."""
-    found: object = members
-    for name in path.split("."):
-        if not isinstance(found, dict):
-            return None
-        found = found.get(name)
-    return found
-
-
 def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> bool:
     """Whether a 2xx reports a failure all the same (GitHub: ``error``, Slack: ``ok`` false)."""
     reported = members.get("error") or at_path(members, profile.error_in_200.member)
@@ -102,8 +92,9 @@ def raise_by_error(
     secrets: Collection[Sensitive],
 ) -> NoReturn:
     """What the error code of a readable answer means, at a status that decided nothing."""
-    path = profile.error_in_200.member if is_success(answer) else "error"
-    code = at_path(members, path)
+    code = members.get("error")
+    if is_success(answer):
+        code = at_path(members, profile.error_in_200.member) or code
     if not isinstance(code, str) or not code:
         if answer.status == 401:
             raise failure(answer, AnswerClass.CLIENT_REFUSED)

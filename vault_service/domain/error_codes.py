@@ -57,7 +57,10 @@ CLASS_BY_ERROR: Final[Mapping[str, AnswerClass]] = {
         ),
         AnswerClass.REQUEST_REFUSED,
     ),
-    **dict.fromkeys(("ratelimited", "rate_limited", "slow_down"), AnswerClass.RATE_LIMITED),
+    **dict.fromkeys(
+        ("ratelimited", "rate_limited", "rate_limit_exceeded", "slow_down", "too_many_requests"),
+        AnswerClass.RATE_LIMITED,
+    ),
     **dict.fromkeys(("temporarily_unavailable", "service_unavailable"), AnswerClass.PROVIDER_FAULT),
     # A 5xx in other clothes; Slack says of its two that part of the work may have been done.
     **dict.fromkeys(("server_error", "fatal_error", "internal_error"), AnswerClass.IN_DOUBT),

@@ -60,7 +60,7 @@ class ProviderProfile:
     grace_s: int = 0  # class G only
     authorization_params: Mapping[str, str] = field(default_factory=dict)
     scope_separator: str = " "
-    subject_from: str = "id_token:sub"  # or "response:<member>" of the token answer
+    subject_from: str = "id_token:sub"  # or "response:<member or path>" of the answer
     requires_iss: bool = False  # RFC 9207 §2.3: the server promised iss in its answers
     default_life_s: int = limits.TOKEN_LIFE_DEFAULT_S  # where expires_in is omitted
     # Where the members of a token answer stand, for those that are not at the top.

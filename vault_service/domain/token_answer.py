@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from vault_service.domain import limits
 from vault_service.domain.answer_rules import (
-    at_path,
     failure,
     is_success,
     members_of,
@@ -27,6 +26,7 @@ from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.provider_subject import SubjectRefusedError, read_subject
 from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.strict_json import at_path
 
 _TOKEN: Final = re.compile(rf"[!-~]{{1,{limits.TOKEN_MAX_BYTES}}}")
 _SCOPE: Final = re.compile(rf"[!-~]{{1,{limits.SCOPE_MAX_CHARS}}}")

@@ -121,7 +121,8 @@ class HttpClient:
     async def get(
         self, url: str, *, bearer: Sensitive, limit_s: float = limits.POST_LIMIT_S
     ) -> HttpAnswer:
-        """GET with an access token (RFC 6750 §2.1), once; bounded and failing as ``post_form``."""
+        """GET with an access token (RFC 6750 §2.1); bounded and failing as ``post_form``. The
+        library repeats it once where a connection is cut, as a GET may be (RFC 9110 §9.2.2)."""
         headers = {"Authorization": f"Bearer {bearer.reveal_text()}"}
         return await self._request("GET", url, None, headers, limit_s)
 

@@ -316,7 +316,7 @@ class Policy(Protocol):
 
 class TokenEndpoint(Protocol):
     """What a provider is asked. Raises ``TokenEndpointError`` (domain.answers), nothing else; each
-    method is one request at most, without a retry."""
+    method is one POST at most, without a retry (a probe's GET may go out twice)."""
 
     async def exchange_code(
         self,

@@ -78,7 +78,7 @@ _BEGIN: Final = f"""
     INSERT INTO refresh_attempts AS a (
         attempt_id, tenant, grant_id, base_generation, refresh_class, grace_s, instance, spool_id,
         state, create_time, next_try_time)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9 + $10::interval)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9::timestamptz, $9::timestamptz + $10::interval)
     RETURNING {_ATTEMPT.format(wait="$11")}
 """  # noqa: S608
 _RETRY: Final = """
@@ -89,8 +89,8 @@ _RETRY: Final = """
 """
 _TO_STATE: Final = """
     UPDATE refresh_attempts SET
-        state = $3, reason = $4, update_time = clock_timestamp(),
-        spool_id = CASE WHEN $3 = 5 THEN $6 ELSE spool_id END,
+        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
+        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
         next_try_time = clock_timestamp() + $5::interval
     WHERE tenant = $1 AND attempt_id = $2
 """

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+_CHUNK_BYTES: Final = 1_048_576
 
 
 class Syscalls:
     """The system's own; every method raises OSError."""
 
     def allocate(self, handle: int, size_bytes: int) -> None:
-        """Blocks for the whole file: a full disk is met here and not at a write."""
+        """Blocks for the whole file, full of zeros: a full disk is met here and not at a write.
+
+        The zeros are written: a block that is only reserved costs its first sync a commit of the
+        file system's journal.
+        """
         os.posix_fallocate(handle, 0, size_bytes)
+        zeros = bytes(_CHUNK_BYTES)
+        for offset in range(0, size_bytes, _CHUNK_BYTES):
+            Syscalls.write(self, handle, zeros[: size_bytes - offset], offset)
 
     def write(self, handle: int, data: bytes, offset: int) -> None:
         """All of it."""
