@@ -55,7 +55,8 @@ class FakeRateBudget:
     async def _row(self, client: OAuthClientName) -> FakeBudget:
         self.statements += 1
         await self._tables.reach()
-        if client not in self._tables.clients:
+        if client not in self._tables.oauth_clients:
             raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
-        rows = self._tables.budgets
-        return rows.setdefault(client, FakeBudget(self._tables.clock.monotonic()))
+        new = FakeBudget(self._tables.clock.monotonic())
+        row: FakeBudget = self._tables.budgets.setdefault(client, new)
+        return row

@@ -47,6 +47,7 @@ class FakeTables:
         self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
         self.attempt_times: dict[uuid.UUID, datetime] = {}
         self.abandoned_spools: set[uuid.UUID] = set()
+        self.budgets: dict[OAuthClientName, Any] = {}
         self.upkeep: dict[uuid.UUID, Any] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
         self.due: dict[uuid.UUID, datetime] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.attempts import FakeAttemptStore
+from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock, FakeEntropy
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
@@ -53,6 +54,7 @@ from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
@@ -140,6 +142,7 @@ class House:
         self.spool = FakeSpool(spools or FakeSpoolFolder())
         self.recorder = Recorder("dep-1", instance, self.entropy)
         self.flights = Flights(self.clock)
+        self.outages = Outages(FakeRateBudget(self.stores.tables), self.clock, self.entropy)
         self.gate = Gate(self.policy, self.stores.tenants)
         self.credentials = Credentials(
             self.stores.oauth_clients, self.stores.providers, self.envelopes
@@ -215,6 +218,7 @@ class House:
             recorder=self.recorder,
             refresh=self.refresh,
             credentials=self.credentials,
+            outages=self.outages,
         )
         self.start = StartAuthorization(
             gate=self.gate,
@@ -240,6 +244,7 @@ class House:
             ),
             clock=self.clock,
             flights=self.flights,
+            outages=self.outages,
         )
         self.read = ReadGrants(gate=self.gate, grants=stores.grants)
         self.revoke = RevokeGrant(
@@ -273,6 +278,7 @@ class House:
                 clock=self.clock,
                 entropy=self.entropy,
                 flights=self.flights,
+                outages=self.outages,
                 times=RefreshTimes(),
             )
         )

@@ -149,7 +149,7 @@ def token_get(
                 token.grant,
                 token.token_type,
                 token.expire_time.isoformat(timespec="seconds"),
-                "REFRESHED" if token.refreshed else "FRESH",
+                token.served.name,
                 token.fingerprint,
             )
         ],

@@ -124,7 +124,9 @@ PERMIT_WAIT_S = 30.0  # who waits longer for a place is told to come again
 PERMIT_QUEUE_MAX = 1_000  # waiting for one OAuthClient's requests; more is OVERLOADED
 PERMIT_FULL_RETRY_S = 5.0  # what RetryInfo says then: a full queue takes seconds to drain
 PERMIT_BATCH_MAX = 64  # permits of a rate budget that one replica takes at once
-PERMIT_LIFE_S = 1.0  # one that was not used by then is lost: the budget counts from when it was given
+PERMIT_LIFE_S = (
+    1.0  # one that was not used by then is lost: the budget counts from when it was given
+)
 BUDGET_LOOK_S = 1.0  # how old what a replica knows of a Retry-After that another got may be
 RATE_LIMITED_PAUSE_S = 5.0  # 429 without Retry-After: the OAuthClient pauses for so long
 OUTAGE_LANES_MAX = 10_000  # OAuthClients whose state one process remembers

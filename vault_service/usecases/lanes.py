@@ -119,7 +119,8 @@ class Lane:
         self.permits.refuse_while_held()
 
     def admit(self, key: Hashable) -> Admitted:
-        """Through both breakers and paid for where it is a retry; raises as ``refuse_while_down``."""
+        """Through both breakers, and paid for where it is a retry. Raises as
+        ``refuse_while_down``, and PROVIDER_UNAVAILABLE where retries are spent."""
         now = self._clock.monotonic()
         self.refuse_while_down()
         if not self.retries.admit(key, now):

@@ -45,7 +45,10 @@ class Permit:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._give_back()
 
@@ -169,9 +172,7 @@ class Outages:
             return
         oldest = next((name for name, lane in self._lanes.items() if lane.idle), None)
         if oldest is None:
-            raise VaultError(
-                Reason.OVERLOADED, "too many OAuthClients are busy", retry_after_s=1.0
-            )
+            raise VaultError(Reason.OVERLOADED, "too many OAuthClients are busy", retry_after_s=1.0)
         del self._lanes[oldest]
         used = {lane.watch.name for lane in self._lanes.values()}
         for name in [name for name in self._watches if name not in used]:

@@ -94,9 +94,7 @@ class RefreshGrant:
                 return
         raise _in_progress()
 
-    async def _begin(
-        self, call: Call, grant: Grant, prepared: Prepared, permit: Permit
-    ) -> bool:
+    async def _begin(self, call: Call, grant: Grant, prepared: Prepared, permit: Permit) -> bool:
         """True where another process has the lease; else all is done that could be."""
         attempt_id = self._entropy.uuid7()
         entry = await self._spool.reserve(attempt_id, grant.tenant, grant.grant_id)

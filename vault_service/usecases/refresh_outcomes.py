@@ -75,9 +75,7 @@ class RefreshOutcomes:
         """The grant has moved on without it."""
         await self._resolved(call, tried, AttemptState.RESOLVED_SUPERSEDED, how)
 
-    async def wait(
-        self, call: Call, tried: Attempted, how: str, pause_s: float = 0.0
-    ) -> NoReturn:
+    async def wait(self, call: Call, tried: Attempted, how: str, pause_s: float = 0.0) -> NoReturn:
         """Nothing more can be known now, nor for ``pause_s``: in doubt until later. Raises
         REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
