@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.fakes.attempts import FakeAttemptStore
-from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock, FakeEntropy
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
@@ -142,7 +141,7 @@ class House:
         self.spool = FakeSpool(spools or FakeSpoolFolder())
         self.recorder = Recorder("dep-1", instance, self.entropy)
         self.flights = Flights(self.clock)
-        self.outages = Outages(FakeRateBudget(self.stores.tables), self.clock, self.entropy)
+        self.outages = Outages(self.stores.budget, self.clock, self.entropy)
         self.gate = Gate(self.policy, self.stores.tenants)
         self.credentials = Credentials(
             self.stores.oauth_clients, self.stores.providers, self.envelopes
