@@ -16,9 +16,7 @@ EPSILON_S = 1e-6  # of binary fractions
 
 
 @given(WANTS, st.integers(1, 60), st.integers(0, 200))
-async def test_no_window_has_more(
-    wants: list[tuple[float, int]], per_s: int, per_min: int
-) -> None:
+async def test_no_window_has_more(wants: list[tuple[float, int]], per_s: int, per_min: int) -> None:
     """Whenever and however much is wanted, each second and each minute stays within its number."""
     clock = FakeClock()
     stores = FakeStores(clock, ["acme"])

@@ -124,8 +124,9 @@ class House:
         shared: House | None = None,
         instance: str = "i-1",
         spools: FakeSpoolFolder | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
-        self.clock: FakeClock = shared.clock if shared else FakeClock()
+        self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
             shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
