@@ -125,13 +125,16 @@ class House:
         instance: str = "i-1",
         spools: FakeSpoolFolder | None = None,
         clock: FakeClock | None = None,
+        endpoint: FakeTokenEndpoint | None = None,
     ) -> None:
         self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
             shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
         )
-        self.endpoint: FakeTokenEndpoint = shared.endpoint if shared else FakeTokenEndpoint()
+        self.endpoint: FakeTokenEndpoint = (
+            shared.endpoint if shared else endpoint or FakeTokenEndpoint()
+        )
         self.wrapper: FakeKeyWrapper = shared.wrapper if shared else FakeKeyWrapper()
         everything = ((caller, each) for caller in (APP, OTHER) for each in Permission)
         self.policy: FakePolicy = shared.policy if shared else FakePolicy(everything)

@@ -53,7 +53,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         self._moment += seconds
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Jumping(selectors.DefaultSelector):
     """Never sleeps: says how long it would have."""
 
     def __init__(self, jump: Callable[[float], None]) -> None:

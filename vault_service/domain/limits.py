@@ -123,6 +123,7 @@ BREAKER_PROBE_S = 5.0  # a probe that takes longer counts as failed, until its a
 PERMIT_WAIT_S = 30.0  # who waits longer for a place is told to come again
 PERMIT_QUEUE_MAX = 1_000  # waiting for one OAuthClient's requests; more is OVERLOADED
 PERMIT_FULL_RETRY_S = 5.0  # what RetryInfo says then: a full queue takes seconds to drain
+PERMIT_FULL_RETRY_MAX_S = 60.0  # or minutes, by the provider's budget: nobody is sent away longer
 PERMIT_BATCH_MAX = 64  # permits of a rate budget that one replica takes at once
 PERMIT_LIFE_S = (
     1.0  # one that was not used by then is lost: the budget counts from when it was given

@@ -31,6 +31,7 @@ class Bulkhead:
         self.parallel_max = parallel_max
         self._queue_max = queue_max
         self._inside = dict.fromkeys(Priority, 0)
+        self.full_retry_s = limits.PERMIT_FULL_RETRY_S  # what RetryInfo says when it is full
         self.waited = 0  # how many had to, in all
         self.refused = 0  # for want of room, in all
         self._queues: dict[Priority, OrderedDict[_Waiter, None]] = {
@@ -114,11 +115,18 @@ class Bulkhead:
         self.refused += 1
         for least in reversed(Priority):
             if least <= priority:
-                raise _full()
+                raise self._full()
             if self._queues[least]:
                 waiter, _ = self._queues[least].popitem(last=True)
-                waiter.turn.set_exception(_full())
+                waiter.turn.set_exception(self._full())
                 return
+
+    def _full(self) -> VaultError:
+        return VaultError(
+            Reason.OVERLOADED,
+            "too many refreshes wait for this provider; try again after the delay",
+            retry_after_s=self.full_retry_s,
+        )
 
     def _let_in(self) -> None:
         for priority, queue in self._queues.items():
@@ -137,10 +145,3 @@ def _was_let_in(waiter: _Waiter) -> bool:
     # Asking for the exception also keeps the loop from reporting one that nobody awaited.
     return waiter.turn.done() and waiter.turn.exception() is None
 
-
-def _full() -> VaultError:
-    return VaultError(
-        Reason.OVERLOADED,
-        "too many refreshes wait for this provider; try again after the delay",
-        retry_after_s=limits.PERMIT_FULL_RETRY_S,
-    )

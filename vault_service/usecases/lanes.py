@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
+from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, BreakerKey, Fault, TokenEndpointError
 from vault_service.domain.breaker import Admission, Breaker, BreakerState
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.limits import PERMIT_QUEUE_MAX, RETRY_AFTER_S
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
 from vault_service.domain.priority import Priority
@@ -75,7 +75,7 @@ class Lane:
         self.name = name
         self.watch = watch
         self.breaker = Breaker(chance)
-        self.bulkhead = Bulkhead(parallel_max, PERMIT_QUEUE_MAX)
+        self.bulkhead = Bulkhead(parallel_max, limits.PERMIT_QUEUE_MAX)
         self.permits = RatePermits(budget, name, clock, chance)
         self.retries = RetryBudget(clock.monotonic())
         self.rates: Rates | None = None
@@ -98,6 +98,7 @@ class Lane:
             self.breaker.reset()
         self.rates = Rates.of(provider.profile)
         self.bulkhead.parallel_max = provider.profile.refresh_parallel_max
+        self.bulkhead.full_retry_s = _drain_s(self.rates)
 
     def state(self) -> BreakerState:
         """Of the OAuthClient's own breaker, as of now."""
@@ -218,11 +219,17 @@ def view_of(lane: Lane) -> LaneView:
 _NOT_ASKED: Final = {"breaker": "OPEN"}
 
 
+def _drain_s(rates: Rates) -> float:
+    """How long a full queue takes at least, by the provider's budget."""
+    budgeted_s = limits.PERMIT_QUEUE_MAX / min(rates.second.per_s, rates.minute.per_s)
+    return min(max(budgeted_s, limits.PERMIT_FULL_RETRY_S), limits.PERMIT_FULL_RETRY_MAX_S)
+
+
 def _pause_s(breaker: Breaker, now: float) -> float:
     """What RetryInfo says: a probe under way mostly ends long before its limit."""
     wait_s = breaker.wait_s(now)
     probing = breaker.state(now) is BreakerState.HALF_OPEN
-    return min(wait_s, RETRY_AFTER_S) if probing else wait_s
+    return min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
 
 
 def _provider_down(retry_after_s: float) -> VaultError:
@@ -249,5 +256,5 @@ def _too_many_retries(retry_after_s: float) -> VaultError:
         Reason.PROVIDER_UNAVAILABLE,
         "the last request for this grant failed, and so did too many others; try again",
         recorded={"retry_budget": "spent"},
-        retry_after_s=max(retry_after_s, RETRY_AFTER_S),
+        retry_after_s=max(retry_after_s, limits.RETRY_AFTER_S),
     )
