@@ -18,7 +18,7 @@ def files() -> Iterator[Path]:
     """Every file of ours, generated code included."""
     for folder, names, found in os.walk(ROOT):
         names[:] = sorted(name for name in names if _is_ours(Path(folder) / name))
-        # In a linked work tree .git is a file, and names a path.
+        # In a linked work tree .git is a file.
         yield from (Path(folder) / name for name in sorted(found) if name != ".git")
 
 

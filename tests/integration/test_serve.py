@@ -59,6 +59,12 @@ def _empty_database(vault: RealVault) -> dict[str, object]:
     return {"database.name": "empty"}
 
 
+def _open_folder(vault: RealVault) -> dict[str, object]:
+    folder = vault.directory / "open-spool"
+    folder.mkdir(mode=0o755)
+    return {"spool.path": str(folder)}
+
+
 def _bad_policy(vault: RealVault) -> dict[str, object]:
     policy = vault.directory / "broken.cedar"
     policy.write_text('@id("x")\npermit (principal, action, resource\n')
@@ -83,6 +89,8 @@ _WRONG: dict[str, tuple[Callable[[RealVault], dict[str, object]], str]] = {
         lambda vault: {"server.key_file": str(vault.ca.files("openbao").key_file)},
         "server.key_file: ",
     ),
+    "no spool": (lambda _: {"spool.path": None}, "spool.path: is needed to serve"),
+    "spool open to others": (_open_folder, "is open to others; chmod 700 it"),
     "broken policy": (_bad_policy, "policy_file: "),
     "unknown field": (lambda _: {"server.tls": "off"}, "server.tls: Extra inputs"),
     "superuser": (_superuser, "serve as tokenvault_app"),
@@ -213,9 +221,7 @@ def provider(real_vault: RealVault) -> Iterator[AuthServer]:
         yield server
 
 
-async def test_sigterm_drains_the_refresh_under_way(
-    real_vault: RealVault, provider: AuthServer, tmp_path: Path
-) -> None:
+async def test_sigterm_drains(real_vault: RealVault, provider: AuthServer, tmp_path: Path) -> None:
     """The caller gets its token, one that hung up loses nothing, and the exit status is 0."""
     files = real_vault.write_files("drained", [provider.host_port])
     files.port.unlink(missing_ok=True)

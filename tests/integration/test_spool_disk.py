@@ -201,6 +201,26 @@ async def test_a_disk_that_hangs_holds_nobody(
     await spool.close()
 
 
+async def test_a_process_ends_while_its_disk_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end waits for a disk as long as a write may take, and then lets the lock go."""
+    monkeypatch.setattr(limits, "SPOOL_LIMIT_S", 0.2)
+    disk = BadDisk()
+    spool = spool_in(tmp_path / "spool", disk)
+    await spool.open()
+    disk.go.clear()
+    with pytest.raises(VaultError, match="in time"):
+        await spool.reserve(uuid.uuid4(), "acme", GRANT)
+    async with asyncio.timeout(2):
+        await spool.close()
+    after = spool_in(tmp_path / "spool")
+    await after.open()
+    assert len(list(after.holds())) == 1
+    await after.close()
+    disk.go.set()
+
+
 async def test_a_caller_that_goes_takes_no_slot_along(tmp_path: Path) -> None:
     """A reservation whose caller was cancelled is given back."""
     disk = BadDisk()

@@ -19,10 +19,11 @@ from vault_service.domain.provider import ErrorIn200, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_refresh
 
+_ALL = [code + more for code in CLASS_BY_ERROR for more in ("", ": x")]
 # A profile that calls every known code a verdict on the grant.
 _HOSTILE = a_profile(
-    error_codes=dict.fromkeys(CLASS_BY_ERROR, AnswerClass.INVALID_GRANT),
-    error_in_200=ErrorIn200("error", dict.fromkeys(CLASS_BY_ERROR, AnswerClass.INVALID_GRANT)),
+    error_codes=dict.fromkeys(_ALL, AnswerClass.INVALID_GRANT),
+    error_in_200=ErrorIn200("error", dict.fromkeys(_ALL, AnswerClass.INVALID_GRANT)),
     token_paths={"access_token": "a.b"},
 )
 PROFILES = st.sampled_from([a_profile(), _HOSTILE, *map(preset_profile, presets())])
@@ -92,7 +93,7 @@ def test_every_answer_has_one_class(answer: HttpAnswer, profile: ProviderProfile
 
 @given(
     st.integers(400, 499) | st.integers(200, 299),
-    st.sampled_from(sorted(NEVER_THE_GRANT)),
+    st.sampled_from([code + more for code in sorted(NEVER_THE_GRANT) for more in ("", ": x")]),
     MEMBERS,
     PROFILES,
 )

@@ -14,6 +14,7 @@ from tests.support.authserver import (
     RefreshClass,
     Refused,
     Standing,
+    token_parts,
 )
 
 
@@ -189,3 +190,13 @@ def test_access_tokens_are_filled_up(model: Model) -> None:
     second = refreshed(model, first.refresh_token)
     assert [len(first.access_token), len(second.access_token)] == [420, 420]
     assert model.family_of(second.access_token) == (first.family, 2)
+
+
+def test_tokens_tell_their_generation(model: Model) -> None:
+    """Family and generation stand in a token, filled up or not; what is not ours is refused."""
+    first = model.new_family(Behaviour(access_token_bytes=60))
+    second = refreshed(model, first.refresh_token)
+    for token in (second.access_token, second.refresh_token):
+        assert token_parts(token) == model.family_of(token) == (first.family, 2)
+    with pytest.raises(ValueError, match="somebody else"):
+        token_parts("ya29.a0")

@@ -80,28 +80,6 @@ async def test_request_is_as_written(server: Server, http: HttpClient) -> None:
     assert "access_token" not in repr(answer)
 
 
-async def test_json_is_one_object_of_texts(server: Server, http: HttpClient) -> None:
-    """JSON goes out in its order, and the rest of the request is that of a form."""
-    fields: dict[str, str | Sensitive] = {"z": 'a"b€', "a": Sensitive("ü".encode())}
-    await http.post_json(server.url, fields, basic=Sensitive(b"id:pass"))
-    (request,) = server.requests
-    assert request.body == b'{"z": "a\\"b\\u20ac", "a": "\\u00fc"}'
-    assert request.head.startswith("POST /token HTTP/1.1\r\n")
-    assert request.header("Content-Type") == "application/json"
-    assert request.header("Authorization") == "Basic aWQ6cGFzcw=="
-
-
-async def test_get_carries_the_token_and_nothing_else(server: Server, http: HttpClient) -> None:
-    """A GET has the access token in its header and no body; redirects are not followed."""
-    server.behaviour = reply(b"", "302 F", extra="Location: https://127.0.0.1:1/\r\n")
-    answer = await http.get(server.url, bearer=Sensitive(b"at-1"))
-    (request,) = server.requests
-    assert request.head.startswith("GET /token HTTP/1.1\r\n")
-    assert request.header("Authorization") == "Bearer at-1"
-    assert request.header("Content-Type") is None
-    assert (answer.status, request.body) == (302, b"")
-
-
 @pytest.mark.parametrize("status", ["301 M", "302 F", "303 S", "307 T", "308 P"])
 async def test_redirects_are_not_followed(server: Server, http: HttpClient, status: str) -> None:
     """A redirect is an answer like any other: one request, and nothing at its Location."""

@@ -65,7 +65,9 @@ def test_a_herd_is_spread(count: int) -> None:
             _ask(house, one, moments.uniform(0, lasts_s))
             for house, one in zip(itertools.cycle(houses), asked, strict=False)
         ]
-        *waits, _ = await asyncio.gather(*callers, asyncio.gather(*workers))
+        working = asyncio.gather(*workers)
+        waits = await asyncio.gather(*callers)
+        await working
         rows = [await houses[0].row(one.name) for one in (*herd, *asked)]
         assert {row.generation for row in rows} == {2}
         assert len(provider.times) == count + CALLERS

@@ -136,7 +136,8 @@ def _class_in_4xx(code: str, members: Mapping[str, Any], profile: ProviderProfil
 
 
 def _kept_from_the_grant(code: str, listed: AnswerClass) -> AnswerClass:
-    """A profile is refused with such an entry; one that was stored all the same condemns none."""
-    if code in NEVER_THE_GRANT and listed is AnswerClass.INVALID_GRANT:
+    """A profile is refused with such an entry; one that was stored all the same condemns none.
+    Some providers put the description into the code (Dropbox)."""
+    if code.partition(": ")[0] in NEVER_THE_GRANT and listed is AnswerClass.INVALID_GRANT:
         return AnswerClass.CLIENT_REFUSED
     return listed

@@ -73,7 +73,7 @@ class ProviderProfile:
     introspection_endpoint: str = ""  # RFC 7662
     requires_scope_on_refresh: bool = False
     max_idle_s: int = 0  # an unused refresh token dies after this; 0: not known to
-    confirm_after_s: int = limits.CONFIRM_AFTER_DEFAULT_S  # before invalid_grant is believed
+    confirm_after_s: int = limits.CONFIRM_AFTER_S  # before invalid_grant is believed
     rate_per_s: int = 0  # requests of one OAuthClient; 0: no budget is known
     rate_per_min: int = 0
     refresh_parallel_max: int = limits.HTTP_CONNECTIONS_PER_HOST_MAX  # bulkhead, per process

@@ -59,7 +59,7 @@ def profile(message: pb.Provider) -> ProviderProfile:
             _classes("error_in_200", message.error_in_200.codes),
         ),
         error_codes=_classes("error_codes", message.error_codes),
-        confirm_after_s=message.confirm_after_s or limits.CONFIRM_AFTER_DEFAULT_S,
+        confirm_after_s=message.confirm_after_s or limits.CONFIRM_AFTER_S,
         refresh_parallel_max=message.refresh_parallel_max or limits.HTTP_CONNECTIONS_PER_HOST_MAX,
         body_encoding=_one_of(
             BodyEncoding, "body_encoding", message.body_encoding, BodyEncoding.FORM

@@ -37,7 +37,7 @@ _ENDPOINTS: Final = (
 _RANGES: Final = (
     ("default_life_s", 1, limits.TOKEN_LIFE_MAX_S),
     ("max_idle_s", 0, limits.IDLE_MAX_S),
-    ("confirm_after_s", limits.CONFIRM_AFTER_DEFAULT_S, limits.CONFIRM_AFTER_MAX_S),
+    ("confirm_after_s", limits.CONFIRM_AFTER_S, limits.CONFIRM_AFTER_MAX_S),
     ("rate_per_s", 0, limits.RATE_MAX),
     ("rate_per_min", 0, limits.RATE_MAX),
     ("refresh_parallel_max", 1, limits.HTTP_CONNECTIONS_PER_HOST_MAX),

@@ -23,7 +23,7 @@ Both handles are ``Controls`` and do the same:
 - ``standing(refresh_token)``, ``families()``, ``access_works(access_token)``: the state.
 - ``judge([Held(family=..., refresh_token=...)])`` decides for each family: OK, DOUBLE_POST,
   LOST_IN_WINDOW, LOST or KILLED_FAMILY (``loss``). ``check_history(observations)`` does so for what
-  the callers of one grant were given (``history``).
+  the callers of one grant were given (``history``); ``token_parts(token)`` has the generation.
 
 ``AuthServerClient`` asks the endpoints without a vault.
 
@@ -40,7 +40,7 @@ from tests.support.authserver.history import Observation, Violation, check_histo
 from tests.support.authserver.ledger import Done, Entry, read_ledger
 from tests.support.authserver.local import AuthServer
 from tests.support.authserver.loss import FamilyState, Finding, Held, Verdict, judge
-from tests.support.authserver.model import Issued, Killed, Model, Refused, Standing
+from tests.support.authserver.model import Issued, Killed, Model, Refused, Standing, token_parts
 from tests.support.authserver.remote import AuthServerProcess, RemoteAuthServer
 from tests.support.authserver.service import CLIENT_ID, CLIENT_SECRET
 from tests.support.authserver.vault_side import Completion, VaultSide
@@ -80,4 +80,5 @@ __all__ = [
     "check_history",
     "judge",
     "read_ledger",
+    "token_parts",
 ]

@@ -52,6 +52,12 @@ class Controls(VaultSide, ABC):
 
     # What it is
 
+    @property
+    def behaviour(self) -> Behaviour:
+        """Of the root realm, as it is now."""
+        made: Behaviour = self.operate("behaviour", realm="")
+        return made
+
     def configure(
         self, behaviour: Behaviour | None = None, *, realm: str = "", **changes: Any
     ) -> Behaviour:
@@ -68,7 +74,7 @@ class Controls(VaultSide, ABC):
     def realm(self, name: str, behaviour: Behaviour) -> VaultSide:
         """Put a realm; returns how the vault sees it."""
         self.configure(behaviour, realm=name)
-        return VaultSide(self.host_port, name)
+        return VaultSide(self.host_port, name, behaviour)
 
     def add_client(self, client_id: str, client_secret: str) -> None:
         """One more registration beside ``CLIENT_ID``."""

@@ -132,9 +132,8 @@ class Rules:
         self, kind: str, realm: str, family: str, generation: int | None, now: float
     ) -> Fault | None:
         """What happens to this request, None: nothing."""
+        self._rules = [rule for rule in self._rules if rule.until_s is None or now < rule.until_s]
         for rule in self._rules:
-            if rule.until_s is not None and now >= rule.until_s:
-                continue
             if not rule.fits(kind, realm, family, generation):
                 continue
             if rule.skip > 0:

@@ -71,16 +71,19 @@ def double_posts(refreshes: Sequence[Entry], held: Held, state: FamilyState) -> 
     """POSTs beyond the first of a generation and beyond the declared retries.
 
     After a clear answer that gave nothing (400, 429, 503 with Retry-After) another POST is none.
-    It is one while the earlier is under way, after one whose outcome is in doubt, and after one
-    that gave a successor. Class N has no successor: there the vault's own count tells.
+    It is one while the earlier is under way, after one whose outcome is in doubt, whatever else
+    came between, and after one that gave a successor. Class N has no successor: there the vault's
+    own count tells.
     """
     offenders: list[int] = []
     before: dict[int, list[Entry]] = {}
     keeps = state.refresh_class is RefreshClass.N
     for entry in refreshes:
         earlier = before.setdefault(entry.presented, [])
-        if any(_forbids(each, entry, keeps) for each in (earlier[-1:] if keeps else earlier)):
+        if any(_forbids(each, entry, keeps) for each in earlier):
             offenders.append(entry.sequence)
+        if keeps and entry.gave_tokens:
+            earlier.clear()  # its doubts are over
         earlier.append(entry)
     surplus = 0
     if keeps and held.generation is not None:

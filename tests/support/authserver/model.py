@@ -6,6 +6,7 @@ server "commits" is one call here.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,6 +14,17 @@ from enum import StrEnum
 import msgspec
 
 from tests.support.authserver.behaviour import Behaviour, RefreshClass
+
+_TOKEN = re.compile(r"[ar]t-\w+-(f\d+)-(\d+)(?:-.*)?")
+
+
+def token_parts(token: str) -> tuple[str, int]:
+    """Family and generation of a refresh or access token, read from the token itself. Raises
+    ValueError where it is none of ours."""
+    found = _TOKEN.fullmatch(token)
+    if found is None:
+        raise ValueError("a token of somebody else")
+    return found[1], int(found[2])
 
 
 class Standing(StrEnum):

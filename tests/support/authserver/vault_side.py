@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 import tokenvault_client as sdk
-from tests.support.authserver.behaviour import Behaviour
+from tests.support.authserver.behaviour import Behaviour, RefreshClass
 from tests.support.authserver.service import CLIENT_ID, CLIENT_SECRET
 from tests.support.oidc import REDIRECT_URI
 from vault_service.embedded.settings_files import TENANT
@@ -22,25 +22,30 @@ class Completion(TypedDict):
 class VaultSide:
     """One realm of a server as the vault sees it. Realm "" is at the root, "x" under /x."""
 
-    def __init__(self, host_port: str, realm: str = "") -> None:
+    def __init__(self, host_port: str, realm: str = "", behaviour: Behaviour | None = None) -> None:
         self.host_port = host_port
         self.realm_name = realm
+        self._behaviour = behaviour or Behaviour()
         suffix = f"{host_port.rpartition(':')[2]}{f'-{realm}' if realm else ''}"
         self.issuer = f"https://{host_port}{f'/{realm}' if realm else ''}"
         self.name = sdk.provider_name(TENANT, f"scripted-{suffix}")
         self.oauth_client = sdk.oauth_client_name(TENANT, f"scripted-{suffix}")
 
-    async def register(
-        self, operator: sdk.TokenVaultClient, behaviour: Behaviour | None = None, **more: Any
-    ) -> None:
-        """Put the provider and our registration there, of the class of ``behaviour`` (default S).
+    @property
+    def behaviour(self) -> Behaviour:
+        """What the vault is told of it."""
+        return self._behaviour
+
+    async def register(self, operator: sdk.TokenVaultClient, **more: Any) -> None:
+        """Put the provider, of the class it has, and our registration there.
 
         ``more``: fields of the provider, such as ``revocation_endpoint``.
         """
-        chosen = behaviour or Behaviour()
+        behaviour = self.behaviour
+        is_graced = behaviour.refresh_class is RefreshClass.G
         fields = {
-            "refresh_class": sdk.RefreshClass[chosen.refresh_class],
-            "grace_s": int(chosen.grace_s),
+            "refresh_class": sdk.RefreshClass[behaviour.refresh_class],
+            "grace_s": int(behaviour.grace_s) if is_graced else 0,
             "subject_from": "response:user",
             **more,
         }

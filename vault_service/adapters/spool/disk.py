@@ -100,7 +100,9 @@ class Disk:
         """Write what waits, for as long as one write may take, and end."""
         self._is_closed = True
         if self._pump is not None:
-            await asyncio.wait({self._pump}, timeout=limits.SPOOL_LIMIT_S)
+            _, hanging = await asyncio.wait({self._pump}, timeout=limits.SPOOL_LIMIT_S)
+            for pump in hanging:
+                pump.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:

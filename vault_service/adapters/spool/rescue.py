@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def look(folder: Path) -> list[SeenSpool]:
     found = []
     for path in names:
         spool_id = spool_id_of(path)
-        if spool_id is not None:
+        if spool_id is not None and stat.S_ISREG(path.lstat().st_mode):
             found.append(_look_at(path, spool_id, kept))
     return found
 
