@@ -32,7 +32,8 @@ async def _work(house: House, due: Iterator[Grant]) -> None:
                 await house.refresh(house.call(budget_s=60.0), grant, Priority.BACKGROUND)
                 break
             except VaultError as error:
-                assert error.retryable
+                if not error.retryable:
+                    raise
                 await asyncio.sleep(error.retry_after_s or 1.0)
 
 

@@ -102,7 +102,8 @@ class Campaign:
             try:
                 await house.token(grant.name)
             except VaultError as error:
-                assert error.retryable, error
+                if not error.retryable:
+                    raise
                 self.seen.refused += 1
                 wait_s = error.retry_after_s or 1.0
                 await asyncio.sleep(wait_s * self.chance.uniform(0.9, 1.1))

@@ -205,9 +205,7 @@ async def test_callers_overtake_background_work(house: House) -> None:
     made = await grants(house, 5, refresh_parallel_max=1, **N)
     rows = [await house.row(grant.name) for grant in made]
     held = house.endpoint.hold()
-    tasks: list[asyncio.Task[object]] = [
-        asyncio.create_task(house.refresh(house.call(), rows[0]))
-    ]
+    tasks: list[asyncio.Task[object]] = [asyncio.create_task(house.refresh(house.call(), rows[0]))]
     await until(house, 1)
     for row in rows[1:4]:
         ahead = house.refresh(house.call(), row, Priority.BACKGROUND)

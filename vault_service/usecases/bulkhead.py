@@ -144,4 +144,3 @@ class Bulkhead:
 def _was_let_in(waiter: _Waiter) -> bool:
     # Asking for the exception also keeps the loop from reporting one that nobody awaited.
     return waiter.turn.done() and waiter.turn.exception() is None
-
