@@ -10,9 +10,9 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import pytest
 
@@ -95,6 +95,10 @@ class Place:
         return [entry.arrived_s for entry in mine if entry.arrived_s >= since]
 
 
+def _sql_of(vault: RealVault) -> Callable[[str], Awaitable[tuple[Any, ...]]]:
+    return lambda statement: asyncio.to_thread(vault.sql, statement)
+
+
 async def _token_when_it_is_there(app: sdk.TokenVaultClient, grant: str) -> float:
     """When a caller that comes again as it is told has its token."""
     while True:
@@ -121,13 +125,15 @@ async def test_outage(
     """Callers of ended tokens are told to come again and the provider is hardly asked; callers of
     tokens that live get them and are told; half a minute after it is back, callers are served; no
     grant is changed."""
-    sql = partial(asyncio.to_thread, real_vault.sql)
+    sql = _sql_of(real_vault)
     place = await Place.make(real_vault, server, apps, ports[0])
     due = await place.consents("due", due_count, life_s=0)
     living = await place.consents("living", 8, life_s=3_000)
     ids = ",".join(f"'{name.rpartition('/')[2]}'" for name in living)
     # Behind the service's back: their life was long, and most of it is over.
-    await sql(f"UPDATE grants SET access_life_s = 86400 WHERE grant_id IN ({ids}) RETURNING 1")
+    await sql(
+        f"UPDATE tokenvault.grants SET access_life_s = 86400 WHERE grant_id IN ({ids}) RETURNING 1"
+    )
     with server.outage("503", kind="refresh_token"):
         start = time.monotonic()
         waiting = [
@@ -157,7 +163,7 @@ async def test_outage(
     stale = [token.served for token in served[2 * len(living) :]]
     assert set(stale) == {sdk.Served.STALE_PROVIDER_DOWN}
     states = await sql(
-        "SELECT count(*) FILTER (WHERE state <> 1), count(*) FROM grants"
+        "SELECT count(*) FILTER (WHERE state <> 1), count(*) FROM tokenvault.grants"
         f" WHERE oauth_client = '{place.side.oauth_client.rpartition('/')[2]}'"
     )
     assert states == (0, due_count + len(living))
@@ -169,7 +175,7 @@ async def test_two_processes_share_a_budget(
     """Two processes that refresh as fast as they may take as long as one budget takes, and one
     statement serves many requests."""
     rate = 20
-    sql = partial(asyncio.to_thread, real_vault.sql)
+    sql = _sql_of(real_vault)
     place = await Place.make(real_vault, server, apps, ports[0], rate_per_s=rate)
     grants = await place.consents("rate", 100, life_s=0)
     await asyncio.sleep(1.5)  # the consents counted as well
@@ -182,7 +188,9 @@ async def test_two_processes_share_a_budget(
     assert len(posts) == len(grants)
     assert max(posts) - before >= (len(grants) - bucket.size - 1) / bucket.per_s
     client = place.side.oauth_client.rpartition("/")[2]
-    (row,) = await sql(f"SELECT second_level FROM provider_budgets WHERE oauth_client = '{client}'")
+    (row,) = await sql(
+        f"SELECT second_level FROM tokenvault.provider_budgets WHERE oauth_client = '{client}'"
+    )
     assert 0 <= row <= bucket.size
 
 

@@ -168,3 +168,16 @@ def test_a_relapse_doubles_on() -> None:
     later = START + 5 + limits.BREAKER_WINDOW_S
     fail(breaker, later, 5)
     assert breaker.wait_s(later) == 1
+
+
+def test_a_pause_that_was_asked_for() -> None:
+    """It can be opened until a moment that only a later one moves; then one request goes first."""
+    breaker = a_breaker()
+    early = admitted(breaker, START)
+    breaker.open_until(START + 60)
+    breaker.open_until(START + 10)
+    assert breaker.wait_s(START) == 60
+    breaker.succeeded(early, START + 1)
+    assert breaker.wait_s(START + 1) == 59
+    assert admitted(breaker, START + 60).probe
+    assert breaker.admit(START + 60) is None

@@ -27,7 +27,7 @@ BACK_WITHIN_S = 30.0
 ALL_WITHIN_S = 300.0
 REPLICAS = 3
 PARALLEL = 16
-LIVING = 12  # tokens past their time that live through the outage
+LIVING = 6  # tokens past their time that live through the outage
 PROBES = DOWN_S / (0.75 * limits.BREAKER_OPEN_MAX_S) + 5  # with the first, shorter pauses
 BUDGET = REPLICAS * (PARALLEL + limits.BREAKER_FAILURES_MIN + PROBES)
 
@@ -118,7 +118,12 @@ class Campaign:
             await asyncio.sleep(10.0)
 
 
-SHORT = [(Down.REFUSES, RefreshClass.N, 150), (Down.HANGS, RefreshClass.S, 150)]
+SHORT = [
+    (Down.REFUSES, RefreshClass.N, 60),
+    (Down.HANGS, RefreshClass.S, 60),
+    (Down.ANSWERS_503, RefreshClass.S, 60),
+    (Down.ASKS_FOR_PAUSES, RefreshClass.N, 60),
+]
 LONG = [(how, each, 10_000) for how in Down for each in (RefreshClass.N, RefreshClass.S)]
 
 
@@ -135,7 +140,7 @@ def test_ten_minutes(how: Down, refresh_class: RefreshClass, count: int) -> None
             clock, REPLICAS, refresh_class=refresh_class, refresh_parallel_max=PARALLEL
         )
         due = await multiply(houses[0], grant, count, left_s=0.0)
-        waited_for = await multiply(houses[0], grant, 60, left_s=0.0)
+        waited_for = await multiply(houses[0], grant, 30, left_s=0.0)
         living = await multiply(houses[0], grant, LIVING, left_s=700.0)
         provider.down = how
         campaign = Campaign(houses, clock)

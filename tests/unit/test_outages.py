@@ -171,6 +171,28 @@ async def test_a_pause_that_the_provider_wants(house: House) -> None:
     assert view(house).provider_opened == 0
 
 
+async def test_one_goes_first_after_a_pause(house: House) -> None:
+    """When the pause is over one request is sent and the others wait for its answer: told to pause
+    again, the provider has not been sent a crowd."""
+    made = await grants(house, 5, **N)
+    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=60.0)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(made[0].name))
+    house.clock.advance(67)
+    held = house.endpoint.hold()
+    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=60.0)
+    first = asyncio.create_task(house.token(made[1].name))
+    await until(house, 2)
+    for grant in made[2:]:
+        error = await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
+        assert error.retry_after_s == limits.RETRY_AFTER_S
+    held.set()
+    await refused(Reason.PROVIDER_RATE_LIMITED, first)
+    house.clock.advance(67)
+    assert (await house.token(made[2].name)).served is Served.REFRESHED
+    await asyncio.gather(*(house.token(grant.name) for grant in made[3:]))
+    assert len(house.endpoint.ledger) == 5
+
+
 async def test_a_slow_provider_has_places(house: House) -> None:
     """No more requests than the profile says are under way; the others wait for theirs."""
     made = await grants(house, 5, refresh_parallel_max=2, **N)

@@ -119,6 +119,13 @@ class Breaker:
         if probing and admission.probe:
             self._until = 0.0
 
+    def open_until(self, moment: float) -> None:
+        """Whoever is asked wants nothing before: then one goes first. A later end stands."""
+        later = self._state is BreakerState.OPEN and self._until >= moment
+        if not later:
+            self._enter(BreakerState.OPEN)
+            self._until = moment
+
     def reset(self) -> None:
         """What was wrong was changed: all may go, and what is under way says nothing."""
         self._in_a_row = 0

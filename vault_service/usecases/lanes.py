@@ -53,10 +53,11 @@ class ProviderWatch:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that both breakers let through."""
+    """A request that the breakers let through: of the provider, the OAuthClient, and its pauses."""
 
     provider: Admission
     client: Admission
+    pause: Admission
     asked: bool = True  # False: it went in any case
 
 
@@ -117,28 +118,34 @@ class Lane:
             raise _provider_down(_pause_s(self.watch.breaker, now))
         if self.breaker.wait_s(now) > 0:
             raise _client_down(_pause_s(self.breaker, now))
-        self.permits.refuse_while_held()
+        if self.permits.pause.wait_s(now) > 0:
+            self.permits.refuse_while_held()
+            raise _first_after_a_pause()
 
     def admit(self, key: Hashable) -> Admitted:
-        """Through both breakers, and paid for where it is a retry. Raises as
+        """Through the breakers, and paid for where it is a retry. Raises as
         ``refuse_while_down``, and PROVIDER_UNAVAILABLE where retries are spent."""
         now = self._clock.monotonic()
         self.refuse_while_down()
         if not self.retries.admit(key, now):
             raise _too_many_retries(self.retries.wait_s())
         provider, client = self.watch.breaker.admit(now), self.breaker.admit(now)
+        pause = self.permits.pause.admit(now)
         assert provider is not None, "no time has passed since it was asked"
         assert client is not None, "no time has passed since it was asked"
-        return Admitted(provider, client)
+        assert pause is not None, "no time has passed since it was asked"
+        return Admitted(provider, client, pause)
 
     def unasked(self) -> Admitted:
-        """Past both, for a request that goes in any case."""
-        return Admitted(self.watch.breaker.unasked(), self.breaker.unasked(), asked=False)
+        """Past all, for a request that goes in any case."""
+        pause = self.permits.pause.unasked()
+        return Admitted(self.watch.breaker.unasked(), self.breaker.unasked(), pause, asked=False)
 
     def take_back(self, admitted: Admitted, key: Hashable) -> None:
         """It was not sent after all: it says nothing and costs nothing."""
         self.watch.breaker.unknown(admitted.provider)
         self.breaker.unknown(admitted.client)
+        self.permits.pause.unknown(admitted.pause)
         if admitted.asked:
             self.retries.give_back(key)
 
@@ -165,6 +172,10 @@ class Lane:
             self.retries.failed(key)
         if error is not None and error.answer_class is AnswerClass.RATE_LIMITED:
             await self.permits.hold_back(error.retry_after_s)
+        elif judgement is not None and judgement.fault is Fault.PROVIDER:
+            self.permits.pause.unknown(admitted.pause)
+        else:
+            self.permits.pause.succeeded(admitted.pause, now)
 
 
 def _tells_of_the_client(admitted: Admitted, error: TokenEndpointError | None) -> bool:
@@ -248,6 +259,14 @@ def _client_down(retry_after_s: float) -> VaultError:
         "the OAuthClient, and what it changes counts at once",
         recorded=_NOT_ASKED,
         retry_after_s=retry_after_s,
+    )
+
+
+def _first_after_a_pause() -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_RATE_LIMITED,
+        "the provider asked us to pause; one request goes first, try again after the delay",
+        retry_after_s=limits.RETRY_AFTER_S,
     )
 
 

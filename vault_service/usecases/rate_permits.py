@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 
 from vault_service.domain import limits
+from vault_service.domain.breaker import Breaker, BreakerState
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.priority import Priority
@@ -33,9 +34,11 @@ class RatePermits:
         self._client = client
         self._clock = clock
         self._chance = chance
+        # Open while the provider wants a pause. When that is over one request goes first: where
+        # it is told to pause again, the others have not been sent.
+        self.pause = Breaker(chance)
         self._permits = 0
         self._good_until = 0.0  # of the permits; on the monotonic clock, as all of these
-        self._held_until = 0.0
         self._next_look = 0.0  # without a budget: when to look for a Retry-After of another replica
         self._owed = 0
         self._waiting = 0
@@ -51,7 +54,9 @@ class RatePermits:
 
     def held_s(self) -> float:
         """How long the provider wants no requests, as far as this process knows."""
-        return max(0.0, self._held_until - self._clock.monotonic())
+        now = self._clock.monotonic()
+        held = self.pause.state(now) is BreakerState.OPEN
+        return self.pause.wait_s(now) if held else 0.0
 
     def owe(self) -> None:
         """A request went without a permit: the next ones from the budget pay for it."""
@@ -74,7 +79,7 @@ class RatePermits:
             self._permits -= 1
 
     def refuse_while_held(self) -> None:
-        """PROVIDER_RATE_LIMITED while the provider wants a pause."""
+        """PROVIDER_RATE_LIMITED while the provider wants a pause, whoever asks."""
         held_s = self.held_s()
         if held_s > 0:
             raise _limited("the provider asked us to pause", held_s)
@@ -84,8 +89,8 @@ class RatePermits:
         and here even where the database is away."""
         hold_s = limits.RATE_LIMITED_PAUSE_S if asked_s is None else asked_s
         now = self._clock.monotonic()
-        known = self._held_until >= now + hold_s
-        self._held_until = max(self._held_until, now + self._jittered(hold_s))
+        known = self.held_s() >= hold_s
+        self.pause.open_until(now + self._jittered(hold_s))
         if not known:
             self.held += 1
             with contextlib.suppress(VaultError):
@@ -116,7 +121,7 @@ class RatePermits:
         taken = await self._budget.take(self._client, rates, wanted)
         self.asked += 1
         if taken.held_s > 0:
-            self._held_until = max(self._held_until, now + self._jittered(taken.held_s))
+            self.pause.open_until(now + self._jittered(taken.held_s))
             return
         self._next_look = now + limits.BUDGET_LOOK_S
         if not rates.bounded:
