@@ -13,7 +13,7 @@ from tests.support.house import CLIENT, PROVIDER, TENANT, House, refused
 from tests.support.refreshing import expired, of_class, until
 from tests.support.samples import a_profile
 from vault_service.domain import limits
-from vault_service.domain.answers import AnswerClass
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.breaker import BreakerState
 from vault_service.domain.errors import Reason
@@ -409,3 +409,22 @@ async def test_what_is_known_is_bounded(house: House, monkeypatch: pytest.Monkey
         name = type(known.name)(TENANT, f"c-{number}")
         house.outages.unasked(replace(known, name=name), provider, "k")
     assert [lane.client.oauth_client for lane in house.outages.view()] == ["c-2", "c-3", "c-4"]
+
+
+async def test_what_was_prepared_before_a_change(house: House) -> None:
+    """A profile that was put resets every OAuthClient of its provider, each with its own next
+    request; a refresh that was prepared before and comes late resets nothing."""
+    *_, grant = await down(house, AnswerClass.CLIENT_REFUSED)
+    (known,) = house.stores.tables.oauth_clients.values()
+    (provider,) = house.stores.tables.providers.values()
+    newer = replace(provider, revision=provider.revision + 1)
+    other = replace(known, name=type(known.name)(TENANT, "other"))
+    house.outages.unasked(other, newer, "k")
+    assert house.outages.is_down(grant)
+    house.outages.unasked(known, newer, "k")
+    assert not house.outages.is_down(grant)
+    for _ in range(limits.BREAKER_FAILURES_MIN):
+        permit = house.outages.unasked(known, newer, "k")
+        await permit.report(TokenEndpointError(AnswerClass.CLIENT_REFUSED))
+    house.outages.unasked(known, provider, "k")
+    assert house.outages.is_down(grant)

@@ -37,14 +37,11 @@ class ProviderWatch:
         self._clock = clock
         self._revision = 0
 
-    def notice(self, provider: Provider) -> bool:
-        """Whether the profile was changed since the last request."""
-        if provider.revision <= self._revision:
-            return False
-        known, self._revision = self._revision, provider.revision
-        if known:
+    def notice(self, provider: Provider) -> None:
+        """A profile that was changed since the last request counts from now on."""
+        if provider.revision > self._revision:
+            self._revision = provider.revision
             self.breaker.reset()
-        return bool(known)
 
     def state(self) -> BreakerState:
         """As of now."""
@@ -81,7 +78,7 @@ class Lane:
         self.retries = RetryBudget(clock.monotonic())
         self.rates: Rates | None = None
         self._clock = clock
-        self._revision = 0
+        self._revisions = (0, 0)  # of the OAuthClient and of the profile
 
     @property
     def idle(self) -> bool:
@@ -91,11 +88,12 @@ class Lane:
 
     def notice(self, client: OAuthClient, provider: Provider) -> None:
         """Whatever of the registration was changed since the last request counts from now on."""
-        mended = self.watch.notice(provider)
-        if client.revision > self._revision:
-            mended = mended or self._revision > 0
-            self._revision = client.revision
-        if mended:
+        self.watch.notice(provider)
+        # A refresh that was prepared before a change may come after one that was not.
+        known = self._revisions
+        newest = (max(client.revision, known[0]), max(provider.revision, known[1]))
+        if newest != known:
+            self._revisions = newest
             self.breaker.reset()
         self.rates = Rates.of(provider.profile)
         self.bulkhead.parallel_max = provider.profile.refresh_parallel_max
