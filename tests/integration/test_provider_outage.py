@@ -159,7 +159,7 @@ async def test_outage(
     assert min(recovered_s) <= limits.BREAKER_OPEN_MAX_S + limits.BREAKER_PROBE_S
     probes = down_s / (0.75 * limits.BREAKER_OPEN_MAX_S) + 5
     in_flight = limits.HTTP_CONNECTIONS_PER_HOST_MAX
-    assert 0 < posts <= PROCESSES * (in_flight + limits.BREAKER_FAILURES_MIN + probes)
+    assert 0 < posts <= PROCESSES * (in_flight + limits.BREAKER_RUN + probes)
     stale = [token.served for token in served[2 * len(living) :]]
     assert set(stale) == {sdk.Served.STALE_PROVIDER_DOWN}
     states = await sql(

@@ -46,9 +46,23 @@ def test_opens_at_the_fifth_failure() -> None:
 def test_a_few_among_many_do_not_open_it() -> None:
     """Failures below half of all answers leave it closed."""
     breaker = a_breaker()
-    for _ in range(20):
+    for _ in range(9):
         breaker.succeeded(admitted(breaker, START), START)
-    fail(breaker, START, 19)
+    fail(breaker, START, 8)
+    assert breaker.state(START) is BreakerState.CLOSED
+    fail(breaker, START)
+    assert breaker.state(START) is BreakerState.OPEN
+
+
+def test_a_busy_provider_that_goes_down() -> None:
+    """However many succeeded a moment ago, ten failures in a row open it; one success between
+    them begins the row anew."""
+    breaker = a_breaker()
+    for _ in range(1_000):
+        breaker.succeeded(admitted(breaker, START), START)
+    fail(breaker, START, limits.BREAKER_RUN - 1)
+    breaker.succeeded(admitted(breaker, START), START)
+    fail(breaker, START, limits.BREAKER_RUN - 1)
     assert breaker.state(START) is BreakerState.CLOSED
     fail(breaker, START)
     assert breaker.state(START) is BreakerState.OPEN

@@ -58,6 +58,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._phase = 0  # answers to requests of an earlier one say nothing of now
         self._window: deque[list[float]] = deque(maxlen=_BUCKETS)  # [start, answers, failures]
+        self._run = 0  # failures in a row
         self._until = 0.0  # OPEN: its end; HALF_OPEN: when the probe counts as failed, 0: none
         self._in_a_row = 0  # openings since it was last CLOSED for a whole window
         self._closed_since = float("-inf")
@@ -110,7 +111,8 @@ class Breaker:
             self._count(now, 1)
             answers, failures = self._in_window(now)
             enough = failures >= limits.BREAKER_FAILURES_MIN
-            if enough and failures >= limits.BREAKER_FAILURE_RATIO * answers:
+            too_many = enough and failures >= limits.BREAKER_FAILURE_RATIO * answers
+            if too_many or self._run >= limits.BREAKER_RUN:
                 self._open(now)
 
     def unknown(self, admission: Admission) -> None:
@@ -152,6 +154,7 @@ class Breaker:
         self._state = state
         self._until = 0.0
         self._window.clear()
+        self._run = 0
         if state is not BreakerState.HALF_OPEN:
             self._phase += 1
 
@@ -161,6 +164,7 @@ class Breaker:
             self._window.append([now, 0, 0])
         self._window[-1][1] += 1
         self._window[-1][2] += failures
+        self._run = self._run + failures if failures else 0
 
     def _in_window(self, now: float) -> tuple[float, float]:
         recent = [one for one in self._window if one[0] > now - self._times.window_s]

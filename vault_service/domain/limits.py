@@ -116,8 +116,9 @@ BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minu
 
 # Outages of providers -------------------------------------------------------------------------
 REFRESH_AT_SHARE = 0.8  # of its life: from then on a token is old enough to be refreshed
-BREAKER_WINDOW_S = 10.0  # a busy provider that goes down fills half of it in five seconds
+BREAKER_WINDOW_S = 10.0  # long enough to hold five answers of a provider that is little used
 BREAKER_FAILURES_MIN = 5  # fewer in one window are bad luck
+BREAKER_RUN = 10  # failures without a success between: a busy provider went down this moment
 BREAKER_FAILURE_RATIO = 0.5
 BREAKER_OPEN_FIRST_S = 1.0  # it doubles with every opening, with jitter
 BREAKER_OPEN_MAX_S = 15.0  # with a probe that hangs: a provider that is back is used within 30 s
