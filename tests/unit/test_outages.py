@@ -4,60 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
-from tests.fakes.token_endpoint import an_answer
 from tests.support.house import CLIENT, PROVIDER, TENANT, House, refused
-from tests.support.refreshing import expired, of_class, until
+from tests.support.refreshing import N, down, expired, grants, until
 from tests.support.samples import a_profile
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.audit import AuditAction
 from vault_service.domain.breaker import BreakerState
 from vault_service.domain.errors import Reason
-from vault_service.domain.grant import Grant, GrantState, Served
+from vault_service.domain.grant import GrantState, Served
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import RefreshClass
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.lanes import LaneView
 
-N = of_class(RefreshClass.N)  # what fails there is never in doubt
-
 
 @pytest.fixture
 def house() -> House:
     return House()
-
-
-async def grants(house: House, count: int, **profile: object) -> list[Grant]:
-    """Grants of different accounts, all expired; the provider's ledger starts empty."""
-    await house.register(**profile)
-    made = []
-    for number in range(count):
-        house.endpoint.subject = f"sub-{number}"
-        made.append((await house.consent(f"u-{number}")).grant)
-    house.clock.advance(3_600)
-    house.endpoint.ledger.clear()
-    return made
-
-
-async def down(house: House, how: AnswerClass = AnswerClass.NOT_SENT) -> list[Grant]:
-    """Six expired grants of a provider at which five refreshes have just failed."""
-    made = await grants(house, 6, **N)
-    house.endpoint.fail(how, times=limits.BREAKER_FAILURES_MIN)
-    for grant in made[:5]:
-        reason = Reason.PROVIDER_UNAVAILABLE
-        if how in (AnswerClass.CLIENT_REFUSED, AnswerClass.REQUEST_REFUSED):
-            reason = Reason.CLIENT_MISCONFIGURED
-        await refused(reason, house.token(grant.name))
-    house.endpoint.ledger.clear()
-    return made
-
-
-def _moment(timestamp: float) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)
 
 
 def view(house: House) -> LaneView:
@@ -298,63 +264,6 @@ async def test_codes_do_not_open_a_breaker(house: House) -> None:
         callback = house.callback(started, owner=f"u-{number}")
         await refused(Reason.CLIENT_MISCONFIGURED, house.complete(house.call(), callback))
     assert (await house.token(grant.name)).served is Served.REFRESHED
-
-
-class TestServed:
-    """Tokens that live on are served through an outage, and say so."""
-
-    async def test_a_token_past_its_time(self, house: House) -> None:
-        """Past four fifths of its life a token is STALE_PROVIDER_DOWN while the provider is known
-        to be down, before that and after the outage it is FRESH."""
-        made = await down(house)
-        living = await house.row(made[5].name)
-        end = house.clock.now().timestamp() + 3_600
-        house.change_row(living, access_expire_time=_moment(end))
-        assert (await house.token(living.name)).served is Served.FRESH
-        house.change_row(living, access_expire_time=_moment(end - 3_000))
-        for _ in range(2):  # from the database, then from memory
-            token = await house.token(living.name)
-            assert (token.served, token.refreshed) == (Served.STALE_PROVIDER_DOWN, False)
-        *_, record = house.records(AuditAction.ACCESS_TOKEN_DISCLOSED)
-        assert record.detail["served"] == "STALE_PROVIDER_DOWN"
-        assert house.endpoint.ledger == []
-        await house.providers.put(house.call(), PROVIDER, a_profile(**N))
-        house.clock.advance(limits.BACKOFF_FIRST_S)
-        await house.token(made[0].name)
-        assert (await house.token(living.name)).served is Served.FRESH
-
-    async def test_never_below_min_ttl(self, house: House) -> None:
-        """A token that lives shorter than asked, or has ended, is refused, whatever is down."""
-        made = await down(house)
-        end = house.clock.now().timestamp() + 300
-        house.change_row(made[5], access_expire_time=_moment(end))
-        assert (await house.token(made[5].name, 200)).served is Served.STALE_PROVIDER_DOWN
-        await refused(Reason.PROVIDER_UNAVAILABLE, house.token(made[5].name, 301))
-        house.clock.advance(301)
-        house.endpoint.fail(AnswerClass.NOT_SENT)
-        await refused(Reason.PROVIDER_UNAVAILABLE, house.token(made[5].name, 0))
-
-    @pytest.mark.parametrize(
-        "how", [AnswerClass.NOT_SENT, AnswerClass.RATE_LIMITED, AnswerClass.CLIENT_REFUSED]
-    )
-    async def test_a_reported_token_that_cannot_be_replaced(
-        self, house: House, how: AnswerClass
-    ) -> None:
-        """A token that an API refused is served while it lives when its refresh fails, and says
-        that it is not what was wanted."""
-        grant = await house.grant(**N)
-        house.change_row(grant, rejected_generation=1)
-        house.endpoint.fail(how)
-        token = await house.token(grant.name)
-        assert (token.value.reveal(), token.served) == (b"at-1", Served.STALE_PROVIDER_DOWN)
-
-    async def test_a_reported_token_that_was_replaced(self, house: House) -> None:
-        """Where the refresh succeeds it is REFRESHED."""
-        grant = await house.grant(**N)
-        house.change_row(grant, rejected_generation=1)
-        house.endpoint.answers.append(an_answer("new"))
-        token = await house.token(grant.name)
-        assert (token.value.reveal(), token.served) == (b"new", Served.REFRESHED)
 
 
 async def test_recovery_waits_for_a_provider_that_is_down(house: House) -> None:
