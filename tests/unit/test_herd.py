@@ -46,7 +46,9 @@ async def _ask(house: House, grant: Grant, after_s: float) -> float:
     return house.clock.monotonic() - before
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "count", [500, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])]
+)
 def test_a_herd_is_spread(count: int) -> None:
     """All are refreshed once, in the time that the budget takes and never above it in any second
     or minute, on two replicas; callers who come meanwhile wait for seconds, not for the herd."""

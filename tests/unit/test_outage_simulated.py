@@ -124,12 +124,13 @@ SHORT = [
     (Down.ANSWERS_503, RefreshClass.S, 60),
     (Down.ASKS_FOR_PAUSES, RefreshClass.N, 60),
 ]
+LONG_MARKS = [pytest.mark.long, pytest.mark.timeout(1_800)]
 LONG = [(how, each, 10_000) for how in Down for each in (RefreshClass.N, RefreshClass.S)]
 
 
 @pytest.mark.parametrize(
     ("how", "refresh_class", "count"),
-    [*SHORT, *(pytest.param(*case, marks=pytest.mark.long) for case in LONG)],
+    [*SHORT, *(pytest.param(*case, marks=LONG_MARKS) for case in LONG)],
 )
 def test_ten_minutes(how: Down, refresh_class: RefreshClass, count: int) -> None:
     """Three replicas send a provider that is down a bounded number of requests, serve what lives
