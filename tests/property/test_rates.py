@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.budgets import FakeRateBudget
@@ -15,6 +15,7 @@ WANTS = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 64)), min_size=1, max
 EPSILON_S = 1e-6  # of binary fractions
 
 
+@settings(deadline=None)
 @given(WANTS, st.integers(1, 60), st.integers(0, 200))
 async def test_no_window_has_more(wants: list[tuple[float, int]], per_s: int, per_min: int) -> None:
     """Whenever and however much is wanted, each second and each minute stays within its number."""
