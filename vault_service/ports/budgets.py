@@ -22,7 +22,8 @@ class RateBudget(Protocol):
     """Requests of one OAuthClient, on the database's clock. STORE_UNREACHABLE."""
 
     async def take(self, client: OAuthClientName, rates: Rates, wanted: int) -> Taken:
-        """Up to ``wanted`` permits, at least 1, for use at once. OAUTH_CLIENT_NOT_FOUND."""
+        """Up to ``wanted`` permits, which is at least 1, for use at once. OAUTH_CLIENT_NOT_FOUND
+        where there are rates to count by."""
 
     async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
         """No permits for so long, or for longer where that was asked before."""

@@ -11,6 +11,11 @@ from vault_service.domain.rates import Rates
 from vault_service.ports.budgets import Taken
 
 _TAKE: Final = "SELECT * FROM take_permits($1, $2, $3, $4, $5, $6, $7)"
+_HELD: Final = """
+    SELECT extract(epoch FROM held_until - clock_timestamp())::double precision
+    FROM provider_budgets
+    WHERE tenant = $1 AND oauth_client = $2 AND held_until > clock_timestamp()
+"""
 _HOLD: Final = """
     INSERT INTO provider_budgets AS b (tenant, oauth_client, held_until)
     VALUES ($1, $2, clock_timestamp() + $3::interval)
@@ -29,6 +34,10 @@ class PostgresRateBudget:
         """See ports.RateBudget."""
         second, minute = rates.second, rates.minute
         async with self._database.tenant_transaction(client.tenant) as connection:
+            if not rates.bounded:
+                # Nothing is counted, so nothing is written.
+                held_s = await connection.fetchval(_HELD, client.tenant, client.oauth_client)
+                return Taken(0, held_s=held_s) if held_s else Taken(wanted)
             row = await connection.fetchrow(
                 _TAKE, client.tenant, client.oauth_client, wanted,
                 second.size, second.per_s, minute.size, minute.per_s,
