@@ -18,6 +18,7 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -37,6 +38,7 @@ from vault_service.ports import (
     GrantStore,
     OAuthClientStore,
     ProviderStore,
+    RateBudget,
     RevocationQueue,
     SecretReminders,
     SecretStore,
@@ -57,6 +59,7 @@ class Stores:
     authorizations: AuthorizationStore
     grants: GrantStore
     attempts: AttemptStore
+    budget: RateBudget
     revocations: RevocationQueue
     aliases: GrantAliasStore
     secrets: SecretStore
@@ -167,6 +170,7 @@ def _fakes() -> Stores:
         authorizations=fakes.authorizations,
         grants=fakes.grants,
         attempts=fakes.attempts,
+        budget=fakes.budget,
         revocations=fakes.revocations,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
@@ -186,6 +190,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         authorizations=PostgresAuthorizationStore(database.app),
         grants=PostgresGrantStore(database.app),
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
+        budget=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.attempts import FakeAttemptStore
+from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
@@ -182,6 +183,7 @@ class FakeStores:
         self.authorizations = FakeAuthorizationStore(self.tables)
         self.grants = FakeGrantStore(self.tables)
         self.attempts = FakeAttemptStore(self.tables)
+        self.budget = FakeRateBudget(self.tables)
         self.revocations = FakeRevocationQueue(self.tables)
         self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)

@@ -47,6 +47,7 @@ class FakeTables:
         self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
         self.attempt_times: dict[uuid.UUID, datetime] = {}
         self.abandoned_spools: set[uuid.UUID] = set()
+        self.budgets: dict[OAuthClientName, Any] = {}
         self.upkeep: dict[uuid.UUID, Any] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
         self.due: dict[uuid.UUID, datetime] = {}
@@ -57,6 +58,7 @@ class FakeTables:
         # Beside the credential in use; without an envelope it is a tombstone.
         self.credentials: dict[OAuthClientName, dict[int, KeptCredential]] = {}
         self.records: list[AuditRecord] = []
+        self._record_ids: set[uuid.UUID] = set()
         self.fences = 0
 
     async def reach(self) -> None:
@@ -78,7 +80,8 @@ class FakeTables:
             raise VaultError(Reason.AUDIT_UNAVAILABLE, "this id is taken", retry_after_s=1)
         now = self.clock.now()
         self.records.extend(replace(record, record_time=now) for record in records)
+        self._record_ids.update(record.record_id for record in records)
 
     def is_recorded(self, record: AuditRecord) -> bool:
         """Whether this record, and so its change, was committed before."""
-        return any(known.record_id == record.record_id for known in self.records)
+        return record.record_id in self._record_ids

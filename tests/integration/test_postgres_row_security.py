@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
 _UPDATED = ("providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
-            "authorizations", "provider_revocations", "secrets")  # fmt: skip
+            "authorizations", "provider_revocations", "secrets", "provider_budgets")  # fmt: skip
 
 _FORBIDDEN_TO_APP = (
     "UPDATE audit_records SET caller = 'x'",
@@ -31,6 +31,7 @@ _FORBIDDEN_TO_APP = (
     "DELETE FROM authorizations",
     "DELETE FROM oauth_clients",
     "DELETE FROM providers",
+    "DELETE FROM provider_budgets",
     "DELETE FROM deks",
     "UPDATE deks SET wrapped = 'x'",
     "DELETE FROM secret_versions",
@@ -64,6 +65,8 @@ _FORBIDDEN_TO_WORKER = (
     "SELECT digest FROM secret_requests",
     "SELECT * FROM audit_records",
     "SELECT * FROM tenants",
+    "SELECT * FROM provider_budgets",
+    "SELECT * FROM take_permits('acme', 'crm', 1, 1, 1, 1, 1)",
     "SELECT disclose('{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}','{}',"
     "'{}','{}','{}')",
     "UPDATE grants SET state = 1",

@@ -208,7 +208,7 @@ CASES = [
             expire_time=NOON,
             scopes=("a", "b"),
             fingerprint="f1",
-            refreshed=True,
+            served=tv.Served.REFRESHED,
             grant=GRANT_NAME,
             grant_state=tv.GrantState.ACTIVE,
         ),

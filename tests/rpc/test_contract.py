@@ -240,6 +240,7 @@ def test_every_permission_is_an_rpc() -> None:
         (resources_pb2.RefreshClass, "REFRESH_CLASS_", provider.RefreshClass),
         (resources_pb2.ClientAuthMethod, "CLIENT_AUTH_METHOD_", oauth.ClientAuthMethod),
         (resources_pb2.GrantState, "GRANT_STATE_", grant.GrantState),
+        (resources_pb2.Served, "SERVED_", grant.Served),
         (
             resources_pb2.ReauthorizationCause,
             "REAUTHORIZATION_CAUSE_",

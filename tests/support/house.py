@@ -54,6 +54,7 @@ from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
@@ -124,13 +125,17 @@ class House:
         shared: House | None = None,
         instance: str = "i-1",
         spools: FakeSpoolFolder | None = None,
+        clock: FakeClock | None = None,
+        endpoint: FakeTokenEndpoint | None = None,
     ) -> None:
-        self.clock: FakeClock = shared.clock if shared else FakeClock()
+        self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
             shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
         )
-        self.endpoint: FakeTokenEndpoint = shared.endpoint if shared else FakeTokenEndpoint()
+        self.endpoint: FakeTokenEndpoint = (
+            shared.endpoint if shared else endpoint or FakeTokenEndpoint()
+        )
         self.wrapper: FakeKeyWrapper = shared.wrapper if shared else FakeKeyWrapper()
         everything = ((caller, each) for caller in (APP, OTHER) for each in Permission)
         self.policy: FakePolicy = shared.policy if shared else FakePolicy(everything)
@@ -141,6 +146,7 @@ class House:
         self.spool = FakeSpool(spools or FakeSpoolFolder())
         self.recorder = Recorder("dep-1", instance, self.entropy)
         self.flights = Flights(self.clock)
+        self.outages = Outages(self.stores.budget, self.clock, self.entropy)
         self.gate = Gate(self.policy, self.stores.tenants)
         self.credentials = Credentials(
             self.stores.oauth_clients, self.stores.providers, self.envelopes
@@ -221,6 +227,7 @@ class House:
             recorder=self.recorder,
             refresh=self.refresh,
             credentials=self.credentials,
+            outages=self.outages,
         )
         self.start = StartAuthorization(
             gate=self.gate,
@@ -246,6 +253,7 @@ class House:
             ),
             clock=self.clock,
             flights=self.flights,
+            outages=self.outages,
         )
         self.read = ReadGrants(gate=self.gate, grants=stores.grants)
         self.revoke = RevokeGrant(
@@ -279,6 +287,7 @@ class House:
                 clock=self.clock,
                 entropy=self.entropy,
                 flights=self.flights,
+                outages=self.outages,
                 times=RefreshTimes(),
             )
         )

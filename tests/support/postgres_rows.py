@@ -10,6 +10,7 @@ from tests.support.postgres import TestDatabase
 from tests.support.samples import LONG_AGO, a_dek, a_grant, a_record, put_client, put_grant
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -25,7 +26,8 @@ from vault_service.domain.secret import SecretRequest, SecretVersion
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
-    "client_credentials", "refresh_attempts", "grant_upkeep", "audit_records",
+    "client_credentials", "refresh_attempts", "grant_upkeep", "provider_budgets",
+    "audit_records",
 )  # fmt: skip
 
 
@@ -70,6 +72,7 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     client = await clients.get(OAuthClientName(tenant, "crm"))
     assert client is not None
     assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
+    await PostgresRateBudget(database.app).hold_back(client.name, 60.0)
     grant = await rooms.put(a_grant(tenant))
     await begin(rooms.attempts, grant)
     revoked = await rooms.put(a_grant(tenant), label="revoked")

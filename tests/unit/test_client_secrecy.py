@@ -19,7 +19,7 @@ TOKEN = tv.AccessToken(
     expire_time=NOON,
     scopes=(),
     fingerprint="f",
-    refreshed=False,
+    served=tv.Served.FRESH,
     grant="g",
     grant_state=tv.GrantState.ACTIVE,
 )

@@ -154,13 +154,15 @@ async def test_failures_leave_the_grant(
 
 
 async def test_a_pause_is_kept_by_every_process(house: House) -> None:
-    """Until the time that the provider named is over, no process asks it for this grant."""
+    """Until the time that the provider named is over, no process asks it; another one learns of it
+    from the database and adds a little chance."""
     grant = await expired(house)
     house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=77.0)
     await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
     house.clock.advance(70)
     error = await refused(Reason.PROVIDER_RATE_LIMITED, House.beside(house).token(grant.name))
-    assert error.retry_after_s == pytest.approx(7.0)
+    assert error.retry_after_s is not None
+    assert 7.0 <= error.retry_after_s <= 7.7
     assert len(house.endpoint.ledger) == 1
 
 

@@ -11,6 +11,7 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -64,6 +65,7 @@ from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.oauth_clients import OAuthClients
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
@@ -130,6 +132,7 @@ class Parts:
         self.clients = PostgresOAuthClientStore(self.database)
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
+        self.outages = Outages(PostgresRateBudget(self.database), self.clock, self.entropy)
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -165,6 +168,7 @@ class Parts:
                 clock=self.clock,
                 entropy=self.entropy,
                 flights=self.flights,
+                outages=self.outages,
                 times=RefreshTimes(),
             )
         )
@@ -214,6 +218,7 @@ def _get_access_token(parts: Parts) -> GetAccessToken:
         recorder=parts.recorder,
         refresh=parts.engine.refresh,
         credentials=parts.credentials,
+        outages=parts.outages,
     )
 
 
@@ -252,6 +257,7 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             ),
             clock=parts.clock,
             flights=parts.flights,
+            outages=parts.outages,
         ),
         read=ReadGrants(gate=parts.gate, grants=parts.grants),
         revoke=revoke,

@@ -17,6 +17,7 @@ from vault_service.ports import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.recover_attempts import RecoverAttempts
@@ -43,6 +44,7 @@ class EngineParts:
     clock: Clock
     entropy: Entropy
     flights: Flights
+    outages: Outages
     times: RefreshTimes
 
 
@@ -86,6 +88,7 @@ class RefreshEngine:
             store=store,
             recorder=parts.recorder,
             clock=parts.clock,
+            outages=parts.outages,
         )
         self.refresh = RefreshGrant(
             grants=parts.grants,
@@ -97,6 +100,7 @@ class RefreshEngine:
             clock=parts.clock,
             entropy=parts.entropy,
             flights=parts.flights,
+            outages=parts.outages,
             times=parts.times,
         )
         self.recover = RecoverAttempts(

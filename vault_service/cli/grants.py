@@ -181,7 +181,7 @@ def _tell(token: AccessToken) -> None:
                 token.grant,
                 token.token_type,
                 token.expire_time.isoformat(timespec="seconds"),
-                "REFRESHED" if token.refreshed else "FRESH",
+                token.served.name,
                 token.fingerprint,
             )
         ],

@@ -133,6 +133,14 @@ class Lease:
     acquire_time: datetime  # the database's clock; token lives are counted from here
 
 
+class Served(Enum):
+    """Which token a caller got."""
+
+    FRESH = 1  # the stored one has enough life left
+    REFRESHED = 2  # a new one was made, by this call or one that it waited for
+    STALE_PROVIDER_DOWN = 3  # the stored one lives, and a newer one was due but is not to be had
+
+
 @dataclass(frozen=True, slots=True)
 class AccessToken:
     """What a caller gets: a short-lived token and nothing longer-lived."""
@@ -143,8 +151,13 @@ class AccessToken:
     expire_time: datetime
     scopes: tuple[str, ...]
     fingerprint: str
-    refreshed: bool
+    served: Served
     grant_state: GrantState
+
+    @property
+    def refreshed(self) -> bool:
+        """Whether a refresh was made for it."""
+        return self.served is Served.REFRESHED
 
 
 def effective_min_ttl_s(asked_s: float | None, life_s: int) -> float:
@@ -166,6 +179,15 @@ def min_ttl_reachable(min_ttl_s: float, life_s: int) -> bool:
 def is_rejected(grant: Grant) -> bool:
     """Whether an API refused the access token that the row has (reported by a caller)."""
     return grant.rejected_generation == grant.generation
+
+
+def is_due(grant: Grant, now: datetime) -> bool:
+    """Whether a newer access token is wanted, although this one may still be alive: most of its
+    life is over, or an API refused it."""
+    if grant.access_expire_time is None or is_rejected(grant):
+        return True
+    rest = timedelta(seconds=grant.access_life_s * (1 - limits.REFRESH_AT_SHARE))
+    return grant.access_expire_time - now <= rest
 
 
 def needs_refresh(expire_time: datetime | None, now: datetime, min_ttl_s: float) -> bool:

@@ -121,6 +121,31 @@ CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: r
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
 BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
+# Outages of providers -------------------------------------------------------------------------
+REFRESH_AT_SHARE = 0.8  # of its life: from then on a token is old enough to be refreshed
+BREAKER_WINDOW_S = 10.0  # long enough to hold five answers of a provider that is little used
+BREAKER_FAILURES_MIN = 5  # fewer in one window are bad luck
+BREAKER_RUN = 10  # failures without a success between: a busy provider went down this moment
+BREAKER_FAILURE_RATIO = 0.5
+BREAKER_OPEN_FIRST_S = 1.0  # it doubles with every opening, with jitter
+BREAKER_OPEN_MAX_S = 15.0  # with a probe that hangs: a provider that is back is used within 30 s
+BREAKER_PROBE_S = 5.0  # a probe that takes longer counts as failed, until its answer comes
+PERMIT_WAIT_S = 30.0  # who waits longer for a place is told to come again
+PERMIT_QUEUE_MAX = 1_000  # waiting for one OAuthClient's requests; more is OVERLOADED
+PERMIT_FULL_RETRY_S = 5.0  # what RetryInfo says then: a full queue takes seconds to drain
+PERMIT_FULL_RETRY_MAX_S = 60.0  # or minutes, by the provider's budget: nobody is sent away longer
+PERMIT_BATCH_MAX = 64  # permits of a rate budget that one replica takes at once
+PERMIT_LIFE_S = (
+    1.0  # one that was not used by then is lost: the budget counts from when it was given
+)
+BUDGET_LOOK_S = 1.0  # how old what a replica knows of a Retry-After that another got may be
+RATE_LIMITED_PAUSE_S = 5.0  # 429 without Retry-After: the OAuthClient pauses for so long
+OUTAGE_LANES_MAX = 10_000  # OAuthClients whose state one process remembers
+RETRY_SHARE = 0.1  # retries per request
+RETRY_TRICKLE_PER_S = 1.0  # retries that are always allowed
+RETRIES_MAX = 20.0  # saved up
+RETRY_KEYS_MAX = 10_000  # grants whose last request failed
+
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
 JSON_DEPTH_MAX = 16

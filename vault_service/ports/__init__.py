@@ -36,6 +36,8 @@ from vault_service.domain.oauth import (
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
+from vault_service.ports.budgets import RateBudget as RateBudget
+from vault_service.ports.budgets import Taken as Taken
 from vault_service.ports.endpoints import TokenEndpoint as TokenEndpoint
 from vault_service.ports.pages import Page as Page
 from vault_service.ports.refresh import AttemptStore as AttemptStore

@@ -44,7 +44,7 @@ def _response(token: AccessToken) -> token_service_pb2.GetAccessTokenResponse:
         expire_time=translate.timestamp(token.expire_time),
         scopes=token.scopes,
         token_fingerprint=token.fingerprint,
-        served=(resources_pb2.SERVED_REFRESHED if token.refreshed else resources_pb2.SERVED_FRESH),
+        served=resources_pb2.Served.ValueType(token.served.value),
         grant_state=resources_pb2.GrantState.ValueType(token.grant_state.value),
         grant=str(token.grant),
     )

@@ -27,6 +27,7 @@ from vault_service.ports import AuthorizationStore, Clock, GrantStore, TokenEndp
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import shown
 from vault_service.usecases.start_authorization import authorization_resource
@@ -72,6 +73,7 @@ class CompleteAuthorization:
         store_consent: StoreConsent,
         clock: Clock,
         flights: Flights,
+        outages: Outages,
     ) -> None:
         self._gate = gate
         self._authorizations = authorizations
@@ -82,6 +84,7 @@ class CompleteAuthorization:
         self._store_consent = store_consent
         self._clock = clock
         self._flights = flights
+        self._outages = outages
 
     async def __call__(self, call: Call, callback: Callback) -> Completed:
         """Raises the reasons of the proto; what it refuses before the exchange uses up nothing."""
@@ -138,6 +141,7 @@ class CompleteAuthorization:
         if not await self._authorizations.claim(tenant, state_hash, code_hash):
             return  # another process has it: the caller waits for its outcome
         start_by = self._clock.monotonic() + limits.LEASE_MARGIN_S
+        permit = self._outages.unasked(registration.client, registration.provider, code_hash)
         try:
             presented = await self._credentials.present(
                 registration,
@@ -149,9 +153,10 @@ class CompleteAuthorization:
                     verifier=verifier,
                     nonce=authorization.nonce if "openid" in authorization.scopes else "",
                 ),
-                lambda: self._clock.monotonic() <= start_by,
+                lambda: self._clock.monotonic() <= start_by and permit.again(),
             )
         except TokenEndpointError as error:
+            await permit.report(error)
             give_back = (
                 self._authorizations.abandon
                 if error.answer_class is AnswerClass.INVALID_GRANT
@@ -159,6 +164,7 @@ class CompleteAuthorization:
             )
             await give_back(tenant, state_hash, code_hash)
             raise _exchange_refusal(error) from error
+        await permit.report(None)
         await self._store(call, decision, authorization, registration, presented.answer, sealer)
 
     async def _prepare(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission
@@ -12,7 +14,9 @@ from vault_service.domain.grant import (
     Grant,
     GrantState,
     ReauthorizationCause,
+    Served,
     effective_min_ttl_s,
+    is_due,
     is_rejected,
     min_ttl_reachable,
     needs_refresh,
@@ -22,6 +26,7 @@ from vault_service.ports import AuditLog
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.known_grants import KnownGrants
+from vault_service.usecases.outages import Outages
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
 
@@ -50,6 +55,7 @@ class GetAccessToken:
         recorder: Recorder,
         refresh: RefreshGrant,
         credentials: Credentials,
+        outages: Outages,
     ) -> None:
         self._gate = gate
         self._known = known
@@ -58,6 +64,7 @@ class GetAccessToken:
         self._recorder = recorder
         self._refresh = refresh
         self._credentials = credentials
+        self._outages = outages
 
     async def __call__(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
@@ -81,7 +88,8 @@ class GetAccessToken:
                 await self._refresh_or_keep(call, grant, too_old)
                 refreshed_from = grant.generation
                 continue
-            token = await self._disclose(call, target, grant, decision, refreshed_from is not None)
+            served = self._served(grant, grant.read_time, refreshed_from)
+            token = await self._disclose(call, target, grant, decision, served)
             if token is not None:
                 return token
             # Asked only now: the disclosure has judged it already, in the same statement.
@@ -97,8 +105,18 @@ class GetAccessToken:
         try:
             await self._refresh(call, grant)
         except VaultError as error:
-            if too_old or not error.retryable:
+            ours = error.reason is Reason.CLIENT_MISCONFIGURED  # and so not for ever
+            if too_old or not (error.retryable or ours):
                 raise
+
+    def _served(self, grant: Grant, now: datetime, refreshed_from: int | None) -> Served:
+        """``refreshed_from``: the generation that a refresh was tried at for this call."""
+        tried = refreshed_from is not None
+        if tried and grant.generation != refreshed_from:
+            return Served.REFRESHED
+        if is_due(grant, now) and (tried or self._outages.is_down(grant)):
+            return Served.STALE_PROVIDER_DOWN
+        return Served.FRESH
 
     async def _from_memory(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
@@ -117,14 +135,15 @@ class GetAccessToken:
             grant, decision = self._gate.require_on_grant(
                 call, Permission.GET_ACCESS_TOKEN, target, known
             )
-            return await self._disclose(call, target, grant, decision, False)
+            served = self._served(known, now, None)
+            return await self._disclose(call, target, grant, decision, served)
         except VaultError as error:
             if error.reason not in _OF_THE_ROW:
                 raise
             return None
 
     async def _disclose(
-        self, call: Call, target: GrantTarget, grant: Grant, decision: Decision, refreshed: bool
+        self, call: Call, target: GrantTarget, grant: Grant, decision: Decision, served: Served
     ) -> AccessToken | None:
         """The token once its record is durable; None when the grant changed meanwhile, or its
         OAuthClient is suspended."""
@@ -141,6 +160,7 @@ class GetAccessToken:
             detail={
                 "generation": str(grant.generation),
                 "expire_time": grant.access_expire_time.isoformat(),
+                "served": served.name,
             },
             token_fingerprint=fingerprint,
         )
@@ -154,7 +174,7 @@ class GetAccessToken:
             expire_time=grant.access_expire_time,
             scopes=grant.scopes,
             fingerprint=fingerprint,
-            refreshed=refreshed,
+            served=served,
             grant_state=grant.state,
         )
 

@@ -24,6 +24,7 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
+from vault_service.usecases.outages import Permit
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
@@ -91,7 +92,13 @@ class PresentRefreshToken:
         return Prepared(registration, refresh_token, await self._envelopes.sealer(grant.dek_owner))
 
     async def __call__(
-        self, call: Call, tried: Attempted, prepared: Prepared, entry: SpoolEntry, asked: float
+        self,
+        call: Call,
+        tried: Attempted,
+        prepared: Prepared,
+        permit: Permit,
+        entry: SpoolEntry,
+        asked: float,
     ) -> None:
         """Returns when the row has moved on; raises why it has not.
 
@@ -109,11 +116,13 @@ class PresentRefreshToken:
             await self._outcomes.not_sent(call, tried, fault)
         kept: list[_Kept] = []
         try:
-            answer, version = await self._post(tried, prepared, entry, asked, kept)
+            answer, version = await self._post(tried, prepared, permit, entry, asked, kept)
         except TokenEndpointError as error:
             await self._settle(kept)
+            await permit.report(error)
             await self._give_up(call, tried, entry, error, kept)
             return
+        await permit.report(None)
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
         detail = {"credential_version": str(version)}
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
@@ -128,6 +137,7 @@ class PresentRefreshToken:
         self,
         tried: Attempted,
         prepared: Prepared,
+        permit: Permit,
         entry: SpoolEntry,
         asked: float,
         kept: list[_Kept],
@@ -148,7 +158,7 @@ class PresentRefreshToken:
             return read_refresh(raw, profile, sent)
 
         presented = await self._credentials.present(
-            prepared.registration, request, lambda: self._fits(asked)
+            prepared.registration, request, lambda: self._fits(asked) and permit.again()
         )
         return presented.answer, presented.credential_version
 

@@ -7,6 +7,7 @@ holds its spool (``domain.attempt.resolvable``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -74,10 +75,12 @@ class RecoverAttempts:
     async def _take_and_resolve(
         self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry | None
     ) -> None:
-        held = self._spool.holds()
-        taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
-        if taken is not None:
-            await self._resolve(call, *taken, entry)
+        permit = await self._resolve.permit(attempt, entry)
+        with permit or contextlib.nullcontext():
+            held = self._spool.holds()
+            taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
+            if taken is not None:
+                await self._resolve(call, *taken, entry, permit)
 
     async def _strays(
         self, call: Call, entries: Entries, due: Sequence[RefreshAttempt]

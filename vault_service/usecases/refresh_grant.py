@@ -1,4 +1,5 @@
-"""Refresh one grant: prepare, lease, write the attempt, then present the refresh token.
+"""Refresh one grant: prepare, wait for a place at the provider, lease, write the attempt, then
+present the refresh token.
 
 One refresh per grant at a time, in this process by a flight and over all processes by a lease
 with a fence. Everything that can fail happens before the POST, which is the point of no return.
@@ -22,9 +23,11 @@ from vault_service.domain.attempt import (
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState
+from vault_service.domain.priority import Priority
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Clock, Entropy, GrantStore, NewAttempt, Spool
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted
@@ -46,6 +49,7 @@ class RefreshGrant:
         clock: Clock,
         entropy: Entropy,
         flights: Flights,
+        outages: Outages,
         times: RefreshTimes,
     ) -> None:
         self._grants = grants
@@ -57,44 +61,56 @@ class RefreshGrant:
         self._clock = clock
         self._entropy = entropy
         self._flights = flights
+        self._outages = outages
         self._times = times
 
-    async def __call__(self, call: Call, grant: Grant) -> None:
+    async def __call__(
+        self, call: Call, grant: Grant, priority: Priority = Priority.CALLER
+    ) -> None:
         """Returns when this generation has a successor or the row has changed otherwise.
 
         Raises the reason why there is none; REFRESH_IN_PROGRESS when the caller's deadline came
         first (the refresh goes on without it).
         """
+        if priority is Priority.CALLER:
+            self._outages.hurry(grant)
         ended = await self._flights.join(
             ("refresh", grant.tenant, grant.grant_id),
-            lambda: self._run(call, grant),
+            lambda: self._run(call, grant, priority),
             call.deadline - limits.REPLY_RESERVE_S,
         )
         if not ended:
             raise _in_progress()
 
-    async def _run(self, call: Call, grant: Grant) -> None:
+    async def _run(self, call: Call, grant: Grant, priority: Priority) -> None:
         prepared = await self._present.prepare(grant)
+        client, provider = prepared.registration.client, prepared.registration.provider
         give_up = self._clock.monotonic() + self._times.lease_s + self._times.lease_margin_s
         while self._clock.monotonic() < give_up:
-            if not await self._begin(call, grant, prepared):
-                return
+            with await self._outages.permit(client, provider, grant, priority) as permit:
+                if not await self._begin(call, grant, prepared, permit):
+                    return
             if await self._moved_while_held(grant, give_up):
                 return
         raise _in_progress()
 
-    async def _begin(self, call: Call, grant: Grant, prepared: Prepared) -> bool:
+    async def _begin(self, call: Call, grant: Grant, prepared: Prepared, permit: Permit) -> bool:
         """True where another process has the lease; else all is done that could be."""
         attempt_id = self._entropy.uuid7()
         entry = await self._spool.reserve(attempt_id, grant.tenant, grant.grant_id)
         try:
-            return await self._begin_with(call, grant, prepared, entry)
+            return await self._begin_with(call, grant, prepared, permit, entry)
         finally:
             # Freed by now, or what it says is for recovery.
             self._spool.leave(entry)
 
     async def _begin_with(
-        self, call: Call, grant: Grant, prepared: Prepared, entry: SpoolEntry
+        self,
+        call: Call,
+        grant: Grant,
+        prepared: Prepared,
+        permit: Permit,
+        entry: SpoolEntry,
     ) -> bool:
         asked = self._clock.monotonic()
         # Where this raises it may have been written all the same: then the entry, which stays,
@@ -109,14 +125,14 @@ class RefreshGrant:
         if isinstance(begun, Begun):
             profile = prepared.registration.provider.profile
             tried = Attempted(begun.lease, begun.attempt, grant, profile)
-            await self._present(call, tried, prepared, entry, asked)
+            await self._present(call, tried, prepared, permit, entry, asked)
             return False
         await self._spool.free(entry)
         if isinstance(begun, Deferred):
             raise _deferred(begun)
         if isinstance(begun, Unresolved):
             earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
-            await self._resolve(call, begun.lease, begun.attempt, earlier)
+            await self._resolve(call, begun.lease, begun.attempt, earlier, permit)
             return False
         return begun is Busy.HELD
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 from vault_service.domain import limits
 from vault_service.domain.access import Call
@@ -81,10 +82,11 @@ class RefreshOutcomes:
         """The grant has moved on without it."""
         await self._resolved(call, tried, AttemptState.RESOLVED_SUPERSEDED, how)
 
-    async def wait(self, call: Call, tried: Attempted, how: str) -> None:
-        """Nothing more can be known now: in doubt until later. Raises REFRESH_IN_DOUBT."""
+    async def wait(self, call: Call, tried: Attempted, how: str, pause_s: float = 0.0) -> NoReturn:
+        """Nothing more can be known now, nor for ``pause_s``: in doubt until later. Raises
+        REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
-        pause_s = _doubt_pause_s(tried.attempt)
+        pause_s = max(pause_s, _doubt_pause_s(tried.attempt))
         ending = Ending(AttemptState.IN_DOUBT, fault.reason.name, pause_s)
         await self._end(call, tried, ending, fault)
         raise fault

@@ -26,10 +26,12 @@ from vault_service.domain.grant import Lease
 from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Liveness
+from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Recovery, RefreshClass
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, Clock, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
@@ -53,6 +55,7 @@ class ResolveAttempt:
         store: StoreSuccessor,
         recorder: Recorder,
         clock: Clock,
+        outages: Outages,
     ) -> None:
         self._grants = grants
         self._attempts = attempts
@@ -65,14 +68,35 @@ class ResolveAttempt:
         self._store = store
         self._recorder = recorder
         self._clock = clock
+        self._outages = outages
+
+    async def permit(self, attempt: RefreshAttempt, entry: SpoolEntry | None) -> Permit | None:
+        """Wait for a place at the provider, before the lease is taken. None where the provider
+        need not be asked, or cannot be now."""
+        if not _asks_the_provider(attempt, entry):
+            return None
+        grant = await self._grants.get(attempt.grant)
+        if grant is None:
+            return None
+        client, provider = await self._credentials.find(
+            OAuthClientName(grant.tenant, grant.oauth_client)
+        )
+        with contextlib.suppress(VaultError):
+            return await self._outages.permit(client, provider, grant, Priority.RECOVERY)
+        return None
 
     async def __call__(
-        self, call: Call, lease: Lease, attempt: RefreshAttempt, entry: SpoolEntry | None
+        self,
+        call: Call,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        entry: SpoolEntry | None,
+        permit: Permit | None,
     ) -> None:
         """Returns when it is resolved or the row has moved on; raises why it is not.
 
         ``entry`` is what a spool that this process holds knows of it. It is freed once the
-        database knows the outcome.
+        database knows the outcome. ``permit``: to ask the provider, where there is one already.
         """
         asked = self._clock.monotonic()
         grant = await self._grants.get(attempt.grant)
@@ -89,7 +113,7 @@ class ResolveAttempt:
             elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
                 await self._outcomes.unchanged(call, tried, "nothing was sent")
             else:
-                await self._by_class(call, tried, entry, asked)
+                await self._by_class(call, tried, entry, permit, asked)
         if entry is not None:
             await self._spool.free(entry)
 
@@ -138,23 +162,51 @@ class ResolveAttempt:
         await self._attempts.keep_orphan(tried.attempt, envelope, record)
 
     async def _by_class(
-        self, call: Call, tried: Attempted, entry: SpoolEntry | None, asked: float
+        self,
+        call: Call,
+        tried: Attempted,
+        entry: SpoolEntry | None,
+        permit: Permit | None,
+        asked: float,
     ) -> None:
-        attempt = tried.attempt
+        in_grace = tried.attempt.refresh_class is RefreshClass.G and _in_grace(tried.attempt)
         if tried.keeps_its_token:
             await self._outcomes.unchanged(call, tried, "the old refresh token works on")
-        elif attempt.refresh_class is RefreshClass.G and _in_grace(attempt):
-            await self._retry(call, tried, await self._prepared(tried), entry, asked)
-        elif tried.profile.recovery is Recovery.MANUAL:
+            return
+        if not in_grace and tried.profile.recovery is Recovery.MANUAL:
             await self._outcomes.wait(call, tried, "an operator decides")
-        else:
-            await self._ask_about(call, tried, await self._prepared(tried), entry, asked)
+        prepared = await self._prepared(tried)
+        with permit or await self._permit_now(call, tried, prepared) as allowed:
+            if in_grace:
+                await self._retry(call, tried, prepared, allowed, entry, asked)
+            else:
+                await self._ask_about(call, tried, prepared, allowed, entry, asked)
+
+    async def _permit_now(self, call: Call, tried: Attempted, prepared: Prepared) -> Permit:
+        """Under the lease nobody waits for a place: without one it stays in doubt for a while."""
+        registration = prepared.registration
+        try:
+            return await self._outages.permit(
+                registration.client,
+                registration.provider,
+                tried.grant,
+                Priority.RECOVERY,
+                wait_s=0.0,
+            )
+        except VaultError as refused:
+            try:
+                how = "the provider cannot be asked now"
+                await self._outcomes.wait(call, tried, how, refused.retry_after_s or 0.0)
+            finally:
+                # Nothing was sent under this lease: whoever may ask first goes on from here.
+                await self._release(tried)
 
     async def _ask_about(
         self,
         call: Call,
         tried: Attempted,
         prepared: Prepared,
+        permit: Permit,
         entry: SpoolEntry | None,
         asked: float,
     ) -> None:
@@ -167,7 +219,7 @@ class ResolveAttempt:
         elif tried.profile.recovery is Recovery.PROBE_ONLY:
             await self._outcomes.wait(call, tried, "no probe tells, and a retry is not allowed")
         else:
-            await self._retry(call, tried, prepared, entry, asked)
+            await self._retry(call, tried, prepared, permit, entry, asked)
 
     async def _introspect(self, prepared: Prepared) -> Liveness:
         registration = prepared.registration
@@ -194,15 +246,19 @@ class ResolveAttempt:
         try:
             return await self._present.prepare(tried.grant)
         except VaultError:
-            with contextlib.suppress(VaultError):
-                await self._attempts.release(tried.lease, tried.attempt.tenant)
+            await self._release(tried)
             raise
+
+    async def _release(self, tried: Attempted) -> None:
+        with contextlib.suppress(VaultError):
+            await self._attempts.release(tried.lease, tried.attempt.tenant)
 
     async def _retry(
         self,
         call: Call,
         tried: Attempted,
         prepared: Prepared,
+        permit: Permit,
         earlier: SpoolEntry | None,
         asked: float,
     ) -> None:
@@ -225,9 +281,20 @@ class ResolveAttempt:
             if earlier is not None:
                 await self._spool.free(earlier)
             again = replace(tried, attempt=replace(attempt, retries=attempt.retries + 1))
-            await self._present(call, again, prepared, entry, asked)
+            await self._present(call, again, prepared, permit, entry, asked)
         finally:
             self._spool.leave(entry)
+
+
+def _asks_the_provider(attempt: RefreshAttempt, entry: SpoolEntry | None) -> bool:
+    """Whether nothing that was kept settles it, as far as is known before it is opened."""
+    if attempt.refresh_class in (RefreshClass.N, RefreshClass.M):
+        return False
+    kept = attempt.orphan_envelope is not None
+    if entry is None:
+        return not kept
+    unsent = entry.mark is SpoolMark.RESERVED and attempt.retries == 0
+    return not (kept or unsent or entry.mark is SpoolMark.RECEIVED)
 
 
 def _in_grace(attempt: RefreshAttempt) -> bool:

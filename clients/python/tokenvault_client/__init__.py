@@ -13,6 +13,7 @@ from tokenvault_client.enums import (
     Recovery,
     RefreshClass,
     SecretVersionState,
+    Served,
     TransportProblem,
 )
 from tokenvault_client.errors import (
@@ -107,6 +108,7 @@ __all__ = [
     "SecretValue",
     "SecretVersion",
     "SecretVersionState",
+    "Served",
     "SyncTokenVaultClient",
     "TokenVaultClient",
     "TokenVaultError",

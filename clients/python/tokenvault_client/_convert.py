@@ -69,7 +69,9 @@ def access_token(message: token_service_pb2.GetAccessTokenResponse) -> models.Ac
         expire_time=_required_time(message.expire_time),
         scopes=tuple(message.scopes),
         fingerprint=message.token_fingerprint,
-        refreshed=message.served == resources_pb2.SERVED_REFRESHED,
+        served=enums.Served.of(
+            enum_name(resources_pb2.Served.DESCRIPTOR, message.served, "SERVED_")
+        ),
         grant=message.grant,
         grant_state=grant_state(message.grant_state),
     )

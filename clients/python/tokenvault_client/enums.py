@@ -36,6 +36,16 @@ class ReauthorizationCause(_OpenEnum):
     NO_REFRESH_TOKEN = "NO_REFRESH_TOKEN"  # the name of a cause
 
 
+class Served(_OpenEnum):
+    """Which token a call got: the stored one, a new one, or one that is still good although a
+    newer one was due, because the provider is down."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FRESH = "FRESH"
+    REFRESHED = "REFRESHED"
+    STALE_PROVIDER_DOWN = "STALE_PROVIDER_DOWN"
+
+
 class ProviderRevocation(_OpenEnum):
     """What became of a revocation at the provider (RFC 7009)."""
 

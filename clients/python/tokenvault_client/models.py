@@ -19,6 +19,7 @@ from tokenvault_client.enums import (
     Recovery,
     RefreshClass,
     SecretVersionState,
+    Served,
 )
 
 ItemT = TypeVar("ItemT")
@@ -33,9 +34,14 @@ class AccessToken:
     expire_time: datetime
     scopes: tuple[str, ...]
     fingerprint: str
-    refreshed: bool  # whether a refresh was made for it, by this call or one it waited for
+    served: Served
     grant: str  # "tenants/{tenant}/grants/{uuid}", also where an alias was asked
     grant_state: GrantState
+
+    @property
+    def refreshed(self) -> bool:
+        """Whether a refresh was made for it, by this call or one that it waited for."""
+        return self.served is Served.REFRESHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ _REFRESHED: Final = """
         failures = 0, not_before = NULL, reason = '', refused_generation = NULL,
         refused_time = NULL, refresh_time = clock_timestamp()
 """
+# A little less than the doubled pause, by chance: what failed together does not come back together.
 # The first refusal of a generation is the one that a later one confirms.
 _FAILED: Final = """
     INSERT INTO grant_upkeep AS u (
@@ -40,6 +41,7 @@ _FAILED: Final = """
         not_before = clock_timestamp() + CASE
             WHEN $7::boolean
             THEN least($3::interval * power(2, least(u.failures, 20)), $8::interval)
+                * (0.75 + 0.25 * random())
             ELSE $3::interval END,
         reason = excluded.reason,
         refused_generation = coalesce(excluded.refused_generation, u.refused_generation),

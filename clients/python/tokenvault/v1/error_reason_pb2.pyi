@@ -81,9 +81,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 28
     """RESOURCE_EXHAUSTED: Too much is waiting; try again after RetryInfo."""
     ERROR_REASON_PROVIDER_RATE_LIMITED: _ErrorReason.ValueType  # 29
-    """RESOURCE_EXHAUSTED: The provider asks to slow down; try again after RetryInfo."""
+    """RESOURCE_EXHAUSTED: The provider asks to slow down, or its rate budget is spent; try again after RetryInfo."""
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 30
-    """UNAVAILABLE: The provider cannot be reached or answers nonsense; nothing is lost."""
+    """UNAVAILABLE: The provider is down, slow or answers nonsense, or is not asked for now; nothing is lost."""
     ERROR_REASON_KEK_UNREACHABLE: _ErrorReason.ValueType  # 31
     """UNAVAILABLE: The key store is sealed, unreachable or refuses the service."""
     ERROR_REASON_STORE_UNREACHABLE: _ErrorReason.ValueType  # 32
@@ -182,9 +182,9 @@ ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 27
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 28
 """RESOURCE_EXHAUSTED: Too much is waiting; try again after RetryInfo."""
 ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 29
-"""RESOURCE_EXHAUSTED: The provider asks to slow down; try again after RetryInfo."""
+"""RESOURCE_EXHAUSTED: The provider asks to slow down, or its rate budget is spent; try again after RetryInfo."""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 30
-"""UNAVAILABLE: The provider cannot be reached or answers nonsense; nothing is lost."""
+"""UNAVAILABLE: The provider is down, slow or answers nonsense, or is not asked for now; nothing is lost."""
 ERROR_REASON_KEK_UNREACHABLE: ErrorReason.ValueType  # 31
 """UNAVAILABLE: The key store is sealed, unreachable or refuses the service."""
 ERROR_REASON_STORE_UNREACHABLE: ErrorReason.ValueType  # 32

@@ -332,6 +332,11 @@ class _ServedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Served.ValueTy
     """The stored token had enough life left."""
     SERVED_REFRESHED: _Served.ValueType  # 2
     """A refresh was made, by this call or one that it waited for."""
+    SERVED_STALE_PROVIDER_DOWN: _Served.ValueType  # 3
+    """The stored token lives, for min_ttl at least, but a newer one was due: four fifths of its life
+    are over, or an API refused it. The provider is down, or the refresh that was just tried
+    failed. Use it, and ask again before it ends.
+    """
 
 class Served(_Served, metaclass=_ServedEnumTypeWrapper):
     """Whether a GetAccessToken had to refresh."""
@@ -342,6 +347,11 @@ SERVED_FRESH: Served.ValueType  # 1
 """The stored token had enough life left."""
 SERVED_REFRESHED: Served.ValueType  # 2
 """A refresh was made, by this call or one that it waited for."""
+SERVED_STALE_PROVIDER_DOWN: Served.ValueType  # 3
+"""The stored token lives, for min_ttl at least, but a newer one was due: four fifths of its life
+are over, or an API refused it. The provider is down, or the refresh that was just tried
+failed. Use it, and ask again before it ends.
+"""
 Global___Served: _TypeAlias = Served  # noqa: Y015
 
 class _AuditOutcome:

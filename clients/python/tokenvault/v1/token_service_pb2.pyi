@@ -86,7 +86,7 @@ class GetAccessTokenResponse(_message.Message):
     token_fingerprint: _builtins.str
     """Opaque; names this token in the record."""
     served: _resources_pb2.Served.ValueType
-    """Whether a refresh was needed."""
+    """Whether a refresh was needed, and made."""
     grant_state: _resources_pb2.GrantState.ValueType
     """State of the grant."""
     grant: _builtins.str

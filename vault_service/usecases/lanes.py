@@ -1,0 +1,277 @@
+"""What one process knows of how a provider and an OAuthClient are doing, and who is under way.
+
+A lane is one OAuthClient's way to its provider: places, a share of the rate budget, a budget for
+retries, and two breakers, of which the provider's is shared with its other OAuthClients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+from vault_service.domain import limits
+from vault_service.domain.answers import AnswerClass, BreakerKey, Fault, TokenEndpointError
+from vault_service.domain.breaker import Admission, Breaker, BreakerState
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.names import OAuthClientName, ProviderName
+from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.priority import Priority
+from vault_service.domain.provider import Provider
+from vault_service.domain.rates import Rates
+from vault_service.domain.retry_budget import RetryBudget
+from vault_service.ports import Clock
+from vault_service.ports.budgets import RateBudget
+from vault_service.usecases.bulkhead import Bulkhead
+from vault_service.usecases.rate_permits import RatePermits
+
+Chance = Callable[[], float]
+
+
+class ProviderWatch:
+    """One provider's breaker. A profile that was put anew may have mended what was wrong."""
+
+    def __init__(self, name: ProviderName, clock: Clock, chance: Chance) -> None:
+        self.name = name
+        self.breaker = Breaker(chance)
+        self._clock = clock
+        self._revision = 0
+
+    def notice(self, provider: Provider) -> None:
+        """A profile that was changed since the last request counts from now on."""
+        if provider.revision > self._revision:
+            self._revision = provider.revision
+            self.breaker.reset()
+
+    def state(self) -> BreakerState:
+        """As of now."""
+        return self.breaker.state(self._clock.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that the breakers let through: of the provider, the OAuthClient, and its pauses."""
+
+    provider: Admission
+    client: Admission
+    pause: Admission
+    asked: bool = True  # False: it went in any case
+
+
+class Lane:
+    """One OAuthClient's way."""
+
+    def __init__(
+        self,
+        name: OAuthClientName,
+        watch: ProviderWatch,
+        parallel_max: int,
+        budget: RateBudget,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        self.name = name
+        self.watch = watch
+        self.breaker = Breaker(chance)
+        self.bulkhead = Bulkhead(parallel_max, limits.PERMIT_QUEUE_MAX)
+        self.permits = RatePermits(budget, name, clock, chance)
+        self.retries = RetryBudget(clock.monotonic())
+        self.rates: Rates | None = None
+        self._clock = clock
+        self._revisions = (0, 0)  # of the OAuthClient and of the profile
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is lost when it is forgotten."""
+        busy = self.bulkhead.inside or self.bulkhead.waiting or self.permits.held_s()
+        return not busy and not self.is_down()
+
+    def notice(self, client: OAuthClient, provider: Provider) -> None:
+        """Whatever of the registration was changed since the last request counts from now on."""
+        self.watch.notice(provider)
+        # A refresh that was prepared before a change may come after one that was not.
+        known = self._revisions
+        newest = (max(client.revision, known[0]), max(provider.revision, known[1]))
+        if newest != known:
+            self._revisions = newest
+            self.breaker.reset()
+        self.rates = Rates.of(provider.profile)
+        self.bulkhead.parallel_max = provider.profile.refresh_parallel_max
+        self.bulkhead.full_retry_s = _drain_s(self.rates)
+
+    def state(self) -> BreakerState:
+        """Of the OAuthClient's own breaker, as of now."""
+        return self.breaker.state(self._clock.monotonic())
+
+    def is_down(self) -> bool:
+        """Whether one of the breakers is not closed."""
+        states = {self.state(), self.watch.state()}
+        return states != {BreakerState.CLOSED}
+
+    def refuse_while_down(self) -> None:
+        """PROVIDER_UNAVAILABLE or CLIENT_MISCONFIGURED while a breaker lets nobody through,
+        PROVIDER_RATE_LIMITED while the provider wants a pause."""
+        now = self._clock.monotonic()
+        if self.watch.breaker.wait_s(now) > 0:
+            raise _provider_down(_pause_s(self.watch.breaker, now))
+        if self.breaker.wait_s(now) > 0:
+            raise _client_down(_pause_s(self.breaker, now))
+        if self.permits.pause.wait_s(now) > 0:
+            self.permits.refuse_while_held()
+            raise _first_after_a_pause()
+
+    def admit(self, key: Hashable) -> Admitted:
+        """Through the breakers, and paid for where it is a retry. Raises as
+        ``refuse_while_down``, and PROVIDER_UNAVAILABLE where retries are spent."""
+        now = self._clock.monotonic()
+        self.refuse_while_down()
+        if not self.retries.admit(key, now):
+            raise _too_many_retries(self.retries.wait_s())
+        provider, client = self.watch.breaker.admit(now), self.breaker.admit(now)
+        pause = self.permits.pause.admit(now)
+        assert provider is not None, "no time has passed since it was asked"
+        assert client is not None, "no time has passed since it was asked"
+        assert pause is not None, "no time has passed since it was asked"
+        return Admitted(provider, client, pause)
+
+    def unasked(self) -> Admitted:
+        """Past all, for a request that goes in any case."""
+        pause = self.permits.pause.unasked()
+        return Admitted(self.watch.breaker.unasked(), self.breaker.unasked(), pause, asked=False)
+
+    def take_back(self, admitted: Admitted, key: Hashable) -> None:
+        """It was not sent after all: it says nothing and costs nothing."""
+        self.watch.breaker.unknown(admitted.provider)
+        self.breaker.unknown(admitted.client)
+        self.permits.pause.unknown(admitted.pause)
+        if admitted.asked:
+            self.retries.give_back(key)
+
+    async def answered(
+        self, admitted: Admitted, key: Hashable, error: TokenEndpointError | None
+    ) -> None:
+        """What the answer says of the provider and of our registration there."""
+        now = self._clock.monotonic()
+        judgement = None if error is None else error.judgement
+        if judgement is not None and judgement.breaker is BreakerKey.PROVIDER:
+            self.watch.breaker.failed(admitted.provider, now)
+        else:
+            self.watch.breaker.succeeded(admitted.provider, now)
+        if judgement is None or judgement.fault is Fault.GRANT:
+            # It looks at a token only after it has authenticated us (RFC 6749 §3.2.1, §5.2).
+            self.breaker.succeeded(admitted.client, now)
+        elif _tells_of_the_client(admitted, error):
+            self.breaker.failed(admitted.client, now)
+        else:
+            self.breaker.unknown(admitted.client)
+        if judgement is None or judgement.fault is not Fault.PROVIDER:
+            self.retries.succeeded(key)
+        elif admitted.asked:
+            self.retries.failed(key)
+        if error is not None and error.answer_class is AnswerClass.RATE_LIMITED:
+            await self.permits.hold_back(error.retry_after_s)
+        elif judgement is not None and judgement.fault is Fault.PROVIDER:
+            self.permits.pause.unknown(admitted.pause)
+        else:
+            self.permits.pause.succeeded(admitted.pause, now)
+
+
+def _tells_of_the_client(admitted: Admitted, error: TokenEndpointError | None) -> bool:
+    if error is None or error.judgement.breaker is not BreakerKey.OAUTH_CLIENT:
+        return False
+    # A code is what a caller brought: a request that is refused over it says nothing of us.
+    return admitted.asked or error.answer_class is AnswerClass.CLIENT_REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """What metrics show of a lane: gauges, and counters since the process started."""
+
+    client: OAuthClientName
+    provider: ProviderName
+    provider_state: BreakerState
+    provider_opened: int
+    client_state: BreakerState
+    client_opened: int
+    inside: int
+    waiting: dict[Priority, int]
+    waited: int
+    refused_full: int
+    permits_taken: int
+    budget_statements: int
+    held_s: float
+    holds: int
+    retries_refused: int
+
+
+def view_of(lane: Lane) -> LaneView:
+    """As of now."""
+    return LaneView(
+        client=lane.name,
+        provider=lane.watch.name,
+        provider_state=lane.watch.state(),
+        provider_opened=lane.watch.breaker.opened,
+        client_state=lane.state(),
+        client_opened=lane.breaker.opened,
+        inside=lane.bulkhead.inside,
+        waiting={priority: lane.bulkhead.waiting_as(priority) for priority in Priority},
+        waited=lane.bulkhead.waited,
+        refused_full=lane.bulkhead.refused,
+        permits_taken=lane.permits.taken,
+        budget_statements=lane.permits.asked,
+        held_s=lane.permits.held_s(),
+        holds=lane.permits.held,
+        retries_refused=lane.retries.refused,
+    )
+
+
+_NOT_ASKED: Final = {"breaker": "OPEN"}
+
+
+def _drain_s(rates: Rates) -> float:
+    """How long a full queue takes at least, by the provider's budget."""
+    budgeted_s = limits.PERMIT_QUEUE_MAX / min(rates.second.per_s, rates.minute.per_s)
+    return min(max(budgeted_s, limits.PERMIT_FULL_RETRY_S), limits.PERMIT_FULL_RETRY_MAX_S)
+
+
+def _pause_s(breaker: Breaker, now: float) -> float:
+    """What RetryInfo says: a probe under way mostly ends long before its limit."""
+    wait_s = breaker.wait_s(now)
+    probing = breaker.state(now) is BreakerState.HALF_OPEN
+    return min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
+
+
+def _provider_down(retry_after_s: float) -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_UNAVAILABLE,
+        "the provider failed too often and is not asked for now; nothing is lost, try again",
+        recorded=_NOT_ASKED,
+        retry_after_s=retry_after_s,
+    )
+
+
+def _client_down(retry_after_s: float) -> VaultError:
+    return VaultError(
+        Reason.CLIENT_MISCONFIGURED,
+        "the provider refuses our registration and is not asked for now; the platform team checks "
+        "the OAuthClient, and what it changes counts at once",
+        recorded=_NOT_ASKED,
+        retry_after_s=retry_after_s,
+    )
+
+
+def _first_after_a_pause() -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_RATE_LIMITED,
+        "the provider asked us to pause; one request goes first, try again after the delay",
+        retry_after_s=limits.RETRY_AFTER_S,
+    )
+
+
+def _too_many_retries(retry_after_s: float) -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_UNAVAILABLE,
+        "the last request for this grant failed, and so did too many others; try again",
+        recorded={"retry_budget": "spent"},
+        retry_after_s=max(retry_after_s, limits.RETRY_AFTER_S),
+    )

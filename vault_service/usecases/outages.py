@@ -1,0 +1,189 @@
+"""May the provider be asked now? Asked before the lease, the attempt and the spool's slot.
+
+A provider that is down is asked by one probe at a time, one that is slow holds a bounded number of
+requests, one that has a rate budget gets no more than that from all replicas together, and one
+that asks for a pause has it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from types import TracebackType
+
+from vault_service.domain import limits
+from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant
+from vault_service.domain.names import OAuthClientName, ProviderName
+from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.priority import Priority
+from vault_service.domain.provider import Provider
+from vault_service.ports import Clock, Entropy
+from vault_service.ports.budgets import RateBudget
+from vault_service.usecases.lanes import Admitted, Lane, LaneView, ProviderWatch, view_of
+
+
+class Permit:
+    """The right to one request now. Used in a ``with``: one that is left without ``report`` was
+    not used, and says nothing of the provider."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        key: Hashable,
+        place: Priority | None,
+        admitted: Admitted | None = None,
+    ) -> None:
+        self._lane = lane
+        self._key = key
+        self._place = place
+        self._admitted = admitted
+        self._paid = False
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._give_back()
+
+    async def obtain(self, deadline: float) -> None:
+        """With a place, past the breakers and the budgets; the place is left where that fails."""
+        try:
+            self._admitted = self._lane.admit(self._key)
+            assert self._lane.rates is not None, "set when the registration was noticed"
+            assert self._place is not None
+            await self._lane.permits.take(self._lane.rates, self._place, deadline)
+            self._paid = True
+        except BaseException:
+            self._give_back()
+            raise
+
+    def again(self) -> bool:
+        """The request is sent once more, with another credential: the budget pays for that too."""
+        self._lane.permits.owe()
+        return True
+
+    async def report(self, error: TokenEndpointError | None) -> None:
+        """What came of the request, None for tokens; its place is free from now on."""
+        admitted, self._admitted = self._admitted, None
+        self._leave()
+        if admitted is not None:
+            await self._lane.answered(admitted, self._key, error)
+
+    def _give_back(self) -> None:
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            self._lane.take_back(admitted, self._key)
+            if self._paid:
+                self._lane.permits.give_back()
+        self._leave()
+
+    def _leave(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            self._lane.bulkhead.leave(place)
+
+
+class Outages:
+    """One process's knowledge; the rate budget is common to all."""
+
+    def __init__(self, budget: RateBudget, clock: Clock, entropy: Entropy) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._entropy = entropy
+        self._lanes: OrderedDict[OAuthClientName, Lane] = OrderedDict()
+        self._watches: OrderedDict[ProviderName, ProviderWatch] = OrderedDict()
+
+    async def permit(
+        self,
+        client: OAuthClient,
+        provider: Provider,
+        grant: Grant,
+        priority: Priority,
+        wait_s: float = limits.PERMIT_WAIT_S,
+    ) -> Permit:
+        """Waits for a place and a permit, ``wait_s`` at most.
+
+        Raises PROVIDER_UNAVAILABLE and CLIENT_MISCONFIGURED at once while a breaker is open,
+        PROVIDER_RATE_LIMITED, OVERLOADED, and STORE_UNREACHABLE; nothing was written then.
+        """
+        lane = self._lane(client, provider)
+        lane.refuse_while_down()
+        deadline = self._clock.monotonic() + wait_s
+        place = await lane.bulkhead.enter(grant.grant_id, priority, wait_s)
+        if place is None:
+            raise _no_place()
+        permit = Permit(lane, grant.grant_id, place)
+        await permit.obtain(deadline)
+        return permit
+
+    def unasked(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit:
+        """For a request that goes in any case, because a person waits for it and what it presents
+        will not keep: nothing holds it back, but it counts and its answer tells."""
+        lane = self._lane(client, provider)
+        lane.permits.owe()
+        return Permit(lane, key, None, lane.unasked())
+
+    def hurry(self, grant: Grant) -> None:
+        """A caller waits for this grant by now, whoever began its refresh."""
+        lane = self._lanes.get(OAuthClientName(grant.tenant, grant.oauth_client))
+        if lane is not None:
+            lane.bulkhead.promote(grant.grant_id, Priority.CALLER)
+
+    def is_down(self, grant: Grant) -> bool:
+        """Whether this process knows that its provider or OAuthClient cannot be asked now."""
+        lane = self._lanes.get(OAuthClientName(grant.tenant, grant.oauth_client))
+        if lane is not None:
+            return lane.is_down()
+        return False
+
+    def view(self) -> list[LaneView]:
+        """All lanes, for metrics."""
+        return [view_of(lane) for lane in self._lanes.values()]
+
+    def _lane(self, client: OAuthClient, provider: Provider) -> Lane:
+        lane = self._lanes.get(client.name)
+        if lane is None or lane.watch.name != provider.name:
+            lane = self._new_lane(client, provider)
+        self._lanes.move_to_end(client.name)
+        lane.notice(client, provider)
+        return lane
+
+    def _new_lane(self, client: OAuthClient, provider: Provider) -> Lane:
+        self._forget_idle()
+        watch = self._watches.get(provider.name)
+        if watch is None:
+            watch = ProviderWatch(provider.name, self._clock, self._chance)
+            self._watches[provider.name] = watch
+        parallel_max = provider.profile.refresh_parallel_max
+        lane = Lane(client.name, watch, parallel_max, self._budget, self._clock, self._chance)
+        self._lanes[client.name] = lane
+        return lane
+
+    def _forget_idle(self) -> None:
+        """The one that was asked longest ago, where there are too many; what is under way in a busy
+        one ends with it."""
+        if len(self._lanes) < limits.OUTAGE_LANES_MAX:
+            return
+        idle = (name for name, lane in self._lanes.items() if lane.idle)
+        del self._lanes[next(idle, next(iter(self._lanes)))]
+        used = {lane.watch.name for lane in self._lanes.values()}
+        for name in [name for name in self._watches if name not in used]:
+            del self._watches[name]
+
+    def _chance(self) -> float:
+        return int.from_bytes(self._entropy.token(4), "big") / 2**32
+
+
+def _no_place() -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_UNAVAILABLE,
+        "the provider is slow, and others were before; try again after the delay",
+        retry_after_s=limits.RETRY_AFTER_S,
+    )

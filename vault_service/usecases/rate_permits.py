@@ -1,0 +1,153 @@
+"""This process's share of one OAuthClient's rate budget.
+
+Who needs a permit takes one that is left, or asks the budget for all who wait: one statement for
+many requests. A provider's Retry-After stops every replica, each within ``limits.BUDGET_LOOK_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from vault_service.domain import limits
+from vault_service.domain.breaker import Breaker, BreakerState
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.names import OAuthClientName
+from vault_service.domain.priority import Priority
+from vault_service.domain.rates import Rates
+from vault_service.ports import Clock
+from vault_service.ports.budgets import RateBudget
+from vault_service.usecases.bulkhead import Bulkhead
+
+_HOLD_JITTER = 0.1  # of the time held back, at most
+_HOLD_JITTER_MAX_S = 5.0
+
+
+class RatePermits:
+    """``take`` one before each request; ``hold_back`` when the provider asks for it."""
+
+    def __init__(
+        self, budget: RateBudget, client: OAuthClientName, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self._budget = budget
+        self._client = client
+        self._clock = clock
+        self._chance = chance
+        # Open while the provider wants a pause. When that is over one request goes first: where
+        # it is told to pause again, the others have not been sent.
+        self.pause = Breaker(chance)
+        self._permits = 0
+        self._good_until = 0.0  # of the permits; on the monotonic clock, as all of these
+        self._next_look = 0.0  # without a budget: when to look for a Retry-After of another replica
+        self._owed = 0
+        self._waiting = 0
+        self._turns = Bulkhead(parallel_max=1)  # the more urgent asks first
+        self.taken = 0  # permits that the budget gave, in all
+        self.asked = 0  # statements that it took
+        self.held = 0  # how often the provider wanted a pause
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a permit now."""
+        return self._waiting
+
+    def held_s(self) -> float:
+        """How long the provider wants no requests, as far as this process knows."""
+        now = self._clock.monotonic()
+        held = self.pause.state(now) is BreakerState.OPEN
+        return self.pause.wait_s(now) if held else 0.0
+
+    def owe(self) -> None:
+        """A request went without a permit: the next ones from the budget pay for it."""
+        self._owed += 1
+
+    def give_back(self) -> None:
+        """A permit was not used: it is good for another as long as it would have been."""
+        self._permits += 1
+
+    async def take(self, rates: Rates, priority: Priority, deadline: float) -> None:
+        """One permit. PROVIDER_RATE_LIMITED where none is to be had before ``deadline`` (monotonic)
+        or the provider asked for a pause; what the budget raises."""
+        self._waiting += 1
+        try:
+            while not self._ready(rates):
+                await self._ask(rates, priority, deadline)
+        finally:
+            self._waiting -= 1
+        if rates.bounded:
+            self._permits -= 1
+
+    def refuse_while_held(self) -> None:
+        """PROVIDER_RATE_LIMITED while the provider wants a pause, whoever asks."""
+        held_s = self.held_s()
+        if held_s > 0:
+            raise _limited("the provider asked us to pause", held_s)
+
+    async def hold_back(self, asked_s: float | None) -> None:
+        """The provider wants no requests for so long, or does not say how long: on all replicas,
+        and here even where the database is away."""
+        hold_s = limits.RATE_LIMITED_PAUSE_S if asked_s is None else asked_s
+        now = self._clock.monotonic()
+        known = self.held_s() >= hold_s
+        self.pause.open_until(now + self._jittered(hold_s))
+        if not known:
+            self.held += 1
+            with contextlib.suppress(VaultError):
+                await self._budget.hold_back(self._client, hold_s)
+
+    def _ready(self, rates: Rates) -> bool:
+        self.refuse_while_held()
+        now = self._clock.monotonic()
+        if not rates.bounded:
+            return now < self._next_look
+        return self._permits > 0 and now < self._good_until
+
+    async def _ask(self, rates: Rates, priority: Priority, deadline: float) -> None:
+        """One at a time asks for all; the others find what came when it is their turn."""
+        left_s = deadline - self._clock.monotonic()
+        turn = await self._turns.enter(object(), priority, left_s)
+        if turn is None:
+            raise _limited("the provider's rate budget is spent", limits.RETRY_AFTER_S)
+        try:
+            if not self._ready(rates):
+                await self._ask_budget(rates, deadline)
+        finally:
+            self._turns.leave(turn)
+
+    async def _ask_budget(self, rates: Rates, deadline: float) -> None:
+        wanted = min(max(1, self._waiting) + self._owed, limits.PERMIT_BATCH_MAX)
+        now = self._clock.monotonic()
+        taken = await self._budget.take(self._client, rates, wanted)
+        self.asked += 1
+        if taken.held_s > 0:
+            self.pause.open_until(now + self._jittered(taken.held_s))
+            return
+        self._next_look = now + limits.BUDGET_LOOK_S
+        if not rates.bounded:
+            self._owed = 0
+            return
+        self.taken += taken.permits
+        paid = min(self._owed, taken.permits)
+        self._owed -= paid
+        self._permits = taken.permits - paid
+        self._good_until = now + limits.PERMIT_LIFE_S
+        if self._permits == 0:
+            await self._wait(max(taken.wait_s, limits.LEASE_POLL_S), deadline)
+
+    async def _wait(self, wait_s: float, deadline: float) -> None:
+        if self._clock.monotonic() + wait_s > deadline:
+            raise _limited("the provider's rate budget is spent", wait_s)
+        await asyncio.sleep(wait_s)
+
+    def _jittered(self, hold_s: float) -> float:
+        # Not all replicas come back in the same moment.
+        return hold_s + min(hold_s * _HOLD_JITTER, _HOLD_JITTER_MAX_S) * self._chance()
+
+
+def _limited(why: str, retry_after_s: float) -> VaultError:
+    return VaultError(
+        Reason.PROVIDER_RATE_LIMITED,
+        f"{why}; try again after the delay",
+        retry_after_s=retry_after_s,
+    )
