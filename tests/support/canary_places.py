@@ -94,9 +94,9 @@ class Observed:
         if self.metrics:
             port = int(self._port_file.read_text())
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            for path in _PATHS:
-                with opener.open(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
-                    with target.open("ab") as kept:
+            with target.open("ab") as kept:
+                for path in _PATHS:
+                    with opener.open(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
                         kept.write(answer.read())
         return target
 
