@@ -37,6 +37,8 @@ from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
 from vault_service.worker.revocations import RevocationSweep
+from vault_service.worker.scheduler import INTERVAL_S as SCHEDULER_INTERVAL_S
+from vault_service.worker.scheduler import USED_INTERVAL_S, Scheduler
 from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
 from vault_service.worker.upkeep import ReminderSweep
 
@@ -80,7 +82,7 @@ async def serve(config: Config) -> None:
     policy = await check(config)
     parts = _build(config, policy)
     server = _server(config, parts)
-    tasks = _background(parts, server)
+    tasks = _background(config, parts, server)
     try:
         await _open_spool(parts)
         port = await server.start(config.server.host, config.server.port)
@@ -94,6 +96,7 @@ async def serve(config: Config) -> None:
         )
         await _until_told()
         _log.info("draining")
+        await parts.refresh_ahead.stop()
         await server.stop(limits.DRAIN_S)
         lost = await parts.flights.drain(limits.DRAIN_S)
         _log.info("stopped", unfinished=lost)
@@ -101,6 +104,7 @@ async def serve(config: Config) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _write_used(parts)
         await parts.close()
 
 
@@ -120,6 +124,13 @@ async def _open_spool(parts: Parts) -> None:
         _log.warning("spool_unavailable", error=error)
 
 
+async def _write_used(parts: Parts) -> None:
+    try:
+        await parts.used_grants.write()
+    except VaultError as error:
+        _log.warning("uses_forgotten", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -134,7 +145,7 @@ def _server(config: Config, parts: Parts) -> Server:
     return Server(servicers(config, parts), tls, reflect=config.server.reflection)
 
 
-def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
+def _background(config: Config, parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     readiness = Readiness(
         {"database": _DatabaseProbe(parts.database), "transit": parts.transit.probe},
         server.set_health,
@@ -155,7 +166,8 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     async def forget() -> None:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
-    return [
+    loops = [
+        asyncio.create_task(every("used_grants", USED_INTERVAL_S, parts.used_grants.write)),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
@@ -163,6 +175,10 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),
     ]
+    if config.scheduler.enabled:
+        scheduler = Scheduler(parts.refresh_ahead, parts.clock, parts.entropy)
+        loops.append(asyncio.create_task(every("scheduler", SCHEDULER_INTERVAL_S, scheduler.step)))
+    return loops
 
 
 class _DatabaseProbe:

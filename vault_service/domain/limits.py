@@ -114,6 +114,34 @@ CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: r
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
 BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
+# Scheduler -----------------------------------------------------------------------------------
+REFRESH_AHEAD_SHARE = 0.8  # of a token's life: time to try again before its end
+REFRESH_AHEAD_JITTER = 0.1  # of its life, either way: one second's herd fills a fifth of it
+AHEAD_LIFE_MIN_S = 120  # shorter tokens would be refreshed all day for one use
+KEEP_ALIVE_SHARE = 0.8  # of max_idle_s
+KEEP_ALIVE_JITTER = 0.05
+EXPIRING_SOON_SHARE = 0.1  # of max_idle_s left: nine days of Microsoft's ninety
+IN_USE_S = 86_400.0  # a disclosure so lately means that there will be another
+IN_USE_MAX_S = 31_536_000.0
+SCHEDULER_TICK_S = 1.0
+SCHEDULER_TICKS_MAX = 20  # in a row while there is more, then the other loops have their turn
+SCHEDULER_LEASE_S = 120.0  # longer than one refresh takes; a dead replica's batch waits so long
+SCHEDULER_HORIZON_S = 1.0  # slots given out before their time: one tick's worth
+SCHEDULER_BATCH = 200
+SCHEDULER_BATCH_MAX = 1_000
+SCHEDULER_PARALLEL = 32  # below the spool's slots and the pool's patience; callers need some too
+SCHEDULER_PARALLEL_MAX = 256
+SCHEDULER_CLIENT_PARALLEL_MAX = 8  # of one OAuthClient: one provider that hangs stops no other
+SCHEDULER_RATE_PER_S = 50.0  # of an OAuthClient whose provider tells no budget
+BACKGROUND_SHARE = 0.5  # of a provider's rate budget; the rest is for callers
+BACKGROUND_RETRY_S = 5.0  # first pause after a failure; it doubles
+BACKGROUND_RETRY_MAX_S = 900.0
+SUSPENDED_LOOK_S = 3_600.0  # a suspended OAuthClient's grants come back within an hour of its end
+USED_GRANTS_MAX = 100_000  # noted in one process between two writes: 20 MB
+USED_WRITE_S = 30.0  # what a crash forgets of uses
+USED_BATCH_MAX = 1_000
+BACKLOG_COUNT_MAX = 10_000  # more is as red
+
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
 JSON_DEPTH_MAX = 16

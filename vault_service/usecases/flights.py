@@ -51,6 +51,9 @@ class Flights:
             raise error.again()
         return True
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def holds(self, key: Hashable) -> bool:
         """Whether a flight of this key is under way."""
         return key in self._tasks

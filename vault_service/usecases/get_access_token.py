@@ -24,6 +24,7 @@ from vault_service.usecases.gate import Gate
 from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.used_grants import UsedGrants
 
 _OF_THE_ROW = frozenset(
     {
@@ -50,6 +51,7 @@ class GetAccessToken:
         recorder: Recorder,
         refresh: RefreshGrant,
         credentials: Credentials,
+        used: UsedGrants,
     ) -> None:
         self._gate = gate
         self._known = known
@@ -58,6 +60,7 @@ class GetAccessToken:
         self._recorder = recorder
         self._refresh = refresh
         self._credentials = credentials
+        self._used = used
 
     async def __call__(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
@@ -147,6 +150,7 @@ class GetAccessToken:
         alias = target if isinstance(target, GrantAliasName) else None
         if not await self._audit.disclose(record, grant, alias):
             return None
+        self._used.note(grant)
         return AccessToken(
             grant=grant.name,
             value=value,
