@@ -55,14 +55,13 @@ def share_out(
     slots = Slots({}, {}, [], plan)
     for position, one in enumerate(wanted):
         may_run = run_next <= horizon and len(slots.run) < run_max
-        if one.planned:
-            # Its slot has come: it goes before all that have none yet, or comes again soon.
-            if may_run:
-                slots.run[position] = run_next
-                run_next += gap
-            else:
-                slots.later[position] = horizon
+        if one.planned and may_run:
+            # Its slot has come: it goes before all that have none yet.
+            slots.run[position] = run_next
+            run_next += gap
             continue
+        # One that missed its slot goes to the end: of a herd that cannot be done in time it does
+        # not matter which are done, but each is to be looked at as seldom as can be.
         slot = max(run_next, plan_next)
         if one.latest is not None and slot > one.latest:
             slots.left.append(position)

@@ -77,6 +77,7 @@ class RefreshAhead:
         self._scheduling = scheduling
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_client: Counter[OAuthClientName] = Counter()
+        self._turns: dict[OAuthClientName, asyncio.Semaphore] = {}
         self._under_way = 0
         self._faults: list[BaseException] = []
         self._stopped = False
@@ -84,7 +85,7 @@ class RefreshAhead:
 
     @property
     def running(self) -> int:
-        """Refreshes of this work that were begun or have a slot."""
+        """Refreshes that were begun or have a slot."""
         return len(self._tasks)
 
     async def __call__(self, call: Call) -> bool:
@@ -92,14 +93,14 @@ class RefreshAhead:
         taken then come due again when their lease ends."""
         if self._faults:
             raise self._faults.pop()
-        if self._stopped or self._free() <= 0:
+        if self._stopped or self._free() == 0:
             return False
         taken = await self._schedule.take(self._scheduling.batch, limits.SCHEDULER_LEASE_S)
         taken_at = self._clock.monotonic()
         self.counts.taken += len(taken)
         steps = [_Wish(due, decide(due, self._scheduling.in_use_s)) for due in taken]
         looks = [Look(w.due, w.step.look_time) for w in steps if w.step.refresh is None]
-        wishes = [wish for wish in steps if wish.step.refresh is not None]
+        wishes = [w for w in steps if w.step.refresh is not None and not self._in_flight(w.due)]
         if wishes:
             looks += await self._share_out(call, wishes, taken_at)
         if looks:
@@ -117,8 +118,12 @@ class RefreshAhead:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _in_flight(self, due: DueGrant) -> bool:
+        # A caller's: it gives the row its next moment, or leaves it to come again.
+        return self._flights.holds(("refresh", due.tenant, due.grant_id))
+
     def _free(self) -> int:
-        return self._places() - len(self._tasks)
+        return max(0, limits.SCHEDULER_SLOTS_MAX - len(self._tasks))
 
     def _places(self) -> int:
         callers = max(0, len(self._flights) - self._under_way)
@@ -142,7 +147,7 @@ class RefreshAhead:
     ) -> dict[OAuthClientName, Ask]:
         free, asked = self._free(), {}
         for client, wishes in by_client.items():
-            theirs = limits.SCHEDULER_CLIENT_PARALLEL_MAX - self._by_client[client]
+            theirs = limits.SCHEDULER_CLIENT_SLOTS_MAX - self._by_client[client]
             run_max = max(0, min(free, theirs))
             due = wishes[0].due
             gap = gap_of(due.rate_per_s, due.rate_per_min, self._scheduling.rate_per_s)
@@ -167,6 +172,7 @@ class RefreshAhead:
             self._by_client[client] -= 1
             if not self._by_client[client]:
                 del self._by_client[client]
+                self._turns.pop(client, None)
             fault = None if task.cancelled() else task.exception()
             if fault is not None:
                 self._faults = [fault]
@@ -176,9 +182,20 @@ class RefreshAhead:
     async def _run(self, call: Call, wish: _Wish, slot: datetime, taken_at: float) -> None:
         due = wish.due
         await asyncio.sleep((slot - self._now(due, taken_at)).total_seconds())
-        # Callers came meanwhile; their flights tell nobody when they end.
-        while self._under_way >= self._places():  # noqa: ASYNC110
-            await asyncio.sleep(limits.LEASE_POLL_S)
+        async with self._turn(due.client):
+            # The flights of callers tell nobody when they end.
+            while self._under_way >= self._places():  # noqa: ASYNC110
+                await asyncio.sleep(limits.LEASE_POLL_S)
+            if self._now(due, taken_at) < due.leased_until - _LEASE_LEFT:
+                await self._refresh_one(call, wish, taken_at)
+
+    def _turn(self, client: OAuthClientName) -> asyncio.Semaphore:
+        if client not in self._turns:
+            self._turns[client] = asyncio.Semaphore(limits.SCHEDULER_CLIENT_PARALLEL_MAX)
+        return self._turns[client]
+
+    async def _refresh_one(self, call: Call, wish: _Wish, taken_at: float) -> None:
+        due = wish.due
         self._under_way += 1
         try:
             grant = await self._grants.get(due.name)
@@ -215,6 +232,10 @@ class RefreshAhead:
     def _now(self, due: DueGrant, taken_at: float) -> datetime:
         """The database's clock."""
         return due.read_time + timedelta(seconds=self._clock.monotonic() - taken_at)
+
+
+# Of a row's lease: less is not enough for one refresh, and another replica may have it then.
+_LEASE_LEFT = timedelta(seconds=limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
 
 
 def _wanted(wish: _Wish) -> Wanted:
