@@ -133,6 +133,14 @@ class Parts:
                 times=RefreshTimes(),
             )
         )
+        self._build_scheduler(config)
+        self.remind = RemindOfSecrets(
+            reminders=PostgresSecretReminders(self.database, self.worker_database),
+            recorder=self.recorder,
+            within_s=config.secrets.reminder_s,
+        )
+
+    def _build_scheduler(self, config: Config) -> None:
         self.schedule = PostgresRefreshSchedule(self.database, self.worker_database)
         self.used_grants = UsedGrants(self.schedule, self.clock, config.scheduler.in_use_s)
         self.refresh_ahead = RefreshAhead(
@@ -143,11 +151,6 @@ class Parts:
             clock=self.clock,
             flights=self.flights,
             scheduling=scheduling(config),
-        )
-        self.remind = RemindOfSecrets(
-            reminders=PostgresSecretReminders(self.database, self.worker_database),
-            recorder=self.recorder,
-            within_s=config.secrets.reminder_s,
         )
 
     async def close(self) -> None:
