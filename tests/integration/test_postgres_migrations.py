@@ -134,8 +134,8 @@ async def test_role_that_serves(empty: Empty, postgres_server: DevPostgres) -> N
 async def test_grants_of_before_are_scheduled(empty: Empty, postgres_server: DevPostgres) -> None:
     """Grants that were there before the due index are looked at within a day of the migration;
     revoked ones never, and rows stay hidden from their owner."""
-    before = [each for each in packaged_migrations() if each.name < "0005"]
-    await migrate(empty.owner, before)
+    before = (each for each in packaged_migrations() if each.name < "0005")
+    await migrate(empty.owner, tuple(before))
     database = empty.owner.settings.name
     for statement in (
         "INSERT INTO tenants (tenant) VALUES ('acme')",
