@@ -103,7 +103,7 @@ class FakeRefreshSchedule:
             has_refresh_token=grant.refresh_envelope is not None,
             access_expire_time=grant.access_expire_time,
             access_life_s=grant.access_life_s,
-            refresh_time=row.refresh_time or grant.create_time,
+            refresh_time=row.refresh_time or grant.update_time,
             last_used_time=row.last_used_time,
             not_before=row.not_before,
             failures=row.failures,

@@ -169,6 +169,11 @@ _BOUNDS: list[tuple[str, Any, Any, list[Any]]] = [
     ("dek_cache__hard_life_s", 300, 86_400, [0, 86_401]),
     ("dek_cache__entries_max", 10, 50_000, [9, 50_001]),
     ("spool__slots", 16, 4_096, [15, 4_097, "many"]),
+    ("scheduler__in_use_s", 0, 31_536_000, [-1, 31_536_001, "day"]),
+    ("scheduler__batch", 1, 1_000, [0, 1_001, 1.5]),
+    ("scheduler__parallel", 1, 256, [0, 257]),
+    ("scheduler__rate_per_s", 0.1, 10_000, [0, 10_001]),
+    ("scheduler__enabled", False, True, ["perhaps", 2]),
     ("log__level", "debug", "error", ["trace", "INFO"]),
 ]
 

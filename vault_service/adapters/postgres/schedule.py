@@ -36,7 +36,7 @@ TAKE: Final = """
         RETURNING *)
     SELECT t.tenant, t.grant_id, g.oauth_client, g.state, g.generation,
         g.refresh_envelope IS NOT NULL AS has_refresh_token, g.access_expire_time,
-        g.access_life_s, coalesce(t.refresh_time, g.create_time) AS refresh_time,
+        g.access_life_s, coalesce(t.refresh_time, g.update_time) AS refresh_time,
         t.last_used_time, t.not_before, t.failures, t.warned_generation, t.planned,
         c.suspend_time IS NOT NULL AS suspended,
         coalesce((p.profile->>'max_idle_s')::integer, 0) AS max_idle_s,
