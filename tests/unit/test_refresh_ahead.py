@@ -181,6 +181,26 @@ async def test_left_to_callers(house: House) -> None:
     assert (await house.token(grants[-1].name)).refreshed
 
 
+async def test_left_to_callers_and_kept_alive(house: House) -> None:
+    """What was left is not looked at before its token's end, and is kept alive after it."""
+    grants = await _grants(house, 3, rate_per_min=1, max_idle_s=4_400)
+    house.clock.advance(3_600 * 0.07)  # 72 s are left, a slot every 120 s
+    await _tick(house)
+    assert house.refresh_ahead.counts.left_to_callers == 2
+    rows = [await house.row(grant.name) for grant in grants]
+    left = [row for row in rows if row.generation == 1]
+    for row in left:
+        due_time = _upkeep(house, row).due_time
+        assert due_time is not None
+        assert row.access_expire_time is not None
+        assert due_time >= row.access_expire_time
+    house.clock.advance(250)
+    await _tick(house)
+    assert house.refresh_ahead.counts.left_to_callers == 2
+    assert house.refresh_ahead.counts.refreshed == 2
+    assert sum(_upkeep(house, row).planned for row in left) == 1
+
+
 async def test_callers_before_background(house: House) -> None:
     """While callers' refreshes are under way the background keeps one place; then it goes on."""
     grants = await _grants(house, 9)

@@ -244,9 +244,12 @@ def _wanted(wish: _Wish) -> Wanted:
 
 
 def _idle_look(due: DueGrant) -> datetime | None:
+    """Of what is left to callers: when it must be kept alive, not before its token's end, since
+    until then it would be left again."""
     if not due.max_idle_s:
         return None
-    return keep_alive_time(due.refresh_time, due.max_idle_s, due.grant_id, due.generation)
+    alive = keep_alive_time(due.refresh_time, due.max_idle_s, due.grant_id, due.generation)
+    return max(alive, due.access_expire_time or alive)
 
 
 def _stands(grant: Grant, due: DueGrant) -> bool:
