@@ -132,6 +132,7 @@ SCHEDULER_BATCH_MAX = 1_000
 SCHEDULER_PARALLEL = 16  # callers need the spool and the pool of connections too
 SCHEDULER_PARALLEL_MAX = 256
 SCHEDULER_CLIENT_PARALLEL_MAX = 8  # of one OAuthClient: one provider that hangs stops no other
+SCHEDULER_BURST = 4  # starts of one OAuthClient that may follow one another without a gap
 SCHEDULER_CLIENT_SLOTS_MAX = 256  # of one OAuthClient, given out and not ended: 128 a second
 SCHEDULER_SLOTS_MAX = 2_048  # of all; no more is taken then
 SCHEDULER_RATE_PER_S = 50.0  # of an OAuthClient whose provider tells no budget

@@ -30,6 +30,7 @@ from vault_service.domain.schedule import (
     retry_pause_s,
 )
 from vault_service.ports import Ask, Clock, GrantStore, Look, RefreshSchedule
+from vault_service.usecases.client_turns import ClientTurn
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.recorder import Recorder
 
@@ -77,7 +78,7 @@ class RefreshAhead:
         self._scheduling = scheduling
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_client: Counter[OAuthClientName] = Counter()
-        self._turns: dict[OAuthClientName, asyncio.Semaphore] = {}
+        self._turns: dict[OAuthClientName, ClientTurn] = {}
         self._under_way = 0
         self._faults: list[BaseException] = []
         self._stopped = False
@@ -150,10 +151,12 @@ class RefreshAhead:
             theirs = limits.SCHEDULER_CLIENT_SLOTS_MAX - self._by_client[client]
             run_max = max(0, min(free, theirs))
             due = wishes[0].due
-            gap = gap_of(due.rate_per_s, due.rate_per_min, self._scheduling.rate_per_s)
-            asked[client] = Ask([_wanted(wish) for wish in wishes], gap, run_max)
+            asked[client] = Ask([_wanted(wish) for wish in wishes], self._gap(due), run_max)
             free -= min(run_max, len(wishes))
         return asked
+
+    def _gap(self, due: DueGrant) -> timedelta:
+        return gap_of(due.rate_per_s, due.rate_per_min, self._scheduling.rate_per_s)
 
     def _put_off(self, wishes: Sequence[_Wish], slots: Slots) -> list[Look]:
         self.counts.put_off += len(slots.later)
@@ -182,17 +185,15 @@ class RefreshAhead:
     async def _run(self, call: Call, wish: _Wish, slot: datetime, taken_at: float) -> None:
         due = wish.due
         await asyncio.sleep((slot - self._now(due, taken_at)).total_seconds())
-        async with self._turn(due.client):
+        turn = self._turns.setdefault(due.client, ClientTurn())
+        async with turn:
             # The flights of callers tell nobody when they end.
             while self._under_way >= self._places():  # noqa: ASYNC110
                 await asyncio.sleep(limits.LEASE_POLL_S)
+            gap_s = self._gap(due).total_seconds()
+            await asyncio.sleep(turn.claim_s(self._clock.monotonic(), gap_s))
             if self._now(due, taken_at) < due.leased_until - _LEASE_LEFT:
                 await self._refresh_one(call, wish, taken_at)
-
-    def _turn(self, client: OAuthClientName) -> asyncio.Semaphore:
-        if client not in self._turns:
-            self._turns[client] = asyncio.Semaphore(limits.SCHEDULER_CLIENT_PARALLEL_MAX)
-        return self._turns[client]
 
     async def _refresh_one(self, call: Call, wish: _Wish, taken_at: float) -> None:
         due = wish.due
