@@ -204,6 +204,32 @@ class TracesConfig(_Section):
     )
 
 
+class SchedulerConfig(_Section):
+    """Refreshes before anybody asks (docs/how-to/scheduler.md)."""
+
+    enabled: bool = Field(
+        default=True, description="Whether this process takes part; others may go on without it."
+    )
+    in_use_s: Annotated[float, Field(ge=0, le=limits.IN_USE_MAX_S)] = Field(
+        default=limits.IN_USE_S,
+        description="A grant counts as in use for so many seconds after a disclosure, 0 to "
+        "31536000; its token is refreshed at 80 % of its life. 0: only callers and the keep-alive "
+        "refresh.",
+    )
+    batch: Annotated[int, Field(ge=1, le=limits.SCHEDULER_BATCH_MAX)] = Field(
+        default=limits.SCHEDULER_BATCH, description="Due grants that one tick takes, 1 to 1000."
+    )
+    parallel: Annotated[int, Field(ge=1, le=limits.SCHEDULER_PARALLEL_MAX)] = Field(
+        default=limits.SCHEDULER_PARALLEL,
+        description="Such refreshes under way in one process, 1 to 256; fewer while callers wait.",
+    )
+    rate_per_s: Annotated[float, Field(ge=0.1, le=limits.RATE_MAX)] = Field(
+        default=limits.SCHEDULER_RATE_PER_S,
+        description="Such refreshes a second of one OAuthClient, over all replicas, whose "
+        "provider's profile has no rate budget, 0.1 to 10000. Where it has one, they take half.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -236,6 +262,7 @@ class Config(BaseSettings):
     dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     spool: SpoolConfig = Field(default_factory=SpoolConfig)
+    scheduler: SchedulerConfig = Field(default_factory=SchedulerConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     traces: TracesConfig = Field(default_factory=TracesConfig)

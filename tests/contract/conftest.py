@@ -24,6 +24,7 @@ from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
@@ -39,6 +40,7 @@ from vault_service.ports import (
     OAuthClientStore,
     ProviderStore,
     RateBudget,
+    RefreshSchedule,
     RevocationQueue,
     SecretReminders,
     SecretStore,
@@ -64,6 +66,7 @@ class Stores:
     aliases: GrantAliasStore
     secrets: SecretStore
     reminders: SecretReminders
+    schedule: RefreshSchedule
     audit: AuditLog
     behind: Behind
 
@@ -175,6 +178,7 @@ def _fakes() -> Stores:
         aliases=fakes.aliases,
         secrets=fakes.secrets,
         reminders=fakes.reminders,
+        schedule=fakes.schedule,
         audit=fakes.audit,
         behind=_BehindFakes(fakes),
     )
@@ -195,6 +199,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
+        schedule=PostgresRefreshSchedule(database.app, database.worker),
         audit=log,
         behind=_BehindPostgres(database),
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.upkeep import FakeUpkeep, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     NO_SPOOL,
@@ -32,17 +33,6 @@ from vault_service.domain.grant import (
 )
 from vault_service.domain.provider import RefreshClass
 from vault_service.ports import Ending, NewAttempt
-
-
-@dataclass(slots=True)
-class FakeUpkeep:
-    """A row of grant_upkeep."""
-
-    failures: int = 0
-    not_before: datetime | None = None
-    reason: str = ""
-    refused_generation: int | None = None
-    refused_time: datetime | None = None
 
 
 class FakeAttemptStore:
@@ -176,7 +166,7 @@ class FakeAttemptStore:
         )
         self._change(current, changed)
         self._to_state(attempt, state)
-        self._tables.upkeep[grant.grant_id] = FakeUpkeep()
+        note_refreshed(self._tables, changed)
         return True
 
     async def end(
@@ -310,12 +300,11 @@ class FakeAttemptStore:
         pause_s = ending.pause_s
         if ending.doubles:
             pause_s = min(pause_s * 2.0**known.failures, limits.BACKOFF_MAX_S)
-        noted = FakeUpkeep(
-            known.failures + 1,
-            now + timedelta(seconds=pause_s),
-            ending.reason,
-            known.refused_generation,
-            known.refused_time,
+        noted = replace(
+            known,
+            failures=known.failures + 1,
+            not_before=now + timedelta(seconds=pause_s),
+            reason=ending.reason,
         )
         if ending.refused and known.refused_generation != attempt.base_generation:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now

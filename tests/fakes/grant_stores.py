@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.upkeep import note_refreshed
 from vault_service.adapters.postgres import pages
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
@@ -111,6 +112,7 @@ class FakeGrantStore:
         self._tables.record(record)
         now = self._tables.clock.now()
         self._put(replace(grant, revision=1, create_time=now, update_time=now))
+        note_refreshed(self._tables, grant)
         self._point_to(grant, authorization)
         return True
 
@@ -133,7 +135,7 @@ class FakeGrantStore:
             return False
         self._tables.record(record)
         self._change(current, replace(grant, create_time=current.create_time))
-        self._tables.upkeep.pop(grant.grant_id, None)
+        note_refreshed(self._tables, grant)
         self._point_to(grant, authorization)
         return True
 

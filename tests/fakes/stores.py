@@ -17,6 +17,7 @@ from tests.fakes.grant_stores import (
 )
 from tests.fakes.oauth_clients import FakeOAuthClientStore
 from tests.fakes.paging import page_by_id
+from tests.fakes.schedule import FakeRefreshSchedule
 from tests.fakes.secret_stores import FakeSecretReminders, FakeSecretStore, stamped
 from tests.fakes.tables import FakeTables
 from vault_service.adapters.postgres import pages
@@ -188,6 +189,7 @@ class FakeStores:
         self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)
         self.reminders = FakeSecretReminders(self.tables)
+        self.schedule = FakeRefreshSchedule(self.tables)
         self.audit = FakeAuditLog(self.tables)
 
     @property

@@ -16,6 +16,7 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
 from vault_service.domain.oauth import Authorization, OAuthClient
+from vault_service.domain.pacing import Plan
 from vault_service.domain.provider import Provider
 from vault_service.domain.secret import AnsweredRequest, Secret, SecretVersion
 from vault_service.ports import QueuedRevocation
@@ -49,6 +50,7 @@ class FakeTables:
         self.abandoned_spools: set[uuid.UUID] = set()
         self.budgets: dict[OAuthClientName, Any] = {}
         self.upkeep: dict[uuid.UUID, Any] = {}
+        self.plans: dict[OAuthClientName, Plan] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
         self.due: dict[uuid.UUID, datetime] = {}
         self.secrets: dict[SecretName, list[SecretVersion]] = {}

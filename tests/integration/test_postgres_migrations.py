@@ -129,3 +129,36 @@ async def test_role_that_serves(empty: Empty, postgres_server: DevPostgres) -> N
         with pytest.raises(RoleTooPowerful):
             await check_role(database)
     await superuser.close()
+
+
+async def test_grants_of_before_are_scheduled(empty: Empty, postgres_server: DevPostgres) -> None:
+    """Grants that were there before the due index are looked at within a day of the migration;
+    revoked ones never, and rows stay hidden from their owner."""
+    before = (each for each in packaged_migrations() if each.name < "0005")
+    await migrate(empty.owner, tuple(before))
+    database = empty.owner.settings.name
+    for statement in (
+        "INSERT INTO tenants (tenant) VALUES ('acme')",
+        "INSERT INTO providers (tenant, provider, profile) VALUES ('acme', 'op', '{}')",
+        "INSERT INTO oauth_clients (tenant, oauth_client, provider, issuer, client_id, auth_method,"
+        " redirect_uris, scopes, credential_envelope, credential_version)"
+        " VALUES ('acme', 'crm', 'op', '', '', 1, '{}', '{}', '', 1)",
+        "INSERT INTO grants (grant_id, tenant, owner, oauth_client, provider, issuer,"
+        " token_endpoint, state, scopes, token_type, generation, access_generation, access_life_s,"
+        " refresh_generation) SELECT md5(n::text)::uuid, 'acme', '', 'crm', 'op', '', '',"
+        " CASE WHEN n = 1 THEN 3 ELSE 1 END, '{}', '', 1, 1, 0, 1 FROM generate_series(1, 50) n",
+        "INSERT INTO grant_upkeep (grant_id, tenant, failures) VALUES (md5('2')::uuid, 'acme', 7)",
+    ):
+        await postgres_server.query(statement, database)
+    await migrate(empty.owner)
+    (found,) = await postgres_server.query(
+        "SELECT count(*), min(due_time) > now() - interval '1 min' AS from_now,"
+        " max(due_time) < now() + interval '1 day' AS in_a_day,"
+        " max(due_time) - min(due_time) > interval '6 h' AS spread, max(failures) AS failures"
+        " FROM grant_upkeep",
+        database,
+    )
+    assert tuple(found) == (49, True, True, True, 7)
+    async with empty.owner.worker_transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM grants") == 0
+        assert await connection.fetchval("SELECT count(*) FROM grant_upkeep") == 0

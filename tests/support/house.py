@@ -35,6 +35,7 @@ from vault_service.domain.names import (
 )
 from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.domain.schedule import Scheduling
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
@@ -58,6 +59,7 @@ from vault_service.usecases.outages import Outages
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_ahead import RefreshAhead
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
@@ -69,6 +71,7 @@ from vault_service.usecases.start_authorization import (
 )
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
+from vault_service.usecases.used_grants import UsedGrants
 
 APP = "spiffe://example.org/app"
 OTHER = "spiffe://example.org/other"
@@ -219,6 +222,8 @@ class House:
             recorder=self.recorder,
         )
         self._build_engine()
+        self.used_grants = UsedGrants(stores.schedule, self.clock, limits.IN_USE_S)
+        self.refresh_ahead = self.scheduler()
         self.get_access_token = GetAccessToken(
             gate=self.gate,
             known=KnownGrants(stores.grants, self.clock),
@@ -228,6 +233,7 @@ class House:
             refresh=self.refresh,
             credentials=self.credentials,
             outages=self.outages,
+            used=self.used_grants,
         )
         self.start = StartAuthorization(
             gate=self.gate,
@@ -292,6 +298,18 @@ class House:
             )
         )
         self.refresh = self.engine.refresh
+
+    def scheduler(self, scheduling: Scheduling = Scheduling()) -> RefreshAhead:  # noqa: B008
+        """What refreshes in the background."""
+        return RefreshAhead(
+            schedule=self.stores.schedule,
+            grants=self.stores.grants,
+            refresh=self.refresh,
+            recorder=self.recorder,
+            clock=self.clock,
+            flights=self.flights,
+            scheduling=scheduling,
+        )
 
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
         """A call under way with this much time left."""

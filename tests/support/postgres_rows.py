@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from tests.support.attempts import begin
@@ -15,19 +16,22 @@ from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
+from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.domain import limits
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, SecretName
 from vault_service.domain.oauth import SealedCredential
+from vault_service.domain.pacing import Wanted
 from vault_service.domain.secret import SecretRequest, SecretVersion
+from vault_service.ports import Ask
 
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
     "client_credentials", "refresh_attempts", "grant_upkeep", "provider_budgets",
-    "audit_records",
+    "refresh_plans", "audit_records",
 )  # fmt: skip
 
 
@@ -75,6 +79,9 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     await PostgresRateBudget(database.app).hold_back(client.name, 60.0)
     grant = await rooms.put(a_grant(tenant))
     await begin(rooms.attempts, grant)
+    ask = Ask([Wanted(False, None)], timedelta(seconds=1), 1)
+    schedule = PostgresRefreshSchedule(database.app, database.worker)
+    await schedule.plan({OAuthClientName(tenant, "crm"): ask})
     revoked = await rooms.put(a_grant(tenant), label="revoked")
     assert await rooms.grants.revoke(revoked, True, a_record(tenant))
     return grant

@@ -18,6 +18,7 @@ from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientSto
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
+from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
@@ -25,7 +26,12 @@ from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.app.instruments import Instruments
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
-from vault_service.app.settings import database_settings, spool_settings, transit_settings
+from vault_service.app.settings import (
+    database_settings,
+    scheduling,
+    spool_settings,
+    transit_settings,
+)
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
@@ -69,6 +75,7 @@ from vault_service.usecases.outages import Outages
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_ahead import RefreshAhead
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
@@ -76,6 +83,7 @@ from vault_service.usecases.secrets import Secrets
 from vault_service.usecases.start_authorization import StartAuthorization
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
+from vault_service.usecases.used_grants import UsedGrants
 
 
 class Parts:
@@ -142,6 +150,7 @@ class Parts:
             recorder=self.recorder,
         )
         self.engine = self._engine()
+        self._build_scheduler(config)
         self.remind = RemindOfSecrets(
             reminders=PostgresSecretReminders(self.database, self.worker_database),
             recorder=self.recorder,
@@ -171,6 +180,19 @@ class Parts:
                 outages=self.outages,
                 times=RefreshTimes(),
             )
+        )
+
+    def _build_scheduler(self, config: Config) -> None:
+        self.schedule = PostgresRefreshSchedule(self.database, self.worker_database)
+        self.used_grants = UsedGrants(self.schedule, self.clock, config.scheduler.in_use_s)
+        self.refresh_ahead = RefreshAhead(
+            schedule=self.schedule,
+            grants=self.grants,
+            refresh=self.engine.refresh,
+            recorder=self.recorder,
+            clock=self.clock,
+            flights=self.flights,
+            scheduling=scheduling(config),
         )
 
     async def close(self) -> None:
@@ -219,6 +241,7 @@ def _get_access_token(parts: Parts) -> GetAccessToken:
         refresh=parts.engine.refresh,
         credentials=parts.credentials,
         outages=parts.outages,
+        used=parts.used_grants,
     )
 
 

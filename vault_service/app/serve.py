@@ -42,6 +42,8 @@ from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
 from vault_service.worker.revocations import RevocationSweep
+from vault_service.worker.scheduler import INTERVAL_S as SCHEDULER_INTERVAL_S
+from vault_service.worker.scheduler import Scheduler
 from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
 from vault_service.worker.upkeep import ReminderSweep
 
@@ -90,7 +92,7 @@ async def serve(config: Config) -> None:
     watched = Watched(config, parts, readiness)
     watch(watched)
     status = status_server(watched)
-    watches, sweeps = _watches(parts, readiness), _sweeps(parts)
+    watches, sweeps = _watches(parts, readiness), _sweeps(config, parts)
     signals = StopSignals()
     with signals.caught():  # to the very end: no signal cuts off what is being closed
         try:
@@ -108,9 +110,11 @@ async def serve(config: Config) -> None:
             await signals.stop.wait()
             watched.draining = True
             notice_s = config.server.drain_notice_s
+            await parts.refresh_ahead.stop()
             await drain(server, parts.flights, sweeps, notice_s, signals)
         finally:
             await stop([*watches, *sweeps])
+            await _write_used(parts)
             await _close(parts, status)
 
 
@@ -146,6 +150,13 @@ async def _open_spool(parts: Parts) -> None:
         _log.warning("spool_unavailable", error=error)
 
 
+async def _write_used(parts: Parts) -> None:
+    try:
+        await parts.used_grants.write()
+    except VaultError as error:
+        _log.warning("uses_forgotten", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -175,7 +186,7 @@ def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
     ]
 
 
-def _sweeps(parts: Parts) -> list[asyncio.Task[None]]:
+def _sweeps(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
     """What begins work of its own, and stops before what is under way is waited for."""
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
     attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
@@ -192,7 +203,7 @@ def _sweeps(parts: Parts) -> list[asyncio.Task[None]]:
     async def forget() -> None:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
-    return [
+    loops = [
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
@@ -202,6 +213,10 @@ def _sweeps(parts: Parts) -> list[asyncio.Task[None]]:
             every("refusals", limits.REFUSAL_WINDOW_S, parts.counted_refusals.write)
         ),
     ]
+    if config.scheduler.enabled:
+        scheduler = Scheduler(parts.refresh_ahead, parts.clock, parts.entropy)
+        loops.append(asyncio.create_task(every("scheduler", SCHEDULER_INTERVAL_S, scheduler.step)))
+    return loops
 
 
 class _DatabaseProbe:

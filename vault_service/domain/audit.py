@@ -42,6 +42,7 @@ class AuditAction(Enum):
     REFRESH_ATTEMPT_RESOLVED = 28
     REFRESH_ORPHAN_KEPT = 29
     SPOOL_ABANDONED = 30
+    GRANT_EXPIRING_SOON = 50
 
 
 class Outcome(Enum):

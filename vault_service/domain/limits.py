@@ -122,7 +122,7 @@ BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with
 BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
 # Outages of providers -------------------------------------------------------------------------
-REFRESH_AT_SHARE = 0.8  # of its life: from then on a token is old enough to be refreshed
+REFRESH_AT_SHARE = 0.8  # of its life: from then on it is refreshed, with time to try again
 BREAKER_WINDOW_S = 10.0  # long enough to hold five answers of a provider that is little used
 BREAKER_FAILURES_MIN = 5  # fewer in one window are bad luck
 BREAKER_RUN = 10  # failures without a success between: a busy provider went down this moment
@@ -145,6 +145,35 @@ RETRY_SHARE = 0.1  # retries per request
 RETRY_TRICKLE_PER_S = 1.0  # retries that are always allowed
 RETRIES_MAX = 20.0  # saved up
 RETRY_KEYS_MAX = 10_000  # grants whose last request failed
+# Scheduler -----------------------------------------------------------------------------------
+REFRESH_AHEAD_JITTER = 0.1  # of its life, either way: one second's herd fills a fifth of it
+AHEAD_LIFE_MIN_S = 120  # shorter tokens would be refreshed all day for one use
+KEEP_ALIVE_SHARE = 0.8  # of max_idle_s
+KEEP_ALIVE_JITTER = 0.05
+EXPIRING_SOON_SHARE = 0.1  # of max_idle_s left: nine days of Microsoft's ninety
+IN_USE_S = 86_400.0  # a disclosure so lately means that there will be another
+IN_USE_MAX_S = 31_536_000.0
+SCHEDULER_TICK_S = 1.0
+SCHEDULER_TICKS_MAX = 20  # in a row while there is more, then the other loops have their turn
+SCHEDULER_LEASE_S = 120.0  # longer than one refresh takes; a dead replica's batch waits so long
+SCHEDULER_HORIZON_S = 2.0  # slots given out before their time: a tick may come late
+SCHEDULER_BATCH = 200
+SCHEDULER_BATCH_MAX = 1_000
+SCHEDULER_PARALLEL = 16  # callers need the spool and the pool of connections too
+SCHEDULER_PARALLEL_MAX = 256
+SCHEDULER_CLIENT_PARALLEL_MAX = 8  # of one OAuthClient: one provider that hangs stops no other
+SCHEDULER_BURST = 4  # starts of one OAuthClient that may follow one another without a gap
+SCHEDULER_CLIENT_SLOTS_MAX = 256  # of one OAuthClient, given out and not ended: 128 a second
+SCHEDULER_SLOTS_MAX = 2_048  # of all; no more is taken then
+SCHEDULER_RATE_PER_S = 50.0  # of an OAuthClient whose provider tells no budget
+BACKGROUND_SHARE = 0.5  # of a provider's rate budget; the rest is for callers
+BACKGROUND_RETRY_S = 5.0  # first pause after a failure; it doubles
+BACKGROUND_RETRY_MAX_S = 900.0
+SUSPENDED_LOOK_S = 3_600.0  # a suspended OAuthClient's grants come back within an hour of its end
+USED_GRANTS_MAX = 100_000  # noted in one process between two writes: 20 MB
+USED_WRITE_S = 30.0  # what a crash forgets of uses
+USED_BATCH_MAX = 1_000
+BACKLOG_COUNT_MAX = 10_000  # more is as red
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope

@@ -44,6 +44,9 @@ from vault_service.ports.refresh import AttemptStore as AttemptStore
 from vault_service.ports.refresh import Ending as Ending
 from vault_service.ports.refresh import NewAttempt as NewAttempt
 from vault_service.ports.refresh import Spool as Spool
+from vault_service.ports.schedule import Ask as Ask
+from vault_service.ports.schedule import Look as Look
+from vault_service.ports.schedule import RefreshSchedule as RefreshSchedule
 from vault_service.ports.secrets import SecretReminders as SecretReminders
 from vault_service.ports.secrets import SecretStore as SecretStore
 

@@ -29,6 +29,7 @@ from vault_service.usecases.known_grants import KnownGrants
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.used_grants import UsedGrants
 
 _OF_THE_ROW = frozenset(
     {
@@ -56,6 +57,7 @@ class GetAccessToken:
         refresh: RefreshGrant,
         credentials: Credentials,
         outages: Outages,
+        used: UsedGrants,
     ) -> None:
         self._gate = gate
         self._known = known
@@ -65,6 +67,7 @@ class GetAccessToken:
         self._refresh = refresh
         self._credentials = credentials
         self._outages = outages
+        self._used = used
 
     async def __call__(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
@@ -167,6 +170,7 @@ class GetAccessToken:
         alias = target if isinstance(target, GrantAliasName) else None
         if not await self._audit.disclose(record, grant, alias):
             return None
+        self._used.note(grant)
         return AccessToken(
             grant=grant.name,
             value=value,

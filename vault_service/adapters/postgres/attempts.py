@@ -239,7 +239,7 @@ class PostgresAttemptStore:
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
             )  # fmt: skip
             await _to_state(connection, attempt, state, "")
-            await note_refreshed(connection, grant)
+            await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
         return self._counted(True, state, "")
 

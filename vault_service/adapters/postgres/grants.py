@@ -12,7 +12,7 @@ from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
-from vault_service.adapters.postgres.upkeep import note_refreshed
+from vault_service.adapters.postgres.upkeep import note_consented
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import (
     EVERY_GRANT,
@@ -140,7 +140,7 @@ class PostgresGrantStore:
                 return True
             if not await connection.fetchval(_INSERT, *_columns(grant)):
                 return False
-            await note_refreshed(connection, grant)
+            await note_consented(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
         return True
@@ -162,7 +162,7 @@ class PostgresGrantStore:
                 return True
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
-            await note_refreshed(connection, grant)
+            await note_consented(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
         return True

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
 from vault_service.domain import limits
-from vault_service.domain.grant import Grant
+from vault_service.domain.grant import Grant, SealedTokens
+from vault_service.domain.schedule import first_look_time, keep_alive_share
 from vault_service.ports.refresh import Ending
 
 if TYPE_CHECKING:
@@ -21,12 +22,17 @@ _READ: Final = """
         clock_timestamp() AS read_time
     FROM grant_upkeep WHERE tenant = $1 AND grant_id = $2
 """
+# least() passes over what is NULL: no idle life, or a token that only callers refresh.
 _REFRESHED: Final = """
-    INSERT INTO grant_upkeep (grant_id, tenant, refresh_time)
-    VALUES ($2, $1, clock_timestamp())
+    INSERT INTO grant_upkeep (grant_id, tenant, refresh_time, due_time)
+    VALUES ($2, $1, clock_timestamp(), least($3::timestamptz, clock_timestamp() + (
+        SELECT make_interval(secs => $4::double precision
+            * nullif((p.profile->>'max_idle_s')::integer, 0))
+        FROM providers p WHERE p.tenant = $1 AND p.provider = $5)))
     ON CONFLICT (grant_id) DO UPDATE SET
         failures = 0, not_before = NULL, reason = '', refused_generation = NULL,
-        refused_time = NULL, refresh_time = clock_timestamp()
+        refused_time = NULL, refresh_time = clock_timestamp(), due_time = excluded.due_time,
+        planned = false
 """
 # A little less than the doubled pause, by chance: what failed together does not come back together.
 # The first refusal of a generation is the one that a later one confirms.
@@ -77,9 +83,34 @@ async def read_upkeep(connection: Connection, tenant: str, grant_id: uuid.UUID) 
     return Upkeep(**{name: row[name] for name in Upkeep.__dataclass_fields__})
 
 
-async def note_refreshed(connection: Connection, grant: Grant) -> None:
-    """New tokens are in the row: nothing holds the next request back."""
-    await connection.execute(_REFRESHED, grant.tenant, grant.grant_id)
+async def note_refreshed(connection: Connection, grant: Grant, tokens: SealedTokens) -> None:
+    """New tokens are in the row: nothing holds the next request back, and here is when the
+    scheduler looks at it."""
+    renewable = (tokens.refresh_envelope or grant.refresh_envelope) is not None
+    generation = tokens.generation
+    look_time = first_look_time(
+        tokens.access_expire_time, tokens.access_life_s, renewable, grant.grant_id, generation
+    )
+    idle_share = keep_alive_share(grant.grant_id, generation) if renewable else None
+    await connection.execute(
+        _REFRESHED, grant.tenant, grant.grant_id, look_time, idle_share, grant.provider
+    )
+
+
+async def note_consented(connection: Connection, grant: Grant) -> None:
+    """As ``note_refreshed``, for a row whose tokens came with it."""
+    assert grant.access_envelope is not None, "a consent brings an access token"
+    assert grant.access_expire_time is not None, "with its end"
+    tokens = SealedTokens(
+        generation=grant.generation,
+        access_envelope=grant.access_envelope,
+        access_expire_time=grant.access_expire_time,
+        access_life_s=grant.access_life_s,
+        refresh_envelope=grant.refresh_envelope,
+        scopes=grant.scopes,
+        token_type=grant.token_type,
+    )
+    await note_refreshed(connection, grant, tokens)
 
 
 async def note_failed(
