@@ -16,6 +16,7 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -29,6 +30,7 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    EventStore,
     GrantAliasStore,
     GrantStore,
     LeaseStore,
@@ -58,6 +60,7 @@ class Stores:
     aliases: GrantAliasStore
     secrets: SecretStore
     reminders: SecretReminders
+    events: EventStore
     audit: AuditLog
     behind: Behind
 
@@ -159,6 +162,7 @@ def _fakes() -> Stores:
         aliases=fakes.aliases,
         secrets=fakes.secrets,
         reminders=fakes.reminders,
+        events=fakes.events,
         audit=fakes.audit,
         behind=_BehindFakes(fakes),
     )
@@ -178,6 +182,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
+        events=PostgresEventStore(database.app),
         audit=log,
         behind=_BehindPostgres(database),
     )

@@ -12,6 +12,7 @@ from vault_service.adapters.postgres import pages
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
@@ -113,8 +114,10 @@ class FakeGrantStore:
             raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
         self._tables.record(record)
         now = self._tables.clock.now()
-        self._put(replace(grant, revision=1, create_time=now, update_time=now))
+        stored = replace(grant, revision=1, create_time=now, update_time=now)
+        self._put(stored)
         self._point_to(grant, authorization)
+        self._tables.tell(record, stored, EventKind.CREATED)
         return True
 
     async def reconnect(
@@ -135,8 +138,11 @@ class FakeGrantStore:
         ):
             return False
         self._tables.record(record)
-        self._change(current, replace(grant, create_time=current.create_time))
+        stored = self._change(current, replace(grant, create_time=current.create_time))
         self._point_to(grant, authorization)
+        active = current.state is GrantState.ACTIVE
+        kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
+        self._tables.tell(record, stored, kind)
         return True
 
     async def list(
@@ -176,7 +182,9 @@ class FakeGrantStore:
         self._tables.record(record)
         for alias in [a for a, at in self._tables.aliases.items() if at == grant.grant_id]:
             del self._tables.aliases[alias]
-        return self._change(current, replace(current, delete_time=self._tables.clock.now()))
+        deleted = self._change(current, replace(current, delete_time=self._tables.clock.now()))
+        self._tables.tell(record, deleted, EventKind.DELETED)
+        return deleted
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
         await self._tables.reach()
@@ -200,6 +208,7 @@ class FakeGrantStore:
         changed = self._change(current, tombstone)
         if current.refresh_envelope is not None and queued:
             self._enqueue(record, changed, current.refresh_envelope, current.refresh_generation)
+        self._tables.tell(record, changed, EventKind.REVOKED)
         return changed
 
     async def commit_refresh(
@@ -251,9 +260,10 @@ class FakeGrantStore:
             return self._tables.is_recorded(record)
         self._tables.record(record)
         self._tables.leases.pop(grant.grant_id)
-        self._change(
+        condemned = self._change(
             current, replace(current, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
         )
+        self._tables.tell(record, condemned, EventKind.REAUTHORIZATION_REQUIRED)
         return True
 
     def _read(self, tenant: str, grant_id: uuid.UUID | None) -> Grant | None:

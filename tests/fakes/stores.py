@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.events import FakeEventBell, FakeEventStore
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
     FakeGrantStore,
@@ -186,6 +187,8 @@ class FakeStores:
         self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)
         self.reminders = FakeSecretReminders(self.tables)
+        self.events = FakeEventStore(self.tables)
+        self.bell = FakeEventBell(self.tables)
         self.audit = FakeAuditLog(self.tables)
 
     @property

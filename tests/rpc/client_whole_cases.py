@@ -96,6 +96,48 @@ def _deleted() -> tuple[Any, tv.Grant]:
 
 DELETED_MESSAGE, DELETED = _deleted()
 
+EVENT_MESSAGE = resources.GrantEvent(
+    id="e1",
+    grant=GRANT_NAME,
+    kind=resources.GRANT_EVENT_KIND_REAUTHORIZATION_REQUIRED,
+    owner="user-42",
+    oauth_client=CLIENT,
+    provider="tenants/acme/providers/idp",
+    state=resources.GRANT_STATE_REAUTHORIZATION_REQUIRED,
+    cause=resources.REAUTHORIZATION_CAUSE_SUCCESSOR_LOST,
+    generation=3,
+    revision=5,
+    event_time=STAMP,
+)
+EVENT = tv.GrantEvent(
+    id="e1",
+    grant=GRANT_NAME,
+    kind=tv.GrantEventKind.REAUTHORIZATION_REQUIRED,
+    owner="user-42",
+    oauth_client=CLIENT,
+    provider="tenants/acme/providers/idp",
+    state=tv.GrantState.REAUTHORIZATION_REQUIRED,
+    cause=tv.ReauthorizationCause.SUCCESSOR_LOST,
+    generation=3,
+    revision=5,
+    event_time=NOON,
+)
+
+
+async def _first_step(vault: tv.TokenVaultClient) -> tv.WatchStep:
+    watch = vault.watch_grants(
+        "tenants/acme",
+        cursor="c0",
+        owner="user-42",
+        oauth_client=CLIENT,
+        provider="tenants/acme/providers/idp",
+        kinds=[tv.GrantEventKind.REAUTHORIZATION_REQUIRED],
+    )
+    async for step in watch:
+        return step
+    raise AssertionError("the watch ended")
+
+
 WHOLE_CASES = [
     Case(
         "GrantService/DeleteGrant",
@@ -117,6 +159,20 @@ WHOLE_CASES = [
         grants.UnlinkAliasRequest(alias=ALIAS),
         grants.UnlinkAliasResponse(),
         None,
+    ),
+    Case(
+        "GrantService/WatchGrants",
+        _first_step,
+        grants.WatchGrantsRequest(
+            parent="tenants/acme",
+            cursor="c0",
+            owner="user-42",
+            oauth_client=CLIENT,
+            provider="tenants/acme/providers/idp",
+            kinds=[resources.GRANT_EVENT_KIND_REAUTHORIZATION_REQUIRED],
+        ),
+        grants.WatchGrantsResponse(event=EVENT_MESSAGE, cursor="c1"),
+        tv.WatchStep(EVENT, "c1"),
     ),
     Case(
         "GrantService/ListGrants",

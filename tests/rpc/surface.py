@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -137,8 +138,21 @@ class Surface:
         """The answer and its request id; raises AioRpcError."""
         channel = self.channel(caller) if isinstance(caller, str) else caller
         under_way = getattr(stub(channel), method)(request, timeout=limit_s, metadata=metadata)
+        if isinstance(under_way, grpc.aio.UnaryStreamCall):
+            message = await self._first(under_way)
+            return message, str(dict(await under_way.initial_metadata())["tokenvault-request-id"])
         answer = await under_way
         return answer, str(dict(await under_way.trailing_metadata())["tokenvault-request-id"])
+
+    async def _first(self, stream: grpc.aio.UnaryStreamCall[Any, Any]) -> Any:
+        """The first message of a stream, which is then left; its record has been written."""
+        async for message in stream:
+            stream.cancel()
+            async with asyncio.timeout(LIMIT_S):
+                while len(self.house.watches):
+                    await asyncio.sleep(0.01)
+            return message
+        raise AssertionError("the stream ended without a message")
 
     async def refused(self, *asked: Any, **options: Any) -> Refused:
         """The refusal that the call must end with."""
@@ -171,6 +185,7 @@ def servicers(house: House) -> Servicers:
             revoke=house.revoke,
             delete=house.delete,
             aliases=house.aliases,
+            watch=house.watch,
         ),
         provider=ProviderServicer(
             handling, house.providers, house.clients, house.client_credentials, house.suspend

@@ -140,6 +140,14 @@ ROWS: dict[str, Row] = {
             grants.UnlinkAliasRequest(alias=f"tenants/{TENANT}/owners/u-1/grantAliases/{'l' * 64}"),
         ),
     ),
+    "WatchGrants": Row(
+        (_A.GRANT_WATCH_STARTED, _A.GRANT_WATCH_ENDED),
+        None,
+        (
+            "FIELD_MALFORMED",
+            grants.WatchGrantsRequest(parent=f"tenants/{TENANT}", cursor="A" * 65),
+        ),
+    ),
     "PutProvider": Row(
         (_A.PROVIDER_PUT,),
         None,

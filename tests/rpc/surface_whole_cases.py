@@ -53,6 +53,12 @@ WHOLE_CASES = (
         grant_service_pb2.UnlinkAliasRequest(alias=f"tenants/{TENANT}/owners/u-1/aliases/crm"),
     ),
     Case(
+        _grants,
+        "WatchGrants",
+        lambda t, k: grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{t}"),
+        grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{TENANT}/grants"),
+    ),
+    Case(
         _providers,
         "AddClientCredential",
         lambda t, k: provider_service_pb2.AddClientCredentialRequest(

@@ -27,7 +27,7 @@ from tokenvault.v1 import (
     secret_service_pb2,
     token_service_pb2,
 )
-from vault_service.domain import answers, audit, grant, oauth, provider, secret
+from vault_service.domain import answers, audit, event, grant, oauth, provider, secret
 from vault_service.domain.access import Permission
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES, Code, Reason, VaultError
 from vault_service.rpc.status import DOMAIN, GRPC_CODE, to_status
@@ -250,6 +250,7 @@ def test_every_permission_is_an_rpc() -> None:
             "SECRET_VERSION_STATE_",
             secret.SecretVersionState,
         ),
+        (resources_pb2.GrantEventKind, "GRANT_EVENT_KIND_", event.EventKind),
         (resources_pb2.AuditOutcome, "AUDIT_OUTCOME_", audit.Outcome),
     ],
 )

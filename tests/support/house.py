@@ -64,6 +64,8 @@ from vault_service.usecases.start_authorization import (
 )
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
+from vault_service.usecases.watch_grants import WatchGrants
+from vault_service.usecases.watches import Watches
 
 APP = "spiffe://example.org/app"
 OTHER = "spiffe://example.org/other"
@@ -256,6 +258,16 @@ class House:
         )
         self.aliases = GrantAliases(
             gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
+        )
+        self.watches = Watches(stores.bell)
+        self.watch = WatchGrants(
+            gate=self.gate,
+            events=stores.events,
+            bell=stores.bell,
+            watches=self.watches,
+            audit=self.audit,
+            recorder=self.recorder,
+            clock=self.clock,
         )
 
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:

@@ -23,7 +23,7 @@ from vault_service.domain.secret import SecretRequest, SecretVersion
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
-    "client_credentials", "audit_records",
+    "client_credentials", "grant_events", "audit_records",
 )  # fmt: skip
 
 

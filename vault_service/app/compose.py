@@ -8,7 +8,9 @@ from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -58,6 +60,8 @@ from vault_service.usecases.secrets import Secrets
 from vault_service.usecases.start_authorization import StartAuthorization
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
+from vault_service.usecases.watch_grants import WatchGrants
+from vault_service.usecases.watches import Watches
 
 
 class Parts:
@@ -93,6 +97,8 @@ class Parts:
         self.clients = PostgresOAuthClientStore(self.database)
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
+        self.bell = PostgresEventBell(self.database)
+        self.watches = Watches(self.bell)
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -206,6 +212,15 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             grants=parts.grants,
             aliases=PostgresGrantAliasStore(parts.database),
             recorder=parts.recorder,
+        ),
+        watch=WatchGrants(
+            gate=parts.gate,
+            events=PostgresEventStore(parts.database),
+            bell=parts.bell,
+            watches=parts.watches,
+            audit=parts.audit,
+            recorder=parts.recorder,
+            clock=parts.clock,
         ),
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
+from vault_service.adapters.postgres.events import PostgresEventSweeper
 from vault_service.adapters.postgres.migrate import (
     MigrationsMissing,
     RoleTooPowerful,
@@ -89,6 +90,7 @@ async def serve(config: Config) -> None:
         )
         await _until_told()
         _log.info("draining")
+        parts.watches.close()
         await server.stop(limits.DRAIN_S)
         lost = await parts.flights.drain(limits.DRAIN_S)
         _log.info("stopped", unfinished=lost)
@@ -131,6 +133,7 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
+    events = PostgresEventSweeper(parts.worker_database)
 
     async def sweep() -> None:
         await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
@@ -138,7 +141,15 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     async def forget() -> None:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
+    async def sweep_events() -> None:
+        await events.sweep(limits.EVENT_SWEEP_MAX)
+        late = await events.late()
+        if late:
+            _log.warning("events_held_back", count=late)
+
     return [
+        asyncio.create_task(every("listen", limits.LISTEN_RETRY_S, parts.bell.listen)),
+        asyncio.create_task(every("events", limits.EVENT_SWEEP_S, sweep_events)),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),

@@ -40,6 +40,7 @@ class Permission(Enum):
     DELETE_GRANT = "DeleteGrant"
     LINK_ALIAS = "LinkAlias"
     UNLINK_ALIAS = "UnlinkAlias"
+    WATCH_GRANTS = "WatchGrants"
     PUT_PROVIDER = "PutProvider"
     LIST_PROVIDERS = "ListProviders"
     PUT_OAUTH_CLIENT = "PutOAuthClient"

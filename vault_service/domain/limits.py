@@ -105,6 +105,27 @@ CONFIRM_AFTER_S = 60.0  # a refusal counts for good when it is repeated so much 
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
 BACKOFF_MAX_S = 300.0
 
+# Events --------------------------------------------------------------------------------------
+EVENT_KEEP_S = 7 * 86_400  # a watcher that was away for a week lists the grants anew
+EVENT_KEEP_MARGIN_S = 3_600.0  # an event is that much older at most than a place before it
+EVENT_LATE_S = 30.0  # no transaction of ours is that long; somebody else holds the horizon
+EVENT_SWEEP_S = 600.0
+EVENT_SWEEP_MAX = 10_000
+EVENT_BATCH_MAX = 100  # rows a watcher holds at one time: 50 KB
+EVENT_POLL_S = 5.0  # a watcher looks by itself this often, should a notification be lost
+EVENT_UNRIPE_POLL_S = 0.05  # ... and this often where an event waits for an older transaction
+CURSOR_MAX_CHARS = 64
+WATCH_HEARTBEAT_S = 15.0  # below the idle limit of common load balancers (60 s)
+WATCH_LIFE_S = 600.0  # then identity and policy are judged anew; the client resumes
+WATCHES_MAX = 256  # streams in one process, each with one batch: 13 MB
+WATCHES_PER_CALLER_MAX = 16  # a caller's replicas, with some to spare
+WATCH_RESUME_S = 0.2  # what RetryInfo says where a stream ends only to be opened again
+WATCH_SEND_LIMIT_S = 30.0  # a reader that takes nothing for so long loses its place in the line
+WATCH_KINDS_MAX = 16
+LISTEN_PING_S = 5.0  # between looks whether the listening connection still lives
+LISTEN_RETRY_S = 1.0
+REJECTION_INTERVAL_S = 60.0  # between reports of one grant that lead to a refresh
+
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536
 JSON_DEPTH_MAX = 16

@@ -41,6 +41,8 @@ from vault_service.domain.oauth import (
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
+from vault_service.ports.events import EventBell as EventBell
+from vault_service.ports.events import EventStore as EventStore
 from vault_service.ports.pages import Page as Page
 from vault_service.ports.refresh import AttemptStore as AttemptStore
 from vault_service.ports.refresh import Ending as Ending

@@ -41,13 +41,26 @@ class Handling:
         self._entropy = entropy
 
     async def run(
-        self, rpc: str, asked: str, context: Context, work: Callable[[Call], Awaitable[R]]
+        self,
+        rpc: str,
+        asked: str,
+        context: Context,
+        work: Callable[[Call], Awaitable[R]],
+        *,
+        life_s: float | None = None,
     ) -> R:
-        """The answer of ``work``; a refusal goes on record, then out with its reason."""
+        """The answer of ``work``; a refusal goes on record, then out with its reason.
+
+        ``life_s`` is for streams: their longest life, unless the certificate's ends before.
+        """
         started = self._clock.monotonic()
-        call = self._call(rpc, context, started)
+        call = self._call(rpc, context, started, life_s)
         try:
-            call = replace(call, caller=self._callers.read(context.auth_context()))
+            caller, until = self._callers.read_until(context.auth_context())
+            call = replace(call, caller=caller)
+            if life_s is not None:
+                left_s = (until - self._clock.now()).total_seconds()
+                call = replace(call, deadline=min(call.deadline, started + left_s))
             answer = await self._within_budget(call, work)
         except VaultError as error:
             refusal = await self._recorded(call, error, asked)
@@ -62,7 +75,7 @@ class Handling:
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             return answer
         self._log_outcome(call, refusal.reason.name, started)
-        await _abort(context, call, refusal)
+        await abort(context, call, refusal)
 
     async def _recorded(self, call: Call, error: VaultError, asked: str) -> VaultError:
         try:
@@ -74,15 +87,16 @@ class Handling:
                 Reason.AUDIT_UNAVAILABLE, "the refusal could not be put on record; try again"
             )
 
-    def _call(self, rpc: str, context: Context, started: float) -> Call:
+    def _call(self, rpc: str, context: Context, started: float, life_s: float | None) -> Call:
         left_s = context.time_remaining()
-        budget_s = limits.RPC_DEFAULT_BUDGET_S if left_s is None else left_s
+        default_s = limits.RPC_DEFAULT_BUDGET_S if life_s is None else life_s
+        budget_s = default_s if left_s is None else left_s
         return Call(
             caller=_NOBODY,
             rpc=rpc,
             request_id=self._entropy.uuid7().hex,
             source=context.peer()[: limits.TEXT_MAX_CHARS],
-            deadline=started + min(budget_s, limits.RPC_MAX_BUDGET_S),
+            deadline=started + min(budget_s, life_s or limits.RPC_MAX_BUDGET_S),
         )
 
     async def _within_budget(self, call: Call, work: Callable[[Call], Awaitable[R]]) -> R:
@@ -108,7 +122,8 @@ class Handling:
         )
 
 
-async def _abort(context: Context, call: Call, error: VaultError) -> NoReturn:
+async def abort(context: Context, call: Call, error: VaultError) -> NoReturn:
+    """End the call with the reason."""
     status = to_status(error)
     await context.abort(
         GRPC_CODE[error.code],

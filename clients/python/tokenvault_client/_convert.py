@@ -90,6 +90,33 @@ def completed(
     return models.CompletedAuthorization(grant=grant(message.grant), alias=message.alias)
 
 
+def watch_step(message: grant_service_pb2.WatchGrantsResponse) -> models.WatchStep:
+    """A message of WatchGrants."""
+    event = grant_event(message.event) if message.HasField("event") else None
+    return models.WatchStep(event, message.cursor)
+
+
+def grant_event(message: resources_pb2.GrantEvent) -> models.GrantEvent:
+    """An event."""
+    kind = _name(resources_pb2.GrantEventKind.DESCRIPTOR, message.kind, "GRANT_EVENT_KIND_")
+    cause = _name(
+        resources_pb2.ReauthorizationCause.DESCRIPTOR, message.cause, "REAUTHORIZATION_CAUSE_"
+    )
+    return models.GrantEvent(
+        id=message.id,
+        grant=message.grant,
+        kind=enums.GrantEventKind.of(kind),
+        owner=message.owner,
+        oauth_client=message.oauth_client,
+        provider=message.provider,
+        state=grant_state(message.state),
+        cause=enums.ReauthorizationCause.of(cause),
+        generation=message.generation,
+        revision=message.revision,
+        event_time=_time(message.event_time),
+    )
+
+
 def grant(message: resources_pb2.Grant) -> models.Grant:
     """A grant without its tokens."""
     cause = _name(

@@ -36,6 +36,20 @@ class ReauthorizationCause(_OpenEnum):
     NO_REFRESH_TOKEN = "NO_REFRESH_TOKEN"  # the name of a cause
 
 
+class GrantEventKind(_OpenEnum):
+    """What happened to a grant; RECOVERED and RECONNECTED are new consents of the same account,
+    which was in need of one or not."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    CREATED = "CREATED"
+    RECOVERED = "RECOVERED"
+    RECONNECTED = "RECONNECTED"
+    REAUTHORIZATION_REQUIRED = "REAUTHORIZATION_REQUIRED"
+    EXPIRING_SOON = "EXPIRING_SOON"
+    REVOKED = "REVOKED"
+    DELETED = "DELETED"
+
+
 class ProviderRevocation(_OpenEnum):
     """What became of a revocation at the provider (RFC 7009)."""
 

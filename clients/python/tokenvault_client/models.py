@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from tokenvault_client.enums import (
     AuditOutcome,
     ClientAuthMethod,
+    GrantEventKind,
     GrantState,
     Level,
     ProviderRevocation,
@@ -71,6 +72,36 @@ class CompletedAuthorization:
 
     grant: Grant
     alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantEvent:
+    """Something that happened to a grant, and how it stood after it.
+
+    Of two events of one grant the one with the greater ``revision`` is the later.
+    """
+
+    id: str
+    grant: str
+    kind: GrantEventKind
+    owner: str
+    oauth_client: str
+    provider: str
+    state: GrantState
+    cause: ReauthorizationCause
+    generation: int
+    revision: int
+    event_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStep:
+    """One step of a watch. ``event`` is None where only time passed; ``cursor`` is where to go on
+    from after it: keep it once the event is dealt with.
+    """
+
+    event: GrantEvent | None
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

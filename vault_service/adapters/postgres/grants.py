@@ -6,14 +6,17 @@ and writes then, in statements of their own: each sees what the locks before it 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.leases import end_lease
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
@@ -97,11 +100,12 @@ _REFRESH: Final = """
         scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2
 """
-_CONDEMN: Final = """
+_CONDEMN: Final = f"""
     UPDATE grants SET
         state = $3, cause = $4, revision = revision + 1, update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2
-"""
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
 _TOMBSTONE: Final = f"""
     UPDATE grants SET
         state = 3, cause = NULL, access_envelope = NULL, refresh_envelope = NULL,
@@ -158,6 +162,8 @@ class PostgresGrantStore:
                 return False
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
+            stored = replace(grant, revision=1)
+            await insert_event(connection, record.record_id, stored, EventKind.CREATED)
         return True
 
     async def reconnect(
@@ -175,10 +181,15 @@ class PostgresGrantStore:
         async with self._database.tenant_transaction(grant.tenant) as connection:
             if await _has_outcome(connection, authorization):
                 return True
+            row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
+            active = row is not None and row["state"] == GrantState.ACTIVE.value
+            kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
+            stored = replace(grant, revision=expected_revision + 1)
+            await insert_event(connection, record.record_id, stored, kind)
         return True
 
     async def list(
@@ -223,7 +234,10 @@ class PostgresGrantStore:
                     current.refresh_generation,
                 )  # fmt: skip
             await insert_record(connection, record)
-        return rows.grant_from(tombstone) if tombstone else None
+            assert tombstone is not None, "its row is locked"
+            revoked = rows.grant_from(tombstone)
+            await insert_event(connection, record.record_id, revoked, EventKind.REVOKED)
+        return revoked
 
     async def commit_refresh(
         self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
@@ -273,8 +287,13 @@ class PostgresGrantStore:
             if not await _holds(connection, lease, grant):
                 return await is_recorded(connection, record)
             state = GrantState.REAUTHORIZATION_REQUIRED.value
-            await connection.execute(_CONDEMN, grant.tenant, grant.grant_id, state, cause.value)
+            row = await connection.fetchrow(
+                _CONDEMN, grant.tenant, grant.grant_id, state, cause.value
+            )
             await insert_record(connection, record)
+            condemned = rows.grant_from(row) if row else grant
+            kind = EventKind.REAUTHORIZATION_REQUIRED
+            await insert_event(connection, record.record_id, condemned, kind)
         return True
 
     async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
@@ -286,6 +305,8 @@ class PostgresGrantStore:
             if row is not None:
                 await connection.execute(_UNLINK_ALL, *key)
                 await insert_record(connection, record)
+                deleted = rows.grant_from(row)
+                await insert_event(connection, record.record_id, deleted, EventKind.DELETED)
         return rows.grant_from(row) if row else None
 
 
