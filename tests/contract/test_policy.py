@@ -42,6 +42,7 @@ _KINDS = {
         Permission.DELETE_GRANT,
         Permission.LINK_ALIAS,
         Permission.UNLINK_ALIAS,
+        Permission.WATCH_GRANTS,
     ),
     ResourceKind.SECRET: (
         Permission.PUT_SECRET,

@@ -43,7 +43,11 @@ class Pki:
         return self.ca.issue(name, spiffe_id=spiffe_id, server=False, client=True)
 
     def channel(
-        self, port: int, issued: IssuedCertificate | None, root: Path | None = None
+        self,
+        port: int,
+        issued: IssuedCertificate | None,
+        root: Path | None = None,
+        more: Sequence[tuple[str, int]] = (),
     ) -> grpc.aio.Channel:
         """A connection with this certificate, or without one."""
         credentials = grpc.ssl_channel_credentials(
@@ -51,7 +55,7 @@ class Pki:
             issued.key_file.read_bytes() if issued else None,
             issued.certificate_file.read_bytes() if issued else None,
         )
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), *more]
         return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
 
 

@@ -23,7 +23,8 @@ permit (
     principal == Caller::"spiffe://{TRUST_DOMAIN}/calendar-app",
     action in [Action::"UseTenant", Action::"StartAuthorization", Action::"CompleteAuthorization",
                Action::"GetAccessToken", Action::"GetGrant", Action::"LinkAlias",
-               Action::"UnlinkAlias", Action::"PutSecret", Action::"GetSecretValue",
+               Action::"UnlinkAlias", Action::"WatchGrants", Action::"PutSecret",
+               Action::"GetSecretValue",
                Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
                Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
@@ -37,8 +38,8 @@ permit (
                Action::"SuspendOAuthClient", Action::"ResumeOAuthClient",
                Action::"StartAuthorization", Action::"CompleteAuthorization", Action::"GetGrant",
                Action::"ListGrants", Action::"RevokeGrant", Action::"DeleteGrant",
-               Action::"LinkAlias", Action::"UnlinkAlias", Action::"PutSecret",
-               Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
+               Action::"LinkAlias", Action::"UnlinkAlias", Action::"WatchGrants",
+               Action::"PutSecret", Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
                Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
 );
