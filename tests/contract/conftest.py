@@ -25,6 +25,8 @@ from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.domain.audit import AuditRecord
 from vault_service.ports import (
     AuditLog,
@@ -40,6 +42,8 @@ from vault_service.ports import (
     SecretReminders,
     SecretStore,
     TenantStore,
+    WebhookQueue,
+    WebhookStore,
 )
 
 _RECORDING_ROLES = ("tokenvault_app", "tokenvault_disclosure")
@@ -61,6 +65,8 @@ class Stores:
     secrets: SecretStore
     reminders: SecretReminders
     events: EventStore
+    webhooks: WebhookStore
+    webhook_queue: WebhookQueue
     audit: AuditLog
     behind: Behind
 
@@ -83,6 +89,9 @@ class Behind(Protocol):
     async def make_due(self) -> None:
         """Let all queued revocations be due, and those taken or postponed too."""
 
+    async def make_deliveries_due(self) -> None:
+        """Let all deliveries to webhooks be due."""
+
     async def break_audit(self) -> None:
         """From now on the table of records takes nothing."""
 
@@ -98,6 +107,10 @@ class _BehindFakes:
         for queue_id in self._stores.tables.due:
             self._stores.tables.due[queue_id] = self._stores.clock.now()
 
+    async def make_deliveries_due(self) -> None:
+        for row in self._stores.webhooks.rows.values():
+            row.due = self._stores.clock.now()
+
     async def break_audit(self) -> None:
         self._stores.audit_unavailable = True
 
@@ -112,6 +125,11 @@ class _BehindPostgres:
     async def make_due(self) -> None:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
+        )
+
+    async def make_deliveries_due(self) -> None:
+        await self._database.sql(
+            "UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp()"
         )
 
     async def break_audit(self) -> None:
@@ -163,6 +181,8 @@ def _fakes() -> Stores:
         secrets=fakes.secrets,
         reminders=fakes.reminders,
         events=fakes.events,
+        webhooks=fakes.webhooks,
+        webhook_queue=fakes.webhooks,
         audit=fakes.audit,
         behind=_BehindFakes(fakes),
     )
@@ -183,6 +203,8 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
         events=PostgresEventStore(database.app),
+        webhooks=PostgresWebhookStore(database.app),
+        webhook_queue=PostgresWebhookQueue(database.app, database.worker),
         audit=log,
         behind=_BehindPostgres(database),
     )

@@ -24,6 +24,11 @@ _KINDS = {
         Permission.LIST_PROVIDERS,
         Permission.LIST_OAUTH_CLIENTS,
         Permission.LIST_AUDIT_RECORDS,
+        Permission.PUT_WEBHOOK,
+        Permission.LIST_WEBHOOKS,
+        Permission.DELETE_WEBHOOK,
+        Permission.LIST_DEAD_LETTERS,
+        Permission.REDELIVER_DEAD_LETTERS,
     ),
     ResourceKind.PROVIDER: (Permission.PUT_PROVIDER,),
     ResourceKind.OAUTH_CLIENT: (

@@ -19,6 +19,7 @@ from tests.fakes.oauth_clients import FakeOAuthClientStore
 from tests.fakes.paging import page_by_id
 from tests.fakes.secret_stores import FakeSecretReminders, FakeSecretStore, stamped
 from tests.fakes.tables import FakeTables
+from tests.fakes.webhooks import FakeWebhooks
 from vault_service.adapters.postgres import pages
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
@@ -189,6 +190,7 @@ class FakeStores:
         self.reminders = FakeSecretReminders(self.tables)
         self.events = FakeEventStore(self.tables)
         self.bell = FakeEventBell(self.tables)
+        self.webhooks = FakeWebhooks(self.tables)
         self.audit = FakeAuditLog(self.tables)
 
     @property

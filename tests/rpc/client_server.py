@@ -28,6 +28,8 @@ from tokenvault.v1 import (
     secret_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from tokenvault_client import TokenVaultClient
 
@@ -51,6 +53,11 @@ SERVICES: dict[str, tuple[ServiceDescriptor, type, Callable[..., None]]] = {
         secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"],
         secret_service_pb2_grpc.SecretServiceServicer,
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
+    ),
+    "WebhookService": (
+        webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
+        webhook_service_pb2_grpc.WebhookServiceServicer,
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
     ),
     "TokenService": (
         token_service_pb2.DESCRIPTOR.services_by_name["TokenService"],

@@ -25,6 +25,7 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Server, Servicers, TlsFiles
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 
 LIMIT_S = 10.0
 
@@ -195,5 +196,6 @@ def servicers(house: House) -> Servicers:
             handling, house.providers, house.clients, house.client_credentials, house.suspend
         ),
         secret=SecretServicer(handling, house.secrets, house.read_secrets, house.destroy_secrets),
+        webhook=WebhookServicer(handling, house.webhooks),
         audit=AuditServicer(handling, house.audit_records),
     )

@@ -14,6 +14,7 @@ from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
 from tests.fakes.stores import FakeAuditLog, FakeStores
 from tests.fakes.token_endpoint import FakeTokenEndpoint
+from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.samples import a_profile
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
@@ -41,6 +42,7 @@ from vault_service.usecases.complete_authorization import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
+from vault_service.usecases.deliver_webhooks import DeliverWebhooks
 from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
@@ -66,6 +68,7 @@ from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 from vault_service.usecases.watch_grants import WatchGrants
 from vault_service.usecases.watches import Watches
+from vault_service.usecases.webhooks import Webhooks
 
 APP = "spiffe://example.org/app"
 OTHER = "spiffe://example.org/other"
@@ -258,6 +261,25 @@ class House:
         )
         self.aliases = GrantAliases(
             gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
+        )
+        self.webhook_endpoint = FakeWebhookEndpoint()
+        self.webhooks = Webhooks(
+            gate=self.gate,
+            webhooks=stores.webhooks,
+            guard=FakeEndpointGuard(),
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+            entropy=self.entropy,
+            clock=self.clock,
+        )
+        self.deliver_webhooks = DeliverWebhooks(
+            queue=stores.webhooks,
+            webhooks=stores.webhooks,
+            endpoint=self.webhook_endpoint,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+            entropy=self.entropy,
+            clock=self.clock,
         )
         self.watches = Watches(stores.bell)
         self.watch = WatchGrants(

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.support.postgres import TestDatabase
-from tests.support.samples import LONG_AGO, a_dek, a_grant, a_record, put_client, put_grant
+from tests.support.samples import (
+    LONG_AGO,
+    a_dek,
+    a_grant,
+    a_record,
+    a_webhook,
+    put_client,
+    put_grant,
+)
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
@@ -15,6 +23,8 @@ from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientSto
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, SecretName
 from vault_service.domain.oauth import SealedCredential
@@ -23,7 +33,7 @@ from vault_service.domain.secret import SecretRequest, SecretVersion
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
-    "client_credentials", "grant_events", "audit_records",
+    "client_credentials", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
 )  # fmt: skip
 
 
@@ -70,6 +80,9 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
     grant = await rooms.put(a_grant(tenant))
     assert await rooms.leases.acquire(grant, 25.0)
+    webhooks = PostgresWebhookStore(database.app)
+    assert await webhooks.insert(a_webhook(tenant), a_record(tenant))
     revoked = await rooms.put(a_grant(tenant), label="revoked")
     assert await rooms.grants.revoke(revoked, True, a_record(tenant))
+    assert await PostgresWebhookQueue(database.app, database.worker).fan_out(10)
     return grant

@@ -20,7 +20,10 @@ from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
+from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
 from vault_service.app.settings import database_settings, transit_settings
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
@@ -36,11 +39,13 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Servicers
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
+from vault_service.usecases.deliver_webhooks import DeliverWebhooks
 from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
@@ -62,6 +67,7 @@ from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 from vault_service.usecases.watch_grants import WatchGrants
 from vault_service.usecases.watches import Watches
+from vault_service.usecases.webhooks import Webhooks
 
 
 class Parts:
@@ -99,6 +105,17 @@ class Parts:
         self.flights = Flights(self.clock)
         self.bell = PostgresEventBell(self.database)
         self.watches = Watches(self.bell)
+        self.webhooks = PostgresWebhookStore(self.database)
+        self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
+        self.deliver_webhooks = DeliverWebhooks(
+            queue=self.webhook_queue,
+            webhooks=self.webhooks,
+            endpoint=HttpWebhookEndpoint(self.http),
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+            entropy=self.entropy,
+            clock=self.clock,
+        )
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -136,6 +153,18 @@ def servicers(config: Config, parts: Parts) -> Servicers:
         grant=_grant_servicer(handling, parts),
         provider=_provider_servicer(handling, parts),
         secret=_secret_servicer(handling, parts),
+        webhook=WebhookServicer(
+            handling,
+            Webhooks(
+                gate=parts.gate,
+                webhooks=parts.webhooks,
+                guard=parts.guard,
+                envelopes=parts.envelopes,
+                recorder=parts.recorder,
+                entropy=parts.entropy,
+                clock=parts.clock,
+            ),
+        ),
         audit=AuditServicer(
             handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
         ),

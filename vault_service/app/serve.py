@@ -37,6 +37,7 @@ from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
 from vault_service.worker.revocations import RevocationSweep
 from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
 from vault_service.worker.upkeep import ReminderSweep
+from vault_service.worker.webhooks import WebhookDispatch
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
@@ -77,7 +78,8 @@ async def serve(config: Config) -> None:
     policy = await check(config)
     parts = _build(config, policy)
     server = _server(config, parts)
-    tasks = _background(parts, server)
+    dispatch = WebhookDispatch(parts.deliver_webhooks, parts.clock, parts.entropy)
+    tasks = _background(parts, server, dispatch)
     try:
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
@@ -98,6 +100,7 @@ async def serve(config: Config) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await dispatch.close()
         await parts.close()
 
 
@@ -123,7 +126,9 @@ def _server(config: Config, parts: Parts) -> Server:
     return Server(servicers(config, parts), tls, reflect=config.server.reflection)
 
 
-def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
+def _background(
+    parts: Parts, server: Server, dispatch: WebhookDispatch
+) -> list[asyncio.Task[None]]:
     readiness = Readiness(
         {"database": _DatabaseProbe(parts.database), "transit": parts.transit.probe},
         server.set_health,
@@ -143,12 +148,14 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
 
     async def sweep_events() -> None:
         await events.sweep(limits.EVENT_SWEEP_MAX)
+        await parts.webhook_queue.sweep(limits.WEBHOOK_DEAD_SWEEP_MAX)
         late = await events.late()
         if late:
             _log.warning("events_held_back", count=late)
 
     return [
         asyncio.create_task(every("listen", limits.LISTEN_RETRY_S, parts.bell.listen)),
+        asyncio.create_task(every("webhooks", limits.WEBHOOK_SWEEP_S, dispatch.step)),
         asyncio.create_task(every("events", limits.EVENT_SWEEP_S, sweep_events)),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),

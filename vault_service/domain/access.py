@@ -57,6 +57,11 @@ class Permission(Enum):
     DESTROY_SECRET_VERSION = "DestroySecretVersion"
     DELETE_SECRET = "DeleteSecret"
     LIST_AUDIT_RECORDS = "ListAuditRecords"
+    PUT_WEBHOOK = "PutWebhook"
+    LIST_WEBHOOKS = "ListWebhooks"
+    DELETE_WEBHOOK = "DeleteWebhook"
+    LIST_DEAD_LETTERS = "ListDeadLetters"
+    REDELIVER_DEAD_LETTERS = "RedeliverDeadLetters"
 
 
 class ResourceKind(Enum):

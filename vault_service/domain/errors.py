@@ -79,6 +79,8 @@ class Reason(Enum):
     CURSOR_EXPIRED = 50
     STREAM_ENDED = 51
     CALLER_RATE_LIMITED = 52
+    WEBHOOK_NOT_FOUND = 53
+    WEBHOOK_LIMIT = 54
 
 
 CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
@@ -130,6 +132,8 @@ CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
     Reason.CURSOR_EXPIRED: Code.FAILED_PRECONDITION,
     Reason.STREAM_ENDED: Code.UNAVAILABLE,
     Reason.CALLER_RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
+    Reason.WEBHOOK_NOT_FOUND: Code.NOT_FOUND,
+    Reason.WEBHOOK_LIMIT: Code.FAILED_PRECONDITION,
 }
 assert CODE_BY_REASON.keys() == set(Reason), "every reason has one status code"
 

@@ -126,6 +126,26 @@ LISTEN_PING_S = 5.0  # between looks whether the listening connection still live
 LISTEN_RETRY_S = 1.0
 REJECTION_INTERVAL_S = 60.0  # between reports of one grant that lead to a refresh
 
+# Webhooks ------------------------------------------------------------------------------------
+WEBHOOKS_MAX_COUNT = 10  # of one tenant: each is a request for each event
+WEBHOOK_KEY_MIN_BYTES = 24  # the Standard Webhooks specification: 24 to 64 bytes
+WEBHOOK_KEY_MAX_BYTES = 64
+WEBHOOK_SECRET_OVERLAP_S = 86_400.0  # a new secret and the one before both sign for so long
+WEBHOOK_LIMIT_S = 10.0  # one request; a receiver that works longer answers first
+WEBHOOK_ANSWER_MAX_BYTES = 4_096  # only the status counts
+WEBHOOK_SWEEP_S = 1.0  # between looks for new events and due deliveries
+WEBHOOK_FAN_OUT_MAX = 500  # events in one transaction
+WEBHOOK_DELIVERIES_MAX = 32  # under way in one process
+WEBHOOK_PER_ENDPOINT_MAX = 4  # ... to one endpoint: a slow one holds no more than these
+WEBHOOK_HIDE_S = 60.0  # a delivery that someone took is not taken again before this
+WEBHOOK_RETRY_FIRST_S = 5.0  # it grows fourfold, with jitter
+WEBHOOK_RETRY_MAX_S = 4 * 3_600.0
+WEBHOOK_KEEP_TRYING_S = 3 * 86_400.0  # a weekend
+WEBHOOK_ORDER_ATTEMPTS = 4  # about seven minutes; then later events of the grant overtake
+WEBHOOK_DEAD_KEEP_S = 30 * 86_400.0
+WEBHOOK_DEAD_SWEEP_MAX = 1_000
+REDELIVER_MAX_COUNT = 500  # named events in one call
+
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 65_536
 JSON_DEPTH_MAX = 16

@@ -1,4 +1,4 @@
-"""The one way out: POSTs of forms over verified TLS, each bounded in place, size and time.
+"""The one way out: POSTs over verified TLS, each bounded in place, size and time.
 
 Whether a request was sent decides if a single-use refresh token may be presented again, so
 "not sent" is claimed only where it is proven (see ``_Progress``).
@@ -101,11 +101,36 @@ class HttpClient:
         the caller's protocol wants. ``limit_s`` covers all from the wait for a connection to the
         body's last byte, on the monotonic clock. Raises ``TransportFailure``, nothing else.
         """
+        body, headers = lambda: _encoded(fields), lambda: _headers(basic)
+        return await self._bounded(url, body, headers, limit_s, limits.BODY_MAX_BYTES)
+
+    async def post_json(
+        self,
+        url: str,
+        body: Sensitive,
+        *,
+        headers: Mapping[str, str],
+        limit_s: float,
+        answer_max_bytes: int,
+    ) -> HttpAnswer:
+        """POST the bytes as application/json, once, with ``headers`` beside the usual ones; for the
+        rest see ``post_form``."""
+        sent = {**_HEADERS, "Content-Type": "application/json", **headers}
+        return await self._bounded(url, body.reveal, lambda: sent, limit_s, answer_max_bytes)
+
+    async def _bounded(
+        self,
+        url: str,
+        body: Callable[[], bytes],
+        headers: Callable[[], Mapping[str, str]],
+        limit_s: float,
+        answer_max_bytes: int,
+    ) -> HttpAnswer:
         progress = _Progress()
         try:
             target = _pinned_url(self._guard.endpoint(url).url)
             async with asyncio.timeout(limit_s):
-                return await self._post(target, _encoded(fields), _headers(basic), progress)
+                return await self._post(target, body(), headers(), progress, answer_max_bytes)
         except VaultError as error:
             raise TransportFailure(False, error.message) from error
         # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
@@ -119,13 +144,18 @@ class HttpClient:
             await self._session.close()
 
     async def _post(
-        self, url: URL, body: bytes, headers: Mapping[str, str], progress: _Progress
+        self,
+        url: URL,
+        body: bytes,
+        headers: Mapping[str, str],
+        progress: _Progress,
+        answer_max_bytes: int,
     ) -> HttpAnswer:
         session = self._open_session()
         async with session.post(
             url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=progress
         ) as response:
-            content, refusal = await _read(response)
+            content, refusal = await _read(response, answer_max_bytes)
             return HttpAnswer(
                 status=response.status,
                 content_type=response.headers.get("Content-Type", ""),
@@ -209,7 +239,7 @@ def _headers(basic: Sensitive | None) -> dict[str, str]:
     return {**_HEADERS, "Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, str]:
     """(body, refusal). A body that is refused is left on the wire: its connection is closed."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -218,10 +248,9 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
     body = bytearray()
     while chunk := await response.content.read(limits.HTTP_READ_CHUNK_BYTES):
         body += chunk
-        if len(body) > limits.BODY_MAX_BYTES:
+        if len(body) > max_bytes:
             response.close()
-            cut = bytes(body[: limits.BODY_MAX_BYTES])
-            return cut, f"longer than {limits.BODY_MAX_BYTES} bytes"
+            return bytes(body[:max_bytes]), f"longer than {max_bytes} bytes"
     return bytes(body), ""
 
 

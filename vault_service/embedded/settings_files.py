@@ -39,8 +39,11 @@ permit (
                Action::"StartAuthorization", Action::"CompleteAuthorization", Action::"GetGrant",
                Action::"ListGrants", Action::"RevokeGrant", Action::"DeleteGrant",
                Action::"LinkAlias", Action::"UnlinkAlias", Action::"WatchGrants",
-               Action::"PutSecret", Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
-               Action::"DestroySecretVersion", Action::"DeleteSecret"],
+               Action::"PutWebhook", Action::"ListWebhooks", Action::"DeleteWebhook",
+               Action::"ListDeadLetters", Action::"RedeliverDeadLetters",
+               Action::"PutSecret", Action::"GetSecret", Action::"ListSecrets",
+               Action::"ListSecretVersions", Action::"DestroySecretVersion",
+               Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
 );
 @id("auditors-read-the-record")

@@ -50,6 +50,9 @@ from vault_service.ports.refresh import NewAttempt as NewAttempt
 from vault_service.ports.refresh import Spool as Spool
 from vault_service.ports.secrets import SecretReminders as SecretReminders
 from vault_service.ports.secrets import SecretStore as SecretStore
+from vault_service.ports.webhooks import WebhookEndpoint as WebhookEndpoint
+from vault_service.ports.webhooks import WebhookQueue as WebhookQueue
+from vault_service.ports.webhooks import WebhookStore as WebhookStore
 
 
 class Clock(Protocol):

@@ -6,7 +6,7 @@ from tokenvault.v1 import grant_service_pb2 as pb
 from tokenvault.v1 import grant_service_pb2_grpc
 from vault_service.domain import limits
 from vault_service.domain.access import Call
-from vault_service.domain.event import EventFilter, EventKind, GrantEvent
+from vault_service.domain.event import EventFilter, GrantEvent
 from vault_service.domain.grant import GrantFilter, GrantState
 from vault_service.domain.names import (
     GrantAliasName,
@@ -153,13 +153,8 @@ def _registered(request: pb.ListGrantsRequest | pb.WatchGrantsRequest) -> tuple[
 
 def _event_filter(request: pb.WatchGrantsRequest) -> EventFilter:
     oauth_client, provider = _registered(request)
-    if len(request.kinds) > limits.WATCH_KINDS_MAX:
-        raise fields.malformed("kinds", f"has at most {limits.WATCH_KINDS_MAX} entries")
-    try:
-        kinds = frozenset(map(EventKind, request.kinds))
-    except ValueError:
-        raise fields.malformed("kinds", "names kinds of events") from None
     owner = require_owner(request.owner) if request.owner else ""
+    kinds = fields.event_kinds("kinds", request.kinds)
     return EventFilter(owner, oauth_client, provider, kinds)
 
 

@@ -23,6 +23,8 @@ from tokenvault.v1 import (
     secret_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from vault_service.domain import limits
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -30,6 +32,7 @@ from vault_service.rpc.grant_servicer import GrantServicer
 from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", limits.MESSAGE_MAX_BYTES),
@@ -48,6 +51,7 @@ _SERVICES = (
     grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name,
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name,
     secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"].full_name,
+    webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name,
     audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
@@ -70,6 +74,7 @@ class Servicers:
     grant: GrantServicer
     provider: ProviderServicer
     secret: SecretServicer
+    webhook: WebhookServicer
     audit: AuditServicer
 
 
@@ -86,6 +91,9 @@ class Server:
             servicers.provider, self._server
         )
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, self._server)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(
+            servicers.webhook, self._server
+        )
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:

@@ -10,7 +10,7 @@ from tokenvault.v1 import resources_pb2 as pb
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import Level
-from vault_service.domain.event import GrantEvent
+from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
@@ -117,12 +117,17 @@ def grant(value: Grant) -> pb.Grant:
     )
 
 
+def event_kind(value: EventKind) -> pb.GrantEventKind.ValueType:
+    """GRANT_EVENT_KIND_*."""
+    return pb.GrantEventKind.ValueType(value.value)
+
+
 def grant_event(value: GrantEvent) -> pb.GrantEvent:
     """An event on the wire."""
     return pb.GrantEvent(
         id=str(value.event_id),
         grant=str(value.grant),
-        kind=pb.GrantEventKind.ValueType(value.kind.value),
+        kind=event_kind(value.kind),
         owner=value.owner,
         oauth_client=str(OAuthClientName(value.tenant, value.oauth_client)),
         provider=str(ProviderName(value.tenant, value.provider)),

@@ -12,6 +12,7 @@ from tokenvault_client.enums import (
     RefreshClass,
     SecretVersionState,
     TransportProblem,
+    WebhookState,
 )
 from tokenvault_client.errors import (
     AlreadyExists,
@@ -43,6 +44,7 @@ from tokenvault_client.models import (
     Authorization,
     ClientCredential,
     CompletedAuthorization,
+    DeadLetter,
     Grant,
     GrantEvent,
     OAuthClient,
@@ -52,6 +54,7 @@ from tokenvault_client.models import (
     SecretValue,
     SecretVersion,
     WatchStep,
+    Webhook,
 )
 from tokenvault_client.names import (
     grant_alias_name,
@@ -61,8 +64,10 @@ from tokenvault_client.names import (
     provider_name,
     secret_name,
     tenant_name,
+    webhook_name,
 )
 from tokenvault_client.sync_client import SyncTokenVaultClient
+from tokenvault_client.webhooks import WebhookRefused, verify_webhook
 
 __all__ = [
     "AccessToken",
@@ -81,6 +86,7 @@ __all__ = [
     "ConnectionLost",
     "Corrupt",
     "CursorExpired",
+    "DeadLetter",
     "DeadlineExceeded",
     "Grant",
     "GrantEvent",
@@ -113,6 +119,9 @@ __all__ = [
     "TransportRefused",
     "TryLater",
     "WatchStep",
+    "Webhook",
+    "WebhookRefused",
+    "WebhookState",
     "grant_alias_name",
     "grant_name",
     "oauth_client_name",
@@ -120,4 +129,6 @@ __all__ = [
     "provider_name",
     "secret_name",
     "tenant_name",
+    "verify_webhook",
+    "webhook_name",
 ]

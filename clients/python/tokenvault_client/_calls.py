@@ -19,7 +19,7 @@ from tokenvault.v1 import (
 )
 from tokenvault_client import _convert, models
 from tokenvault_client._limits import PAGE_MAX
-from tokenvault_client.enums import GrantEventKind, GrantState
+from tokenvault_client.enums import GrantState
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
@@ -226,40 +226,6 @@ def unlink_alias(alias: str) -> Call[grant_service_pb2.UnlinkAliasResponse, None
         grant_service_pb2.UnlinkAliasRequest(alias=alias),
         grant_service_pb2.UnlinkAliasResponse,
         nothing,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EventsOf:
-    """Which events of a tenant; what is "" or empty does not narrow them."""
-
-    owner: str = ""
-    oauth_client: str = ""
-    provider: str = ""
-    kinds: Iterable[GrantEventKind] = ()
-
-
-def watch_grants(
-    parent: str, only: EventsOf, cursor: str
-) -> Stream[grant_service_pb2.WatchGrantsResponse, models.WatchStep]:
-    """GrantService.WatchGrants"""
-    kinds = [
-        resources_pb2.GrantEventKind.Value(f"GRANT_EVENT_KIND_{kind.value}") for kind in only.kinds
-    ]
-    return Stream(
-        "GrantService/WatchGrants",
-        lambda place: grant_service_pb2.WatchGrantsRequest(
-            parent=parent,
-            cursor=place,
-            owner=only.owner,
-            oauth_client=only.oauth_client,
-            provider=only.provider,
-            kinds=kinds,
-        ),
-        grant_service_pb2.WatchGrantsResponse,
-        _convert.watch_step,
-        lambda message: message.cursor,
-        cursor,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Self, overload
 
 from tokenvault_client import _calls as calls
 from tokenvault_client._aio import Runner
-from tokenvault_client._calls import EventsOf, GrantsOf, PageOf
+from tokenvault_client._calls import GrantsOf, PageOf
+from tokenvault_client._events import EventMethods
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._secrets import SecretMethods, items
 from tokenvault_client._settings import Settings
-from tokenvault_client.enums import GrantEventKind, GrantState
+from tokenvault_client.enums import GrantState
 from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
@@ -24,11 +25,10 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
-    WatchStep,
 )
 
 
-class TokenVaultClient(SecretMethods):
+class TokenVaultClient(SecretMethods, EventMethods):
     """Calls tokenvault over mutual TLS. Make one per process and event loop, and keep it.
 
     Every method raises ``TokenVaultError`` (see ``errors``) and takes ``timeout_s``, the
@@ -242,24 +242,6 @@ class TokenVaultClient(SecretMethods):
     async def unlink_alias(self, alias: str, *, timeout_s: float | None = None) -> None:
         """Takes an alias away; the grant stays."""
         await self._runner.run(calls.unlink_alias(alias), timeout_s)
-
-    def watch_grants(
-        self,
-        parent: str,
-        *,
-        cursor: str = "",
-        owner: str = "",
-        oauth_client: str = "",
-        provider: str = "",
-        kinds: Iterable[GrantEventKind] = (),
-    ) -> AsyncIterator[WatchStep]:
-        """What happens to a tenant's grants, for as long as you walk it: from now on, or from
-        after ``cursor``. It has no deadline and opens its stream again by itself where that ends
-        or breaks, so that nothing is lost. A step without an event comes first, and then at least
-        every 15 seconds: it moves the cursor. CursorExpired after a week.
-        """
-        only = EventsOf(owner, oauth_client, provider, tuple(kinds))
-        return self._runner.follow(calls.watch_grants(parent, only, cursor))
 
     async def put_provider(self, provider: Provider, *, timeout_s: float | None = None) -> Provider:
         """Creates or replaces a provider."""

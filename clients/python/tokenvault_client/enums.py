@@ -71,6 +71,14 @@ class RefreshClass(_OpenEnum):
     S = "S"
 
 
+class WebhookState(_OpenEnum):
+    """GONE: its endpoint answered 410; put it again to go on."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ENABLED = "ENABLED"
+    GONE = "GONE"
+
+
 class ClientAuthMethod(_OpenEnum):
     """How the service authenticates at a token endpoint (RFC 6749 section 2.3.1).
 

@@ -17,6 +17,7 @@ from tokenvault_client.enums import (
     ReauthorizationCause,
     RefreshClass,
     SecretVersionState,
+    WebhookState,
 )
 
 ItemT = TypeVar("ItemT")
@@ -210,6 +211,37 @@ class AuditRecord:
     detail: Mapping[str, str] = field(hash=False)
     deployment: str
     instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An endpoint that is told what happens to grants; its secret never comes back.
+
+    ``kinds`` empty means all. ``state`` and the times are the service's; they are not sent.
+    """
+
+    name: str
+    url: str
+    kinds: tuple[GrantEventKind, ...] = ()
+    etag: str = ""
+    state: WebhookState = WebhookState.UNSPECIFIED
+    overlap_end_time: datetime | None = None
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A delivery that was given up. ``status`` is that of the last answer, 0 where none came."""
+
+    id: str
+    webhook: str
+    grant: str
+    kind: GrantEventKind
+    attempts: int
+    status: int
+    detail: str
+    dead_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

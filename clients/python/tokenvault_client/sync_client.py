@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Self, overload
 
 from tokenvault_client import _calls as calls
-from tokenvault_client._calls import EventsOf, GrantsOf, PageOf
+from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._settings import Settings
 from tokenvault_client._sync import Runner
+from tokenvault_client._sync_events import EventMethods
 from tokenvault_client._sync_secrets import SecretMethods, items
-from tokenvault_client.enums import GrantEventKind, GrantState
+from tokenvault_client.enums import GrantState
 from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
@@ -27,11 +28,10 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
-    WatchStep,
 )
 
 
-class SyncTokenVaultClient(SecretMethods):
+class SyncTokenVaultClient(SecretMethods, EventMethods):
     """Calls tokenvault over mutual TLS. Make one per process, after it
     forked, and keep it; any number of threads may use it at once.
 
@@ -246,24 +246,6 @@ class SyncTokenVaultClient(SecretMethods):
     def unlink_alias(self, alias: str, *, timeout_s: float | None = None) -> None:
         """Takes an alias away; the grant stays."""
         self._runner.run(calls.unlink_alias(alias), timeout_s)
-
-    def watch_grants(
-        self,
-        parent: str,
-        *,
-        cursor: str = "",
-        owner: str = "",
-        oauth_client: str = "",
-        provider: str = "",
-        kinds: Iterable[GrantEventKind] = (),
-    ) -> Iterator[WatchStep]:
-        """What happens to a tenant's grants, for as long as you walk it: from now on, or from
-        after ``cursor``. It has no deadline and opens its stream again by itself where that ends
-        or breaks, so that nothing is lost. A step without an event comes first, and then at least
-        every 15 seconds: it moves the cursor. CursorExpired after a week.
-        """
-        only = EventsOf(owner, oauth_client, provider, tuple(kinds))
-        return self._runner.follow(calls.watch_grants(parent, only, cursor))
 
     def put_provider(self, provider: Provider, *, timeout_s: float | None = None) -> Provider:
         """Creates or replaces a provider."""

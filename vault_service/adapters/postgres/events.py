@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
 CHANNEL: Final = "tokenvault_grant_events"
-_COLUMNS: Final = (
+EVENT_COLUMNS: Final = (
     "event_id, tenant, grant_id, owner, oauth_client, provider, scopes, kind, state, cause, "
     "generation, revision, event_time"
 )
@@ -42,7 +42,7 @@ _HORIZON: Final = """
 _READ: Final = f"""
     WITH here AS MATERIALIZED ({_HORIZON}),
     readable AS MATERIALIZED (
-        SELECT {_COLUMNS}, order_xid, position FROM grant_events
+        SELECT {EVENT_COLUMNS}, order_xid, position FROM grant_events
         WHERE tenant = $1 AND (order_xid, position) > ($2::text::xid8, $3)
             AND order_xid < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY order_xid, position LIMIT $4)
