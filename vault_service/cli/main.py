@@ -8,7 +8,17 @@ import typer
 from rich.markup import escape
 
 from tokenvault_client import InvalidArgument
-from vault_service.cli import aliases, audit, credentials, grants, operate, registry, secrets
+from vault_service.cli import (
+    aliases,
+    audit,
+    credentials,
+    grants,
+    operate,
+    registry,
+    secrets,
+    watch,
+    webhooks,
+)
 from vault_service.cli.output import EXIT_USAGE, err
 from vault_service.telemetry import configure_logging
 
@@ -28,11 +38,13 @@ def before() -> None:
 operate.add_to(app)
 credentials.add_to(registry.client_app)
 aliases.add_to(grants.grant_app)
+watch.add_to(grants.grant_app)
 app.add_typer(registry.provider_app, name="provider")
 app.add_typer(registry.client_app, name="client")
 app.add_typer(grants.grant_app, name="grant")
 app.add_typer(grants.token_app, name="token")
 app.add_typer(secrets.secret_app, name="secret")
+app.add_typer(webhooks.webhook_app, name="webhook")
 app.add_typer(audit.audit_app, name="audit")
 
 

@@ -7,7 +7,6 @@ is in force, separated by a space. Secrets are written ``whsec_`` and base64 of 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Sequence
 from typing import Final
@@ -24,7 +23,7 @@ def read_secret(text: Sensitive) -> Sensitive:
     try:
         written = text.reveal_text()
         key = base64.b64decode(written.removeprefix(PREFIX), validate=True)
-    except (UnicodeError, binascii.Error):
+    except ValueError:  # not UTF-8, not ASCII, not base64
         raise _malformed() from None
     short, long = limits.WEBHOOK_KEY_MIN_BYTES, limits.WEBHOOK_KEY_MAX_BYTES
     if not written.startswith(PREFIX) or not short <= len(key) <= long:
