@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.scripted_provider import Answer, ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.vault import RealVault
 from tokenvault.v1 import token_service_pb2
 from vault_service.embedded.child import Child
@@ -53,26 +52,23 @@ class Deployment:
         # PostgreSQL's processes inherit it; the service and the echoes are pinned afterwards.
         os.sched_setaffinity(0, self.other_cores)
         self.vault.start()
-        provider = ScriptedProvider(self.vault.ca).up()
-        try:
+        with AuthServer(self.vault.ca) as provider:
+            provider.configure(access_token_bytes=TOKEN_BYTES, expires_in_s=86_400)
             self.ports["vault"] = self.vault.serve("bench", [provider.host_port])
             asyncio.run(self._seed(provider))
-        finally:
-            provider.down()
         self.pids["vault"] = self.vault.processes["bench"].pid
         pin(self.pids["vault"], self.server_cores)
         for name, flags in (("echo", ()), ("echo_identity", ("--identity",))):
             self._start_echo(name, flags)
         return self
 
-    async def _seed(self, provider: ScriptedProvider) -> None:
+    async def _seed(self, provider: AuthServer) -> None:
         operator = self.vault.client("operator", self.ports["vault"])
         app = self.vault.client("calendar-app", self.ports["vault"])
         by_name, by_alias = [], []
         async with operator, app:
             await provider.register(operator)
             for number in range(self.grants):
-                provider.script(_answer(number))
                 done = await provider.consent(app, f"user-{number}")
                 by_name.append(token_service_pb2.GetAccessTokenRequest(grant=done.grant.name))
                 by_alias.append(token_service_pb2.GetAccessTokenRequest(alias=done.alias))
@@ -151,18 +147,6 @@ def deployment(grants: int) -> Iterator[Deployment]:
     finally:
         made.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _answer(number: int) -> Answer:
-    return Answer.json(
-        {
-            "access_token": secrets.token_urlsafe(TOKEN_BYTES)[:TOKEN_BYTES],
-            "refresh_token": secrets.token_urlsafe(48),
-            "token_type": "Bearer",
-            "expires_in": 86_400,
-            "user": f"user-{number}",
-        }
-    )
 
 
 def _text(request: token_service_pb2.GetAccessTokenRequest) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from vault_service.adapters.provider_catalog import Preset, presets
 from vault_service.config import Config
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES
 
@@ -43,6 +44,19 @@ handler and no record: the client raises `TransportRefused` and names the likely
 
 A message over 256 KiB or metadata over 8 KiB is refused by gRPC itself (RESOURCE_EXHAUSTED without
 ErrorInfo): it never becomes a call.
+"""
+_PROVIDERS_HEAD = """# Known providers
+
+The catalogue that `tokenvault provider put --preset NAME` begins with; options and `--file` change
+what it says. What each field means stands in `proto/tokenvault/v1/resources.proto`, the letters in
+[how a refresh goes](../explanation/refresh.md). Every fact names its source and the day it was
+read; "not read up" is common knowledge that nobody looked up for this page. What a provider does
+not promise has the careful value: class S.
+
+A provider with regions is one Provider for each: grants hang on the issuer, and `client_id` is
+unique at one.
+
+This page is made from the catalogue (`make docs`).
 """
 _HEAD = """# Configuration
 
@@ -74,6 +88,44 @@ def configuration() -> str:
     return _HEAD + "".join(_section(name, model) for name, model in sections.items())
 
 
+def providers() -> str:
+    """The catalogue, each fact with its source."""
+    return _PROVIDERS_HEAD + "".join(map(_preset, presets().values()))
+
+
+def _preset(preset: Preset) -> str:
+    lines = [f"\n## {preset.name}\n", f"{preset.title}.\n"]
+    lines += [
+        f"- `--set {name}=…`: {variable.help}"
+        + (f"; `{variable.default}` where not said" if variable.default else "")
+        for name, variable in preset.variables.items()
+    ]
+    if preset.regions:
+        lines.append(f"- `--region`: {', '.join(preset.regions)}")
+    if preset.variables or preset.regions:
+        lines.append("")
+    lines += ["| field | value |", "| --- | --- |"]
+    first = next(iter(preset.regions.values()), {})
+    fields = {**preset.profile, **first}
+    lines += [f"| `{name}` | {_shown(value)} |" for name, value in fields.items()]
+    lines += ["", "| about | what is known | source | read on |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {', '.join(f'`{field}`' for field in fact.fields)} | {fact.says} "
+        f"| [{fact.source}]({fact.url}) | {fact.checked_on or 'not read up'} |"
+        for fact in preset.facts
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{name} → {_shown(one)}" for name, one in value.items())
+        return "; ".join(pairs)
+    if isinstance(value, list):
+        return ", ".join(f"`{one}`" for one in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
 def _section(name: str, model: type[BaseModel]) -> str:
     title = f"[{name}]" if name else "Top level"
     says = " ".join((model.__doc__ or "").split()) if name else ""
@@ -100,7 +152,12 @@ def _default(field: FieldInfo) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 1 when --check finds a stale page."""
     stale = 0
-    for name, made in {"configuration.md": configuration(), "errors.md": errors()}.items():
+    pages = {
+        "configuration.md": configuration(),
+        "errors.md": errors(),
+        "providers.md": providers(),
+    }
+    for name, made in pages.items():
         page = _FOLDER / name
         if "--check" not in arguments:
             page.write_text(made)

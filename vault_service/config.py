@@ -144,6 +144,22 @@ class SecretsConfig(_Section):
     )
 
 
+class SpoolConfig(_Section):
+    """Where this host keeps what it asked of providers and what came back, until the database
+    has it (docs/how-to/spool.md). On a disk that outlives the process."""
+
+    path: Path | None = Field(
+        default=None,
+        description="Folder of its own, mode 0700, made if missing; processes of one host may "
+        "share it. Needed by `serve`.",
+    )
+    slots: Annotated[int, Field(ge=limits.SPOOL_SLOTS_MIN, le=limits.SPOOL_SLOTS_MAX)] = Field(
+        default=limits.SPOOL_SLOTS,
+        description="Refreshes that may be under way or wait for the database, in one process, "
+        "16 to 4096; each takes 76 KiB of disk.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -175,6 +191,7 @@ class Config(BaseSettings):
     egress: EgressConfig = Field(default_factory=EgressConfig)
     dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
+    spool: SpoolConfig = Field(default_factory=SpoolConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     @classmethod
@@ -233,6 +250,8 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("database.ca_file: is needed: a host is only reached by TLS verify-full")
     if serving and database.worker_password_file is None:
         found.append("database.worker_password_file: is needed to serve")
+    if serving and config.spool.path is None:
+        found.append("spool.path: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
         found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
@@ -308,7 +327,7 @@ def _resolve(values: dict[str, Any], base: Path) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
             _resolve(value, base)
-        elif key.endswith("_file") and isinstance(value, str):
+        elif (key.endswith("_file") or key == "path") and isinstance(value, str):
             values[key] = str(base / value)
 
 

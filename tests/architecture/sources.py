@@ -18,7 +18,8 @@ def files() -> Iterator[Path]:
     """Every file of ours, generated code included."""
     for folder, names, found in os.walk(ROOT):
         names[:] = sorted(name for name in names if _is_ours(Path(folder) / name))
-        yield from (Path(folder) / name for name in sorted(found))
+        # In a linked work tree .git is a file.
+        yield from (Path(folder) / name for name in sorted(found) if name != ".git")
 
 
 def python_files() -> list[Path]:

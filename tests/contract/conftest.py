@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,13 +13,14 @@ import pytest
 from tests.fakes.stores import FakeStores
 from tests.support.postgres import TestDatabase
 from tests.support.samples import a_record, put_client
+from vault_service.adapters.postgres.abandoned_spools import PostgresAbandonedSpools
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
+from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
-from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
@@ -27,15 +29,16 @@ from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
 from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
+from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.ports import (
+    AttemptStore,
     AuditLog,
     AuthorizationStore,
     DekStore,
     EventStore,
     GrantAliasStore,
     GrantStore,
-    LeaseStore,
     OAuthClientStore,
     ProviderStore,
     RevocationQueue,
@@ -59,7 +62,7 @@ class Stores:
     oauth_clients: OAuthClientStore
     authorizations: AuthorizationStore
     grants: GrantStore
-    leases: LeaseStore
+    attempts: AttemptStore
     revocations: RevocationQueue
     aliases: GrantAliasStore
     secrets: SecretStore
@@ -92,6 +95,9 @@ class Behind(Protocol):
     async def make_deliveries_due(self) -> None:
         """Let all deliveries to webhooks be due."""
 
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        """Give a spool up, as an operator does."""
+
     async def break_audit(self) -> None:
         """From now on the table of records takes nothing."""
 
@@ -110,6 +116,9 @@ class _BehindFakes:
     async def make_deliveries_due(self) -> None:
         for row in self._stores.webhooks.rows.values():
             row.due = self._stores.clock.now()
+
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        self._stores.tables.abandoned_spools.add(spool_id)
 
     async def break_audit(self) -> None:
         self._stores.audit_unavailable = True
@@ -131,6 +140,9 @@ class _BehindPostgres:
         await self._database.sql(
             "UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp()"
         )
+
+    async def abandon_spool(self, spool_id: uuid.UUID) -> None:
+        await PostgresAbandonedSpools(self._database.app).abandon(spool_id, a_record())
 
     async def break_audit(self) -> None:
         for role in _RECORDING_ROLES:
@@ -175,7 +187,7 @@ def _fakes() -> Stores:
         oauth_clients=fakes.oauth_clients,
         authorizations=fakes.authorizations,
         grants=fakes.grants,
-        leases=fakes.leases,
+        attempts=fakes.attempts,
         revocations=fakes.revocations,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
@@ -197,7 +209,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         oauth_clients=PostgresOAuthClientStore(database.app),
         authorizations=PostgresAuthorizationStore(database.app),
         grants=PostgresGrantStore(database.app),
-        leases=PostgresLeaseStore(database.app),
+        attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         revocations=PostgresRevocationQueue(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),

@@ -8,12 +8,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.contract.conftest import Stores
-from tests.support.samples import a_grant, a_record, an_authorization, put_grant
+from tests.support.attempts import begin
+from tests.support.samples import (
+    a_grant,
+    a_record,
+    an_authorization,
+    put_grant,
+    some_tokens,
+)
 from vault_service.adapters.postgres import cursors
 from vault_service.domain import limits
+from vault_service.domain.attempt import AttemptState, Begun
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant, GrantState, ReauthorizationCause
+
+_LOST = (ReauthorizationCause.SUCCESSOR_LOST, AttemptState.RESOLVED_LOST)
 
 
 async def _put(stores: Stores, grant: Grant | None = None, label: str = "mail") -> Grant:
@@ -27,11 +37,8 @@ async def _read(stores: Stores, cursor: str, tenant: str = "acme") -> list[Grant
 
 
 async def _condemn(stores: Stores, grant: Grant) -> None:
-    lease = await stores.leases.acquire(grant, 25.0)
-    assert lease is not None
-    assert await stores.grants.require_reauthorization(
-        lease, grant, ReauthorizationCause.SUCCESSOR_LOST, a_record()
-    )
+    begun = await begin(stores.attempts, grant)
+    assert await stores.attempts.condemn(begun.lease, begun.attempt, *_LOST, a_record())
 
 
 async def test_every_change_of_state_is_told(stores: Stores) -> None:
@@ -76,6 +83,34 @@ async def test_consent_while_active_is_reconnected(stores: Stores) -> None:
     await stores.authorizations.insert(authorization, 600, a_record())
     assert await stores.grants.reconnect(grant, 1, authorization, a_record())
     assert [event.kind for event in await _read(stores, cursor)] == [EventKind.RECONNECTED]
+
+
+async def test_a_refresh_is_no_event_but_a_recovery_is(stores: Stores) -> None:
+    """A refresh of an ACTIVE grant tells nothing; an answer that turns up after the grant was given
+    up for lost returns it to ACTIVE, and that is told."""
+    grant = await _put(stores)
+    cursor = await stores.events.begin("acme", "")
+    begun = await begin(stores.attempts, grant)
+    assert await _commit(stores, begun, grant, 2)
+    assert await _read(stores, cursor) == []
+    current = await stores.grants.get(grant.name)
+    assert current is not None
+    begun = await begin(stores.attempts, current)
+    assert await stores.attempts.condemn(begun.lease, begun.attempt, *_LOST, a_record())
+    await stores.attempts.keep_orphan(begun.attempt, b"sealed answer", a_record())
+    taken = await stores.attempts.take_over(begun.attempt, 25.0, [])
+    assert taken is not None
+    assert await _commit(stores, Begun(*taken), current, 3)
+    told = [(event.kind, event.generation) for event in await _read(stores, cursor)]
+    assert told == [(EventKind.REAUTHORIZATION_REQUIRED, 2), (EventKind.RECOVERED, 3)]
+
+
+async def _commit(stores: Stores, begun: Begun, grant: Grant, generation: int) -> bool:
+    state = AttemptState.COMMITTED
+    tokens = some_tokens(generation)
+    return await stores.attempts.commit(
+        begun.lease, begun.attempt, grant, tokens, state, a_record()
+    )
 
 
 async def test_what_changes_nothing_tells_nothing(stores: Stores) -> None:

@@ -15,7 +15,6 @@ from tests.support.samples import (
     a_record,
     an_authorization,
     put_grant,
-    some_tokens,
 )
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction
@@ -23,7 +22,6 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import (
     Grant,
     GrantState,
-    Lease,
     ProviderRevocation,
     ReauthorizationCause,
 )
@@ -35,12 +33,6 @@ _CLIENT = OAuthClientName("acme", "crm")
 
 async def _put(stores: Stores, grant: Grant | None = None, label: str = "mail") -> Grant:
     return await put_grant(stores.authorizations, stores.grants, grant or a_grant(), label)
-
-
-async def _lease(stores: Stores, grant: Grant, lease_s: float = 25.0) -> Lease:
-    lease = await stores.leases.acquire(grant, lease_s)
-    assert lease is not None
-    return lease
 
 
 async def _started(stores: Stores, **changes: Any) -> Authorization:
@@ -251,103 +243,6 @@ async def test_revoke_twice(stores: Stores) -> None:
     assert len(await stores.records()) == before
 
 
-async def test_revoke_ends_the_lease(stores: Stores) -> None:
-    """A revocation takes the lease from whoever refreshes at that moment."""
-    grant = await _put(stores)
-    await _lease(stores, grant)
-    await stores.grants.revoke(grant, False, a_record())
-    await _lease(stores, grant)
-
-
-async def test_commit_refresh_moves_one_generation(stores: Stores) -> None:
-    """A refresh writes its tokens, its record and the end of its lease together."""
-    grant = await _put(stores)
-    lease = await _lease(stores, grant)
-    record = a_record(action=AuditAction.GRANT_REFRESHED)
-    tokens = some_tokens()
-    assert await stores.grants.commit_refresh(lease, grant, tokens, record)
-    stored = await _read(stores, grant)
-    assert (stored.generation, stored.revision, stored.access_generation) == (2, 2, 2)
-    assert stored.access_envelope == tokens.access_envelope
-    assert stored.access_expire_time == tokens.access_expire_time
-    assert (stored.refresh_envelope, stored.refresh_generation) == (tokens.refresh_envelope, 2)
-    assert (stored.scopes, stored.token_type, stored.access_life_s) == (("openid",), "bearer", 1800)
-    assert (await stores.records())[0].record_id == record.record_id
-    assert await stores.leases.acquire(stored, 25.0) is not None
-
-
-async def test_commit_refresh_keeps_the_refresh_token(stores: Stores) -> None:
-    """Where the provider reissued nothing, envelope and generation of the old one stay."""
-    grant = await _put(stores)
-    tokens = some_tokens(refresh_envelope=None)
-    assert await stores.grants.commit_refresh(
-        await _lease(stores, grant), grant, tokens, a_record()
-    )
-    stored = await _read(stores, grant)
-    assert (stored.refresh_envelope, stored.refresh_generation) == (grant.refresh_envelope, 1)
-    assert stored.access_generation == 2
-
-
-async def test_commit_refresh_again_is_true(stores: Stores) -> None:
-    """A commit whose answer was lost is true when it is asked again, and happens once."""
-    grant = await _put(stores)
-    lease, record = await _lease(stores, grant), a_record()
-    for _ in range(2):
-        assert await stores.grants.commit_refresh(lease, grant, some_tokens(), record)
-    assert (await _read(stores, grant)).revision == 2
-
-
-async def test_commit_refresh_loses(stores: Stores) -> None:
-    """Nothing is written when the fence, the generation or the state is no longer ours."""
-    grant = await _put(stores)
-    lease = await _lease(stores, grant)
-    before = len(await stores.records())
-    older = replace(grant, generation=0)
-    newer = replace(lease, fence=lease.fence + 1)
-    commit = stores.grants.commit_refresh
-    assert not await commit(newer, grant, some_tokens(), a_record())
-    assert not await commit(lease, older, some_tokens(), a_record())
-    await stores.leases.release(lease, "acme")
-    assert not await commit(lease, grant, some_tokens(), a_record())
-    lease = await _lease(stores, grant)
-    await stores.grants.revoke(grant, False, a_record())
-    assert not await commit(lease, grant, some_tokens(), a_record())
-    assert (await _read(stores, grant)).access_envelope is None
-    assert len(await stores.records()) == before + 1
-
-
-async def test_commit_refresh_after_the_lease_was_taken(stores: Stores) -> None:
-    """Who lost the lease while the POST was under way writes nothing."""
-    grant = await _put(stores)
-    late = await _lease(stores, grant, 0.01)
-    await stores.behind.advance(0.05)
-    now = await _lease(stores, grant)
-    assert not await stores.grants.commit_refresh(late, grant, some_tokens(), a_record())
-    assert await stores.grants.commit_refresh(now, grant, some_tokens(), a_record())
-
-
-async def test_commit_refresh_after_a_lapsed_lease(stores: Stores) -> None:
-    """A lease that ran out and that nobody took still commits: its token must not be lost."""
-    grant = await _put(stores)
-    lease = await _lease(stores, grant, 0.01)
-    await stores.behind.advance(0.05)
-    assert await stores.grants.commit_refresh(lease, grant, some_tokens(), a_record())
-
-
-async def test_require_reauthorization(stores: Stores) -> None:
-    """A condemned grant keeps its cause and cannot be condemned or refreshed again."""
-    grant = await _put(stores)
-    lease = await _lease(stores, grant)
-    condemn = stores.grants.require_reauthorization
-    assert await condemn(lease, grant, ReauthorizationCause.REVOKED_BY_OWNER, a_record())
-    stored = await _read(stores, grant)
-    assert stored.state is GrantState.REAUTHORIZATION_REQUIRED
-    assert (stored.cause, stored.revision) == (ReauthorizationCause.REVOKED_BY_OWNER, 2)
-    lease = await _lease(stores, grant)
-    assert not await condemn(lease, grant, ReauthorizationCause.BY_OPERATOR, a_record())
-    assert not await stores.grants.commit_refresh(lease, grant, some_tokens(), a_record())
-
-
 async def test_queue_revocation_of_a_late_token(stores: Stores) -> None:
     """A refresh token that came after the revocation waits in the queue too, once."""
     grant = await _put(stores)
@@ -367,15 +262,10 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
     """Where the record cannot be written, the change is undone: AUDIT_UNAVAILABLE."""
     grant = await _put(stores)
     authorization = await _started(stores, label="new")
-    lease = await _lease(stores, grant)
     await stores.behind.break_audit()
     changes = [
         stores.grants.insert(a_grant(), authorization, a_record()),
         stores.grants.reconnect(grant, 1, authorization, a_record()),
-        stores.grants.commit_refresh(lease, grant, some_tokens(), a_record()),
-        stores.grants.require_reauthorization(
-            lease, grant, ReauthorizationCause.BY_OPERATOR, a_record()
-        ),
         stores.grants.queue_revocation(grant, b"late", 2, a_record()),
         stores.grants.revoke(grant, True, a_record()),
     ]
@@ -387,7 +277,6 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
     assert replace(stored, read_time=grant.read_time) == grant
     assert await stores.revocations.take_for(grant) == []
     assert len((await stores.grants.list("acme", "", 50, "")).items) == 1
-    assert await stores.leases.acquire(grant, 25.0) is None
 
 
 async def _read(stores: Stores, grant: Grant) -> Grant:

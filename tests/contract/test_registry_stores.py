@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import Stores
-from tests.support.samples import a_profile, a_record, an_oauth_client
+from tests.support.samples import a_full_profile, a_profile, a_record, an_oauth_client
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import ClientAuthMethod
-from vault_service.domain.provider import RefreshClass
 
 
 async def _reason(call: Awaitable[object]) -> Reason:
@@ -36,15 +35,7 @@ async def test_tenant_is_created_once(stores: Stores) -> None:
 async def test_provider_keeps_every_field(stores: Stores) -> None:
     """A profile reads back as it was put, at the next revision each time."""
     name = ProviderName("acme", "op")
-    profile = a_profile(
-        refresh_class=RefreshClass.G,
-        grace_s=30,
-        authorization_params={"access_type": "offline", "prompt": "consent ü"},
-        scope_separator=",",
-        subject_from="response:team_id",
-        requires_iss=True,
-        default_life_s=7_200,
-    )
+    profile = a_full_profile()
     put = await stores.providers.put(name, profile, a_record())
     assert put.profile == profile
     assert put.revision == 2

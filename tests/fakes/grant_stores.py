@@ -18,10 +18,7 @@ from vault_service.domain.grant import (
     Grant,
     GrantFilter,
     GrantState,
-    Lease,
     ProviderRevocation,
-    ReauthorizationCause,
-    SealedTokens,
 )
 from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -139,6 +136,7 @@ class FakeGrantStore:
             return False
         self._tables.record(record)
         stored = self._change(current, replace(grant, create_time=current.create_time))
+        self._tables.upkeep.pop(grant.grant_id, None)
         self._point_to(grant, authorization)
         active = current.state is GrantState.ACTIVE
         kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
@@ -211,33 +209,6 @@ class FakeGrantStore:
         self._tables.tell(record, changed, EventKind.REVOKED)
         return changed
 
-    async def commit_refresh(
-        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
-    ) -> bool:
-        await self._tables.reach()
-        current = self._held(lease, grant)
-        if current is None:
-            return self._tables.is_recorded(record)
-        self._tables.record(record)
-        self._tables.leases.pop(grant.grant_id)
-        kept = tokens.refresh_envelope is None
-        self._change(
-            current,
-            replace(
-                current,
-                generation=tokens.generation,
-                access_envelope=tokens.access_envelope,
-                access_generation=tokens.generation,
-                access_expire_time=tokens.access_expire_time,
-                access_life_s=tokens.access_life_s,
-                refresh_envelope=current.refresh_envelope if kept else tokens.refresh_envelope,
-                refresh_generation=current.refresh_generation if kept else tokens.generation,
-                scopes=tokens.scopes,
-                token_type=tokens.token_type,
-            ),
-        )
-        return True
-
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
     ) -> None:
@@ -250,21 +221,6 @@ class FakeGrantStore:
         self._tables.record(record)
         pending = replace(current, provider_revocation=ProviderRevocation.PENDING)
         self._enqueue(record, self._change(current, pending), refresh_envelope, generation)
-
-    async def require_reauthorization(
-        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
-    ) -> bool:
-        await self._tables.reach()
-        current = self._held(lease, grant)
-        if current is None:
-            return self._tables.is_recorded(record)
-        self._tables.record(record)
-        self._tables.leases.pop(grant.grant_id)
-        condemned = self._change(
-            current, replace(current, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
-        )
-        self._tables.tell(record, condemned, EventKind.REAUTHORIZATION_REQUIRED)
-        return True
 
     def _read(self, tenant: str, grant_id: uuid.UUID | None) -> Grant | None:
         grant = self._tables.grants.get(grant_id) if grant_id else None
@@ -281,18 +237,6 @@ class FakeGrantStore:
         changed = replace(new, revision=current.revision + 1, update_time=now, read_time=now)
         self._put(changed)
         return changed
-
-    def _held(self, lease: Lease, grant: Grant) -> Grant | None:
-        current = self._read(grant.tenant, grant.grant_id)
-        fence, _ = self._tables.leases.get(grant.grant_id, (0, None))
-        if (
-            current is None
-            or current.generation != grant.generation
-            or current.state is not GrantState.ACTIVE
-            or fence != lease.fence
-        ):
-            return None
-        return current
 
     def _has_outcome(self, authorization: Authorization) -> bool:
         known = self._tables.authorizations.get(authorization.state_hash)
@@ -318,32 +262,6 @@ class FakeGrantStore:
             attempts=0,
             expire_time=now + timedelta(seconds=limits.REVOCATION_KEEP_S),
         )
-
-
-class FakeLeaseStore:
-    def __init__(self, tables: FakeTables) -> None:
-        self._tables = tables
-
-    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
-        await self._tables.reach()
-        if grant.grant_id not in self._tables.grants:
-            raise VaultError(Reason.GRANT_NOT_FOUND, "no such grant")
-        now = self._tables.clock.now()
-        _, until = self._tables.leases.get(grant.grant_id, (0, None))
-        if until is not None and until >= now:
-            return None
-        self._tables.fences += 1
-        self._tables.leases[grant.grant_id] = (
-            self._tables.fences,
-            now + timedelta(seconds=lease_s),
-        )
-        return Lease(grant.grant_id, self._tables.fences, now)
-
-    async def release(self, lease: Lease, tenant: str) -> None:
-        await self._tables.reach()
-        fence, _ = self._tables.leases.get(lease.grant_id, (0, None))
-        if fence == lease.fence:
-            self._tables.leases.pop(lease.grant_id)
 
 
 class FakeRevocationQueue:

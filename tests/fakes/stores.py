@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.fakes.aliases import FakeGrantAliasStore
+from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.events import FakeEventBell, FakeEventStore
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
     FakeGrantStore,
-    FakeLeaseStore,
     FakeRevocationQueue,
 )
 from tests.fakes.oauth_clients import FakeOAuthClientStore
@@ -183,7 +183,7 @@ class FakeStores:
         self.oauth_clients = FakeOAuthClientStore(self.tables)
         self.authorizations = FakeAuthorizationStore(self.tables)
         self.grants = FakeGrantStore(self.tables)
-        self.leases = FakeLeaseStore(self.tables)
+        self.attempts = FakeAttemptStore(self.tables)
         self.revocations = FakeRevocationQueue(self.tables)
         self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)

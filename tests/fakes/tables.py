@@ -6,8 +6,10 @@ import asyncio
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from tests.fakes.clock import FakeClock
+from vault_service.domain.attempt import RefreshAttempt
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import WrappedDek
 from vault_service.domain.errors import Reason, VaultError
@@ -43,6 +45,10 @@ class FakeTables:
         self.grants: dict[uuid.UUID, Grant] = {}
         self.aliases: dict[GrantAliasName, uuid.UUID] = {}
         self.leases: dict[uuid.UUID, tuple[int, datetime]] = {}
+        self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
+        self.attempt_times: dict[uuid.UUID, datetime] = {}
+        self.abandoned_spools: set[uuid.UUID] = set()
+        self.upkeep: dict[uuid.UUID, Any] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
         self.due: dict[uuid.UUID, datetime] = {}
         self.secrets: dict[SecretName, list[SecretVersion]] = {}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.oauth import ClientCredential, TokenAnswer
+from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 
@@ -16,7 +19,7 @@ from vault_service.domain.sensitive import Sensitive
 class Posted:
     """One request as the provider saw it; what a kind of request does not have is ""."""
 
-    kind: str  # "exchange_code", "refresh" or "revoke"
+    kind: str  # "exchange_code", "refresh", "revoke", "introspect" or "probe"
     url: str
     client_id: str
     client_secret: str
@@ -25,6 +28,8 @@ class Posted:
     verifier: str = ""
     nonce: str = ""
     refresh_token: str = ""
+    access_token: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 def an_answer(
@@ -47,18 +52,61 @@ def an_answer(
     )
 
 
+# The status of an answer of each class, where a script does not say it.
+_STATUS = {
+    AnswerClass.RATE_LIMITED: 429,
+    AnswerClass.INVALID_GRANT: 400,
+    AnswerClass.CLIENT_REFUSED: 401,
+    AnswerClass.REQUEST_REFUSED: 400,
+    AnswerClass.PROVIDER_FAULT: 404,
+    AnswerClass.UNREADABLE_SUCCESS: 200,
+}
+_ERROR = {
+    AnswerClass.INVALID_GRANT: "invalid_grant",
+    AnswerClass.CLIENT_REFUSED: "invalid_client",
+    AnswerClass.REQUEST_REFUSED: "invalid_request",
+}
+
+
+def as_http(answer: TokenAnswer, scope_separator: str = " ") -> HttpAnswer:
+    """The 200 that reads as this answer."""
+    members: dict[str, object] = {
+        "access_token": answer.access_token.reveal_text(),
+        "token_type": answer.token_type,
+    }
+    if answer.refresh_token is not None:
+        members["refresh_token"] = answer.refresh_token.reveal_text()
+    if answer.expires_in_s is not None:
+        members["expires_in"] = answer.expires_in_s
+    if answer.scopes is not None:
+        members["scope"] = scope_separator.join(answer.scopes)
+    return HttpAnswer(200, "application/json", Sensitive(json.dumps(members).encode()))
+
+
+def as_refusal(error: TokenEndpointError) -> HttpAnswer:
+    """An answer that reads as this failure."""
+    code = error.error or _ERROR.get(error.answer_class, "")
+    body = json.dumps({"error": code}).encode() if code else b"<html>"
+    status = error.status or _STATUS[error.answer_class]
+    return HttpAnswer(status, "application/json", Sensitive(body), error.retry_after_s)
+
+
 class FakeTokenEndpoint:
     """ports.TokenEndpoint by a script.
 
-    ``answers`` are given in their order, errors raised; when none is queued, the nth request for
-    tokens is answered with "at-n" and "rt-n". A code's answer names ``subject``.
+    ``answers`` are given in their order, failures raised or, by ``refresh``, given as the answer
+    that reads so; when none is queued, the nth request for tokens is answered with "at-n" and
+    "rt-n". A code's answer names ``subject``. ``introspections`` and ``probes`` likewise; UNKNOWN
+    when none is queued.
     ``ledger`` has every request from the moment it was sent. ``gate``: an event that requests
     wait for before they are answered; ``arrived`` is set by each request that comes.
     """
 
     def __init__(self, subject: str | None = "sub-1") -> None:
         self.subject = subject
-        self.answers: deque[TokenAnswer | TokenEndpointError] = deque()
+        self.answers: deque[TokenAnswer | HttpAnswer | TokenEndpointError] = deque()
+        self.introspections: deque[Liveness] = deque()
+        self.probes: deque[Liveness] = deque()
         self.revocation_errors: deque[TokenEndpointError] = deque()
         self.ledger: list[Posted] = []
         self.gate: asyncio.Event | None = None
@@ -99,6 +147,7 @@ class FakeTokenEndpoint:
             nonce=nonce,
         )
         answer = await self._answer(entry)
+        assert isinstance(answer, TokenAnswer), "a code exchange is scripted by TokenAnswers"
         return answer if answer.subject else replace(answer, subject=self.subject)
 
     async def refresh(
@@ -108,9 +157,20 @@ class FakeTokenEndpoint:
         *,
         token_endpoint: str,
         refresh_token: Sensitive,
-    ) -> TokenAnswer:
+        scopes: Collection[str] = (),
+    ) -> HttpAnswer:
         posted = _posted("refresh", token_endpoint, client)
-        return await self._answer(replace(posted, refresh_token=refresh_token.reveal_text()))
+        named = tuple(scopes) if profile.requires_scope_on_refresh else ()
+        entry = replace(posted, refresh_token=refresh_token.reveal_text(), scopes=named)
+        try:
+            answer = await self._answer(entry)
+        except TokenEndpointError as error:
+            if error.answer_class not in _STATUS:
+                raise
+            return as_refusal(error)
+        return (
+            answer if isinstance(answer, HttpAnswer) else as_http(answer, profile.scope_separator)
+        )
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
@@ -120,7 +180,25 @@ class FakeTokenEndpoint:
         if self.revocation_errors:
             raise self.revocation_errors.popleft()
 
-    async def _answer(self, entry: Posted) -> TokenAnswer:
+    async def introspect(
+        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+    ) -> Liveness:
+        if not profile.introspection_endpoint:
+            return Liveness.UNKNOWN
+        posted = _posted("introspect", profile.introspection_endpoint, client)
+        await self._arrive(replace(posted, refresh_token=refresh_token.reveal_text()))
+        return self.introspections.popleft() if self.introspections else Liveness.UNKNOWN
+
+    async def probe_access_token(
+        self, profile: ProviderProfile, *, access_token: Sensitive
+    ) -> Liveness:
+        if not profile.probe_endpoint:
+            return Liveness.UNKNOWN
+        token = access_token.reveal_text()
+        await self._arrive(Posted("probe", profile.probe_endpoint, "", "", access_token=token))
+        return self.probes.popleft() if self.probes else Liveness.UNKNOWN
+
+    async def _answer(self, entry: Posted) -> TokenAnswer | HttpAnswer:
         # What is answered is decided when the request comes, however long it is held open.
         self._count += 1
         number = self._count

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import Answer, AuthServer
 from tests.support.oidc import REDIRECT_URI
 from tests.support.refusals import recorded_refusal, refusal
-from tests.support.scripted_provider import Answer, ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.domain import limits
 from vault_service.embedded.settings_files import TENANT
@@ -21,15 +21,14 @@ _owners = (f"input-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """A server that answers as it should."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
+def port(real_vault: RealVault, provider: AuthServer) -> Iterator[int]:
     """One process."""
     yield real_vault.serve("bad-input", [provider.host_port])
     real_vault.stop_process("bad-input")
@@ -37,7 +36,7 @@ def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
 
 @pytest.fixture
 async def operator(
-    real_vault: RealVault, provider: ScriptedProvider, port: int
+    real_vault: RealVault, provider: AuthServer, port: int
 ) -> AsyncIterator[sdk.TokenVaultClient]:
     """The operator, who has registered the provider."""
     async with real_vault.client("operator", port) as client:
@@ -100,7 +99,7 @@ async def test_malformed_names_of_other_resources(
     app: sdk.TokenVaultClient,
     operator: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
 ) -> None:
     """Aliases, secrets, OAuthClients, owners and providers are judged by the same strict rules."""
     calls = [
@@ -155,7 +154,7 @@ async def test_payload_over_64_kib(
 async def test_min_ttl_over_the_tokens_life(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """What no refresh could reach is refused without asking the provider, and says the life."""
@@ -182,7 +181,7 @@ async def test_min_ttl_over_the_tokens_life(
 async def test_malformed_scopes_and_scopes_that_were_not_given(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A scope with a blank is malformed; one that the grant lacks asks for consent."""
@@ -200,7 +199,7 @@ async def test_wrong_state(
     app: sdk.TokenVaultClient,
     operator: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A state that is unknown, another caller's or another owner's is one and the same refusal,
@@ -226,7 +225,7 @@ async def test_replayed_code(
     real_vault: RealVault,
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """The same completion has the same answer for ten minutes, side by side too; another code for
@@ -254,7 +253,7 @@ async def test_replayed_code(
 async def test_code_that_the_provider_refuses(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """An expired or used code asks for consent again; a grant that was there before is unharmed."""
@@ -277,7 +276,7 @@ async def test_state_that_is_too_old(
     real_vault: RealVault,
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A callback after ten minutes is STATE_EXPIRED, and its code goes nowhere."""
@@ -296,7 +295,7 @@ async def test_state_that_is_too_old(
 async def test_other_redirect_uri(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """It must be registered at the start and be the same at the end, character by character."""
@@ -316,7 +315,7 @@ async def test_other_redirect_uri(
 async def test_callback_of_another_issuer_or_with_an_error(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A foreign iss spends no code (RFC 9207); an error callback says what the provider said."""
@@ -359,7 +358,7 @@ async def test_what_does_not_exist(
 
 
 async def test_deadline_that_is_too_short(
-    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
     """Less than 100 ms of budget is refused before anything is done."""
     alias = (await provider.consent(app, owner)).alias
@@ -372,7 +371,7 @@ async def test_denied_caller(
     real_vault: RealVault,
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     port: int,
     owner: str,
 ) -> None:

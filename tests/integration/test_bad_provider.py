@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import CLIENT_SECRET, Answer, AuthServer, Cut
+from tests.support.authserver import Fault as ServerFault
 from tests.support.refusals import ONCE_S, record_of, recorded_refusal, refusal
-from tests.support.scripted_provider import CLIENT_SECRET, Answer, ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
 
@@ -20,15 +21,14 @@ _owners = (f"answer-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """A server that answers as the test says."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
+def port(real_vault: RealVault, provider: AuthServer) -> Iterator[int]:
     """One process."""
     yield real_vault.serve("bad-provider", [provider.host_port])
     real_vault.stop_process("bad-provider")
@@ -36,7 +36,7 @@ def port(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
 
 @pytest.fixture
 async def app(
-    real_vault: RealVault, provider: ScriptedProvider, port: int
+    real_vault: RealVault, provider: AuthServer, port: int
 ) -> AsyncIterator[sdk.TokenVaultClient]:
     """The application, once the operator has registered the provider."""
     async with real_vault.client("operator", port) as operator:
@@ -62,7 +62,7 @@ def owner() -> str:
 class Fault:
     """A bad answer, what callers are told, and what the record knows."""
 
-    answer: Answer
+    answer: Answer | ServerFault
     reason: str
     says: str
     answer_class: str
@@ -72,20 +72,18 @@ class Fault:
 _SECRETS = (CLIENT_SECRET, "rt-", "at-")
 _FAULTS = {
     "HTML in a 200": Fault(
-        Answer.html(), "PROVIDER_UNAVAILABLE", "nothing is lost, try again", "PROVIDER_FAULT", "200"
+        Answer.html(), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"
     ),
-    "HTML in a 502": Fault(
-        Answer.html(502), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "502"
-    ),
+    "HTML in a 502": Fault(Answer.html(502), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", "502"),
     "500": Fault(
         Answer.json({"error": "invalid_grant"}, 500),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "IN_DOUBT",
         "500",
     ),
     "error in a 200": Fault(
-        Answer.json({"error": "server_error"}),
+        Answer.json({"error": "temporarily_unavailable"}),
         "PROVIDER_UNAVAILABLE",
         "nothing is lost",
         "PROVIDER_FAULT",
@@ -107,21 +105,21 @@ _FAULTS = {
     ),
     "no access token": Fault(
         Answer.json({"token_type": "Bearer"}),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "UNREADABLE_SUCCESS",
         "200",
     ),
-    "empty": Fault(Answer(b""), "PROVIDER_UNAVAILABLE", "nothing is lost", "PROVIDER_FAULT", "200"),
-    "longer than 64 KiB": Fault(
-        Answer(b'{"access_token": "' + b"a" * 70_000 + b'"}'),
-        "PROVIDER_UNAVAILABLE",
-        "nothing is lost",
-        "PROVIDER_FAULT",
+    "empty": Fault(Answer(), "REFRESH_IN_DOUBT", "try again", "UNREADABLE_SUCCESS", "200"),
+    "longer than the bound": Fault(
+        Answer.oversized(),
+        "REFRESH_IN_DOUBT",
+        "try again",
+        "UNREADABLE_SUCCESS",
         "200",
     ),
     "a redirect": Fault(
-        Answer(b"", 307, headers={"Location": "https://169.254.169.254/"}),
+        Answer(status=307, headers={"Location": "https://169.254.169.254/"}),
         "PROVIDER_UNAVAILABLE",
         "nothing is lost",
         "PROVIDER_FAULT",
@@ -141,15 +139,18 @@ _FAULTS = {
         "REQUEST_REFUSED",
         "400",
     ),
-    "reset": Fault(Answer(reset=True), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", ""),
+    "reset": Fault(
+        ServerFault(cut=Cut.BEFORE_COMMIT), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", ""
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", _FAULTS.values(), ids=_FAULTS.keys())
 async def test_bad_answer_to_a_refresh(
+    real_vault: RealVault,
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     fault: Fault,
 ) -> None:
@@ -173,15 +174,16 @@ async def test_bad_answer_to_a_refresh(
     assert not any(secret in said for secret in _SECRETS)
     assert (await app.get_grant(completed.grant.name)).state is sdk.GrantState.ACTIVE
 
+    await asyncio.to_thread(real_vault.let_pass, 60)
     token = await app.get_access_token(alias=completed.alias)
-    assert (token.grant, token.refreshed) == (completed.grant.name, True)
+    assert token.grant == completed.grant.name
     posts = provider.sent("refresh_token")[before:]
     assert len(posts) == 2
     assert posts[0].fields["refresh_token"] == posts[1].fields["refresh_token"]
 
 
 async def test_retry_after_of_the_provider_reaches_the_caller(
-    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
     """What a 429 says of its delay is the RetryInfo of the refusal."""
     completed = await provider.consent(app, owner, life_s=0)
@@ -193,23 +195,32 @@ async def test_retry_after_of_the_provider_reaches_the_caller(
 
 
 async def test_client_retries_what_may_be_retried(
-    app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
-    """A caller with time left does not notice one bad answer."""
+    """A caller with time left does not notice one bad answer that used nothing up."""
     completed = await provider.consent(app, owner, life_s=0)
-    provider.script(Answer.html(503))
+    provider.script(Answer.html(404))
     assert (await app.get_access_token(alias=completed.alias)).refreshed
 
 
 async def test_invalid_grant_in_a_200_asks_for_consent(
+    real_vault: RealVault,
+    port: int,
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
-    """GitHub's bad_refresh_token comes in a 200; a new consent brings the same grant back."""
+    """GitHub's bad_refresh_token comes in a 200; repeated a minute later it asks for consent, and a
+    new consent brings the same grant back."""
+    in_200 = sdk.ErrorIn200(codes={"bad_refresh_token": sdk.AnswerClass.INVALID_GRANT})
+    async with real_vault.client("operator", port) as operator:
+        await provider.register(operator, error_in_200=in_200)
     completed = await provider.consent(app, owner, life_s=0)
-    provider.script(Answer.json({"error": "bad_refresh_token"}))
+    provider.script(*[Answer.json({"error": "bad_refresh_token"})] * 2)
+    call = app.get_access_token(alias=completed.alias, timeout_s=ONCE_S)
+    await recorded_refusal(auditor, call, "REFRESH_IN_DOUBT", "asked once more")
+    await asyncio.to_thread(real_vault.let_pass, 61)
     call = app.get_access_token(alias=completed.alias)
     error, _ = await recorded_refusal(auditor, call, "REAUTHORIZATION_REQUIRED", "consent again")
     assert isinstance(error, sdk.ReauthorizationRequired)
@@ -222,7 +233,7 @@ async def test_invalid_grant_in_a_200_asks_for_consent(
 async def test_provider_down(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """Nothing listens: fresh tokens are served on, a refresh and a consent say so and work when
@@ -250,7 +261,7 @@ async def test_provider_down(
 async def test_bad_answer_to_a_code(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     fault: str,
 ) -> None:
@@ -270,7 +281,7 @@ async def test_bad_answer_to_a_code(
 async def test_answer_slower_than_the_caller(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A caller whose time is up, or who hangs up, ends no refresh: its token is there later."""

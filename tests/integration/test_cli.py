@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.support.scripted_provider import ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.vault import RealVault
 from vault_service.embedded.machine import choose_port
 from vault_service.embedded.settings_files import TENANT
@@ -25,15 +25,15 @@ _CLIENT_SECRET = "a-client-secret-for-the-cli"
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """An authorization server for tokens; consent is what the tests say it is."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        server.add_client("cli", _CLIENT_SECRET)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def files(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Mapping[str, str]]:
+def files(real_vault: RealVault, provider: AuthServer) -> Iterator[Mapping[str, str]]:
     """The callers' files of a running process."""
     port = real_vault.serve("cli", [provider.host_port])
     yield {name: str(path) for name, path in real_vault.client_files(port).items()}
@@ -49,7 +49,7 @@ def redirect_uri() -> str:
 @pytest.fixture(scope="module")
 def registered(
     real_vault: RealVault,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     files: Mapping[str, str],
     redirect_uri: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -85,6 +85,25 @@ def test_registry_is_put_and_listed(
     again = _put_client(registered, redirect_uri)
     put = real_vault.command(*again, "--secret-file", "-", stdin=f"{_CLIENT_SECRET}\n")
     assert "etag 2" in put
+
+
+def test_provider_from_the_catalogue_and_a_file(
+    real_vault: RealVault, registered: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A preset is put with its region; a file goes before the preset, an option before the file."""
+    file = tmp_path / "cronofy.toml"
+    file.write_text('body_encoding = "FORM"\nrate_per_s = 20\nrefresh_class = "M"\n')
+    real_vault.command(
+        "provider", "put", TENANT, "cronofy-uk", "--client", registered["operator"],
+        "--preset", "cronofy", "--region", "uk", "--file", str(file), "--refresh-class", "N",
+    )  # fmt: skip
+    listed = real_vault.command("provider", "list", TENANT, "--client", registered["operator"])
+    (line,) = [line for line in listed.splitlines() if "cronofy-uk" in line]
+    assert line.split()[1:] == [
+        "N",
+        "https://app-uk.cronofy.com",
+        "https://api-uk.cronofy.com/oauth/token",
+    ]
 
 
 def test_consent_token_list_and_revocation(

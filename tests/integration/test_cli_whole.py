@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scripted_provider import ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
 
@@ -23,15 +23,14 @@ _NEXT_YEAR = (datetime.now(UTC) + timedelta(days=365)).isoformat()
 
 
 @pytest.fixture(scope="module")
-def provider(real_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
     """An authorization server; consent is what the tests say it is."""
-    server = ScriptedProvider(real_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(real_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def files(real_vault: RealVault, provider: ScriptedProvider) -> Iterator[Mapping[str, str]]:
+def files(real_vault: RealVault, provider: AuthServer) -> Iterator[Mapping[str, str]]:
     """The callers' files of a running process."""
     port = real_vault.serve("cli-whole", [provider.host_port])
     yield {name: str(path) for name, path in real_vault.client_files(port).items()}
@@ -117,7 +116,7 @@ def _read_until(terminal: int, mark: bytes) -> bytes:
 
 
 def test_credentials_and_suspension(
-    real_vault: RealVault, provider: ScriptedProvider, files: Mapping[str, str]
+    real_vault: RealVault, provider: AuthServer, files: Mapping[str, str]
 ) -> None:
     """Credentials overlap and are retired; a suspended client refuses tokens that are still valid,
     until it is resumed; aliases are linked and unlinked; a deleted grant is in no list."""

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import AuthServer
 from tests.support.refusals import ONCE_S, refusal
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
 
@@ -25,15 +25,14 @@ _owners = (f"record-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
-def provider(breakable_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(breakable_vault: RealVault) -> Iterator[AuthServer]:
     """A server that answers as it should."""
-    server = ScriptedProvider(breakable_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(breakable_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def port(breakable_vault: RealVault, provider: ScriptedProvider) -> Iterator[int]:
+def port(breakable_vault: RealVault, provider: AuthServer) -> Iterator[int]:
     """One process."""
     yield breakable_vault.serve("disclosure", [provider.host_port])
     breakable_vault.stop_process("disclosure")
@@ -41,7 +40,7 @@ def port(breakable_vault: RealVault, provider: ScriptedProvider) -> Iterator[int
 
 @pytest.fixture
 async def app(
-    breakable_vault: RealVault, provider: ScriptedProvider, port: int
+    breakable_vault: RealVault, provider: AuthServer, port: int
 ) -> AsyncIterator[sdk.TokenVaultClient]:
     """The application, once the operator has registered the provider."""
     async with breakable_vault.client("operator", port) as operator:
@@ -101,7 +100,7 @@ def _records_refused(vault: RealVault) -> Iterator[None]:
 async def test_record_that_cannot_be_written(
     breakable_vault: RealVault,
     app: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     port: int,
     owner: str,
     unavailable: Unavailable,
@@ -145,7 +144,7 @@ async def test_record_that_cannot_be_written(
 
 
 async def test_record_unavailable_while_the_provider_answers(
-    breakable_vault: RealVault, app: sdk.TokenVaultClient, provider: ScriptedProvider, owner: str
+    breakable_vault: RealVault, app: sdk.TokenVaultClient, provider: AuthServer, owner: str
 ) -> None:
     """A refresh is stored with its record or not at all: it waits, the caller gets no token, and
     later callers get the one that was made."""
@@ -169,7 +168,7 @@ async def test_record_unavailable_while_the_provider_answers(
 
 
 async def test_records_are_durable_before_the_reply(
-    breakable_vault: RealVault, app: sdk.TokenVaultClient, provider: ScriptedProvider
+    breakable_vault: RealVault, app: sdk.TokenVaultClient, provider: AuthServer
 ) -> None:
     """PostgreSQL is killed in the middle of disclosures, three times: after each restart every
     token that was answered has its record."""

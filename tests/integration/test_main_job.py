@@ -91,12 +91,18 @@ async def test_min_ttl_forces_a_refresh(
 
 
 async def test_refused_refresh_token_asks_for_consent_and_consent_reconnects(
-    operator: sdk.TokenVaultClient, app: sdk.TokenVaultClient, oidc: OidcProvider, owner: str
+    real_vault: RealVault,
+    operator: sdk.TokenVaultClient,
+    app: sdk.TokenVaultClient,
+    oidc: OidcProvider,
+    owner: str,
 ) -> None:
-    """When the provider ends the consent the grant says so, and a new consent brings it back."""
+    """When the provider ends the consent, and says so twice, so does the grant; a new consent
+    brings it back."""
     completed = await consent(app, oidc, owner=owner, user=owner)
     await asyncio.to_thread(oidc.forget_consents, owner)
     await asyncio.sleep(_LIFE_S)
+    await _refused_once(real_vault, app, completed.alias)
     with pytest.raises(sdk.ReauthorizationRequired) as refused:
         await app.get_access_token(alias=completed.alias, min_ttl_s=1)
     assert refused.value.cause is sdk.ReauthorizationCause.REVOKED_BY_OWNER
@@ -111,7 +117,11 @@ async def test_refused_refresh_token_asks_for_consent_and_consent_reconnects(
 
 
 async def test_reuse_by_a_thief_kills_the_family_and_the_vault_says_so(
-    operator: sdk.TokenVaultClient, app: sdk.TokenVaultClient, oidc: OidcProvider, owner: str
+    real_vault: RealVault,
+    operator: sdk.TokenVaultClient,
+    app: sdk.TokenVaultClient,
+    oidc: OidcProvider,
+    owner: str,
 ) -> None:
     """A stolen, used refresh token is detected by the provider; the grant asks for consent."""
     completed = await consent(app, oidc, owner=owner, user=owner)
@@ -122,8 +132,17 @@ async def test_reuse_by_a_thief_kills_the_family_and_the_vault_says_so(
     assert used != live
     assert await asyncio.to_thread(oidc.refresh, used) == 400
     await asyncio.sleep(_LIFE_S)
+    await _refused_once(real_vault, app, completed.alias)
     with pytest.raises(sdk.ReauthorizationRequired):
         await app.get_access_token(alias=completed.alias, min_ttl_s=1)
+
+
+async def _refused_once(vault: RealVault, app: sdk.TokenVaultClient, alias: str) -> None:
+    """The first refusal condemns nobody; after it a minute passes."""
+    with pytest.raises(sdk.TryLater) as doubt:
+        await app.get_access_token(alias=alias, min_ttl_s=1)
+    assert doubt.value.reason == "REFRESH_IN_DOUBT"
+    await asyncio.to_thread(vault.let_pass, 61)
 
 
 async def test_two_owners_with_one_account_share_one_grant(

@@ -10,11 +10,13 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from tests.support.attempts import SPOOL, begin
 from tests.support.postgres import APP, TestDatabase
 from tests.support.postgres_rows import make_tenant
 from tests.support.samples import a_grant, a_record, some_tokens
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import PostgresAuditLog
+from vault_service.domain.attempt import AttemptState
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import VaultError
 from vault_service.domain.grant import Grant, GrantState, ReauthorizationCause
@@ -52,11 +54,9 @@ async def test_a_batch_is_judged_entry_by_entry(database: TestDatabase) -> None:
     good, other = await rooms.put(label="a"), await rooms.put(a_grant("globex"), label="b")
     gone = await rooms.grants.revoke(await rooms.put(label="c"), False, a_record())
     asleep = await rooms.put(label="d")
-    lease = await rooms.leases.acquire(asleep, 25.0)
-    assert lease is not None
-    assert await rooms.grants.require_reauthorization(
-        lease, asleep, ReauthorizationCause.BY_OPERATOR, a_record()
-    )
+    begun = await begin(rooms.attempts, asleep)
+    cause, state = ReauthorizationCause.BY_OPERATOR, AttemptState.REJECTED
+    assert await rooms.attempts.condemn(begun.lease, begun.attempt, cause, state, a_record())
     entries: list[tuple[AuditRecord, Grant | None, bool]] = [
         (a_record(), good, True),
         (a_record("globex"), other, True),
@@ -213,12 +213,13 @@ async def test_overlapping_batches_do_not_deadlock(database: TestDatabase) -> No
 
     async def refresher(grant: Grant) -> None:
         for generation in range(2, 8):
-            lease = await rooms.leases.acquire(grant, 25.0)
-            assert lease is not None
             now = await rooms.grants.get(grant.name)
             assert now is not None
-            tokens = some_tokens(generation)
-            assert await rooms.grants.commit_refresh(lease, now, tokens, a_record())
+            begun = await begin(rooms.attempts, now)
+            assert await rooms.attempts.commit(
+                begun.lease, begun.attempt, now, some_tokens(generation),
+                AttemptState.COMMITTED, a_record(),
+            )  # fmt: skip
 
     async def changer() -> None:
         for _ in range(40):
@@ -247,13 +248,15 @@ async def test_revocations_beside_refreshes_and_leases(database: TestDatabase) -
     rooms = await make_tenant(database)
     for _ in range(25):
         grant = await rooms.put(label="again")
-        lease = await rooms.leases.acquire(grant, 25.0)
-        assert lease is not None
+        begun = await begin(rooms.attempts, grant)
         results = await asyncio.gather(
-            rooms.grants.commit_refresh(lease, grant, some_tokens(), a_record()),
+            rooms.attempts.commit(
+                begun.lease, begun.attempt, grant, some_tokens(),
+                AttemptState.COMMITTED, a_record(),
+            ),
             rooms.grants.revoke(grant, True, a_record()),
-            *(rooms.leases.acquire(grant, 0.001) for _ in range(4)),
-        )
+            *(rooms.attempts.take_over(begun.attempt, 0.001, [SPOOL]) for _ in range(4)),
+        )  # fmt: skip
         assert results[1] is not None
         now = await rooms.grants.get(grant.name)
         assert now is not None

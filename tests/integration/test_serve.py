@@ -18,7 +18,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
 import tokenvault_client as sdk
-from tests.support.scripted_provider import ScriptedProvider
+from tests.support.authserver import AuthServer
 from tests.support.serving import (
     NOT_SERVING,
     SERVING,
@@ -59,6 +59,12 @@ def _empty_database(vault: RealVault) -> dict[str, object]:
     return {"database.name": "empty"}
 
 
+def _open_folder(vault: RealVault) -> dict[str, object]:
+    folder = vault.directory / "open-spool"
+    folder.mkdir(mode=0o755)
+    return {"spool.path": str(folder)}
+
+
 def _bad_policy(vault: RealVault) -> dict[str, object]:
     policy = vault.directory / "broken.cedar"
     policy.write_text('@id("x")\npermit (principal, action, resource\n')
@@ -83,6 +89,8 @@ _WRONG: dict[str, tuple[Callable[[RealVault], dict[str, object]], str]] = {
         lambda vault: {"server.key_file": str(vault.ca.files("openbao").key_file)},
         "server.key_file: ",
     ),
+    "no spool": (lambda _: {"spool.path": None}, "spool.path: is needed to serve"),
+    "spool open to others": (_open_folder, "is open to others; chmod 700 it"),
     "broken policy": (_bad_policy, "policy_file: "),
     "unknown field": (lambda _: {"server.tls": "off"}, "server.tls: Extra inputs"),
     "superuser": (_superuser, "serve as tokenvault_app"),
@@ -206,9 +214,15 @@ async def test_transit_sealed_or_stopped_at_the_start(breakable_vault: RealVault
         vault.openbao.start()
 
 
-async def test_sigterm_drains_the_refresh_under_way(real_vault: RealVault, tmp_path: Path) -> None:
+@pytest.fixture
+def provider(real_vault: RealVault) -> Iterator[AuthServer]:
+    """A server whose answers a test holds back."""
+    with AuthServer(real_vault.ca) as server:
+        yield server
+
+
+async def test_sigterm_drains(real_vault: RealVault, provider: AuthServer, tmp_path: Path) -> None:
     """The caller gets its token, one that hung up loses nothing, and the exit status is 0."""
-    provider = ScriptedProvider(real_vault.ca).up()
     files = real_vault.write_files("drained", [provider.host_port])
     files.port.unlink(missing_ok=True)
     process = start(files.serve, tmp_path / "log")
@@ -238,7 +252,6 @@ async def test_sigterm_drains_the_refresh_under_way(real_vault: RealVault, tmp_p
     finally:
         process.kill()
         process.wait()
-        provider.down()
     log = (tmp_path / "log").read_text()
     assert '"unfinished":0' in log
     generation = await asyncio.to_thread(

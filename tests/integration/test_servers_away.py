@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 import tokenvault_client as sdk
+from tests.support.authserver import AuthServer
 from tests.support.refusals import recorded_refusal, refusal
-from tests.support.scripted_provider import ScriptedProvider
 from tests.support.vault import RealVault
 from vault_service.embedded.settings_files import TENANT
 
@@ -35,15 +35,14 @@ def _one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def provider(breakable_vault: RealVault) -> Iterator[ScriptedProvider]:
+def provider(breakable_vault: RealVault) -> Iterator[AuthServer]:
     """A server that answers as it should."""
-    server = ScriptedProvider(breakable_vault.ca).up()
-    yield server
-    server.down()
+    with AuthServer(breakable_vault.ca) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def ports(breakable_vault: RealVault, provider: ScriptedProvider) -> Iterator[tuple[int, int]]:
+def ports(breakable_vault: RealVault, provider: AuthServer) -> Iterator[tuple[int, int]]:
     """A process that remembers DEKs for minutes, and one that forgets them in a second."""
     yield (
         breakable_vault.serve("steady", [provider.host_port]),
@@ -55,7 +54,7 @@ def ports(breakable_vault: RealVault, provider: ScriptedProvider) -> Iterator[tu
 
 @pytest.fixture
 async def steady(
-    breakable_vault: RealVault, provider: ScriptedProvider, ports: tuple[int, int]
+    breakable_vault: RealVault, provider: AuthServer, ports: tuple[int, int]
 ) -> AsyncIterator[sdk.TokenVaultClient]:
     """The application at the process that remembers."""
     async with breakable_vault.client("operator", ports[0]) as operator:
@@ -149,7 +148,7 @@ async def test_transit_away(
     steady: sdk.TokenVaultClient,
     forgetful: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     away: Away,
     says: str,
@@ -184,7 +183,7 @@ async def test_transit_away(
 async def test_database_away(
     breakable_vault: RealVault,
     forgetful: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
     away: Away,
 ) -> None:
@@ -211,7 +210,7 @@ async def test_database_away(
 async def test_database_stops_while_the_provider_answers(
     breakable_vault: RealVault,
     forgetful: sdk.TokenVaultClient,
-    provider: ScriptedProvider,
+    provider: AuthServer,
     owner: str,
 ) -> None:
     """A reissued refresh token waits in memory for the database, and is the one used next."""

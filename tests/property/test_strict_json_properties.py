@@ -9,12 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.samples import a_profile
 from vault_service.domain import limits
 from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import TokenAnswer
+from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import JsonRefusedError, parse_object
-from vault_service.domain.token_answer import read_answer
+from vault_service.domain.token_answer import read_refresh
 
 TEXTS = st.text(max_size=20) | st.sampled_from(['"', "\\", '\\"', "[{", "}]", "\ud800", "a" * 70])
 VALUES = st.recursive(
@@ -96,12 +98,14 @@ def test_depth_is_refused_before_it_recurses(depth: int, brackets: tuple[str, st
     TEXTS,
     st.none() | st.floats(0, 3_600),
 )
-def test_read_answer_fails_one_way(
+def test_read_refresh_fails_one_way(
     status: int, body: bytes, content_type: str, retry_after_s: float | None
 ) -> None:
     """Whatever is answered gives tokens within their bounds or a TokenEndpointError."""
     try:
-        tokens = read_answer(HttpAnswer(status, content_type, body, retry_after_s))
+        tokens = read_refresh(
+            HttpAnswer(status, content_type, Sensitive(body), retry_after_s), a_profile(), ()
+        )
     except TokenEndpointError as caught:
         code = caught.error
     else:

@@ -68,6 +68,23 @@ PROVIDER = tv.Provider(
     subject_from="response:sub",
     requires_iss=True,
     default_life_s=1_800,
+    token_paths={"access_token": "authed_user.access_token"},
+    error_in_200=tv.ErrorIn200(
+        member="error", codes={"bad_refresh_token": tv.AnswerClass.INVALID_GRANT}
+    ),
+    error_codes={"over_limit": tv.AnswerClass.RATE_LIMITED},
+    refresh_kills_old_access_token=True,
+    probe_endpoint="https://idp.example/me",
+    introspection_endpoint="https://idp.example/introspect",
+    requires_scope_on_refresh=True,
+    max_idle_s=7_776_000,
+    confirm_after_s=90,
+    rate_per_s=50,
+    rate_per_min=500,
+    refresh_parallel_max=4,
+    body_encoding=tv.BodyEncoding.JSON,
+    auth_methods=(tv.ClientAuthMethod.CLIENT_SECRET_POST,),
+    recovery=tv.Recovery.MANUAL,
 )
 PROVIDER_MESSAGE = resources.Provider(
     name="tenants/acme/providers/idp",
@@ -82,6 +99,23 @@ PROVIDER_MESSAGE = resources.Provider(
     subject_from="response:sub",
     requires_iss=True,
     default_life_s=1_800,
+    token_paths={"access_token": "authed_user.access_token"},
+    error_in_200=resources.ErrorIn200(
+        member="error", codes={"bad_refresh_token": resources.ANSWER_CLASS_INVALID_GRANT}
+    ),
+    error_codes={"over_limit": resources.ANSWER_CLASS_RATE_LIMITED},
+    refresh_kills_old_access_token=True,
+    probe_endpoint="https://idp.example/me",
+    introspection_endpoint="https://idp.example/introspect",
+    requires_scope_on_refresh=True,
+    max_idle_s=7_776_000,
+    confirm_after_s=90,
+    rate_per_s=50,
+    rate_per_min=500,
+    refresh_parallel_max=4,
+    body_encoding=resources.BODY_ENCODING_JSON,
+    auth_methods=[resources.CLIENT_AUTH_METHOD_CLIENT_SECRET_POST],
+    recovery=resources.RECOVERY_MANUAL,
 )
 OAUTH_CLIENT = tv.OAuthClient(
     name="tenants/acme/oauthClients/web",

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock, FakeEntropy
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
+from tests.fakes.spool import FakeSpool, FakeSpoolFolder
 from tests.fakes.stores import FakeAuditLog, FakeStores
 from tests.fakes.token_endpoint import FakeTokenEndpoint
 from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.samples import a_profile
+from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
@@ -32,6 +35,7 @@ from vault_service.domain.names import (
     ProviderName,
 )
 from vault_service.domain.oauth import ClientAuthMethod
+from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
@@ -54,7 +58,6 @@ from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
-from vault_service.usecases.refresh_grant import RefreshGrant
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
@@ -117,10 +120,15 @@ class House:
     """The use cases of one process.
 
     ``beside(house)`` is another process on the same rows, provider, policy and clock, with
-    flights and keys in memory of its own. APP and OTHER may do everything, ROGUE nothing.
+    flights, keys in memory and a spool of its own. APP and OTHER may do everything, ROGUE nothing.
     """
 
-    def __init__(self, shared: House | None = None, instance: str = "i-1") -> None:
+    def __init__(
+        self,
+        shared: House | None = None,
+        instance: str = "i-1",
+        spools: FakeSpoolFolder | None = None,
+    ) -> None:
         self.clock: FakeClock = shared.clock if shared else FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
@@ -133,6 +141,8 @@ class House:
         self.ring = DekRing(self.wrapper, self.stores.deks, self.entropy, self.clock)
         self.envelopes = ObservedEnvelopes(self.ring, self.entropy)
         self.audit = ObservedAudit(self.stores.tables)
+        self.instance = instance
+        self.spool = FakeSpool(spools or FakeSpoolFolder())
         self.recorder = Recorder("dep-1", instance, self.entropy)
         self.flights = Flights(self.clock)
         self.gate = Gate(self.policy, self.stores.tenants)
@@ -201,18 +211,7 @@ class House:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
-        self.refresh = RefreshGrant(
-            grants=stores.grants,
-            leases=stores.leases,
-            audit=self.audit,
-            endpoint=self.endpoint,
-            credentials=self.credentials,
-            envelopes=self.envelopes,
-            revoke_at_provider=self.revoke_at_provider,
-            recorder=self.recorder,
-            clock=self.clock,
-            flights=self.flights,
-        )
+        self._build_engine()
         self.get_access_token = GetAccessToken(
             gate=self.gate,
             known=KnownGrants(stores.grants, self.clock),
@@ -291,6 +290,27 @@ class House:
             recorder=self.recorder,
             clock=self.clock,
         )
+
+    def _build_engine(self) -> None:
+        self.attempts = FakeAttemptStore(self.stores.tables, self.instance)
+        self.engine = RefreshEngine(
+            EngineParts(
+                grants=self.stores.grants,
+                attempts=self.attempts,
+                spool=self.spool,
+                audit=self.audit,
+                endpoint=self.endpoint,
+                credentials=self.credentials,
+                envelopes=self.envelopes,
+                revoke_at_provider=self.revoke_at_provider,
+                recorder=self.recorder,
+                clock=self.clock,
+                entropy=self.entropy,
+                flights=self.flights,
+                times=RefreshTimes(),
+            )
+        )
+        self.refresh = self.engine.refresh
 
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
         """A call under way with this much time left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tests.support.attempts import begin
 from tests.support.postgres import TestDatabase
 from tests.support.samples import (
     LONG_AGO,
@@ -15,16 +16,17 @@ from tests.support.samples import (
     put_client,
     put_grant,
 )
+from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
-from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
 from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
+from vault_service.domain import limits
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, SecretName
 from vault_service.domain.oauth import SealedCredential
@@ -33,7 +35,8 @@ from vault_service.domain.secret import SecretRequest, SecretVersion
 TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
-    "client_credentials", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
+    "client_credentials", "refresh_attempts", "grant_upkeep", "grant_events", "webhooks",
+    "webhook_deliveries", "audit_records",
 )  # fmt: skip
 
 
@@ -43,7 +46,7 @@ class GrantRooms:
 
     authorizations: PostgresAuthorizationStore
     grants: PostgresGrantStore
-    leases: PostgresLeaseStore
+    attempts: PostgresAttemptStore
 
     @classmethod
     def of(cls, database: TestDatabase) -> GrantRooms:
@@ -51,7 +54,7 @@ class GrantRooms:
         return cls(
             PostgresAuthorizationStore(database.app),
             PostgresGrantStore(database.app),
-            PostgresLeaseStore(database.app),
+            PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         )
 
     async def put(self, grant: Grant | None = None, label: str = "mail") -> Grant:
@@ -79,7 +82,7 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     assert client is not None
     assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
     grant = await rooms.put(a_grant(tenant))
-    assert await rooms.leases.acquire(grant, 25.0)
+    await begin(rooms.attempts, grant)
     webhooks = PostgresWebhookStore(database.app)
     assert await webhooks.insert(a_webhook(tenant), a_record(tenant))
     revoked = await rooms.put(a_grant(tenant), label="revoked")

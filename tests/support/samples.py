@@ -9,12 +9,19 @@ from typing import Any
 
 from vault_service.adapters.clock import SystemEntropy
 from vault_service.domain import limits
+from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, SealedTokens
 from vault_service.domain.names import OAuthClientName, ProviderName, WebhookName
 from vault_service.domain.oauth import Authorization, ClientAuthMethod, OAuthClient
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider import (
+    BodyEncoding,
+    ErrorIn200,
+    ProviderProfile,
+    Recovery,
+    RefreshClass,
+)
 from vault_service.domain.webhook import Webhook, WebhookState
 from vault_service.ports import (
     AuthorizationStore,
@@ -61,6 +68,33 @@ def a_profile(**changes: Any) -> ProviderProfile:
         "revocation_endpoint": "https://op.example/revoke",
     }
     return ProviderProfile(**(values | changes))
+
+
+def a_full_profile() -> ProviderProfile:
+    """A sound profile in which no field that may be left out has its default."""
+    return a_profile(
+        refresh_class=RefreshClass.S,
+        authorization_params={"access_type": "offline", "prompt": "consent ü"},
+        scope_separator=",",
+        subject_from="response:team_id",
+        requires_iss=True,
+        default_life_s=7_200,
+        token_paths={"access_token": "authed_user.access_token"},
+        error_in_200=ErrorIn200("error.code", {"bad_refresh_token": AnswerClass.INVALID_GRANT}),
+        error_codes={"unauthorized_client: refresh_token is invalid": AnswerClass.INVALID_GRANT},
+        refresh_kills_old_access_token=True,
+        probe_endpoint="https://op.example/me",
+        introspection_endpoint="https://op.example/introspect",
+        requires_scope_on_refresh=True,
+        max_idle_s=7_776_000,
+        confirm_after_s=90,
+        rate_per_s=50,
+        rate_per_min=500,
+        refresh_parallel_max=4,
+        body_encoding=BodyEncoding.JSON,
+        auth_methods=(ClientAuthMethod.CLIENT_SECRET_POST,),
+        recovery=Recovery.PROBE_ONLY,
+    )
 
 
 def an_oauth_client(tenant: str = "acme", name: str = "crm", **changes: Any) -> OAuthClient:

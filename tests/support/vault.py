@@ -88,6 +88,22 @@ class RealVault:
 
         return asyncio.run(run())
 
+    def let_pass(self, seconds: float) -> None:
+        """Time passes for what waits for it: leases, pauses and confirmations of refreshes."""
+        by = f"interval '{seconds} s'"
+        self.sql(
+            f"UPDATE tokenvault.grant_leases SET lease_until = lease_until - {by}"
+            " WHERE lease_until > '-infinity'"
+        )
+        self.sql(
+            f"UPDATE tokenvault.grant_upkeep SET not_before = not_before - {by},"
+            f" refused_time = refused_time - {by}"
+        )
+        self.sql(
+            f"UPDATE tokenvault.refresh_attempts SET next_try_time = next_try_time - {by},"
+            f" create_time = create_time - {by}, update_time = update_time - {by}"
+        )
+
     def stop(self) -> None:
         """End everything."""
         for child in self.processes.values():

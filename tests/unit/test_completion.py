@@ -127,6 +127,7 @@ async def test_crash_after_the_claim(house: House) -> None:
         (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE),
         (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE),
         (AnswerClass.IN_DOUBT, Reason.PROVIDER_UNAVAILABLE),
+        (AnswerClass.UNREADABLE_SUCCESS, Reason.PROVIDER_UNAVAILABLE),
         (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED),
         (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED),
         (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED),

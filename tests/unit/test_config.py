@@ -32,6 +32,7 @@ PLAIN = {
     "server.trust_domains": ["example.org"],
     "database.host": "db.example",
     "transit.address": "https://transit.example:8200",
+    "spool.path": "spool",
 }
 
 
@@ -109,6 +110,7 @@ def test_relative_paths(tmp_path: Path) -> None:
     """Paths in the file are relative to the file; absolute ones stay as they are."""
     config = configured(tmp_path, transit__ca_file="/etc/ssl/ca.pem")
     assert config.policy_file == tmp_path / "policy.cedar"
+    assert config.spool.path == tmp_path / "spool"
     assert config.server.key_file == tmp_path / "server.key"
     assert config.transit.ca_file == Path("/etc/ssl/ca.pem")
 
@@ -166,6 +168,7 @@ _BOUNDS: list[tuple[str, Any, Any, list[Any]]] = [
     ("dek_cache__soft_life_s", 1, 3_600, [0.5, 3_601]),
     ("dek_cache__hard_life_s", 300, 86_400, [0, 86_401]),
     ("dek_cache__entries_max", 10, 50_000, [9, 50_001]),
+    ("spool__slots", 16, 4_096, [15, 4_097, "many"]),
     ("log__level", "debug", "error", ["trace", "INFO"]),
 ]
 
@@ -296,13 +299,14 @@ def test_key_of_another_certificate(tmp_path: Path, key: str) -> None:
 
 def test_admin_needs_less(tmp_path: Path) -> None:
     """What does not serve needs neither the server's files, nor a policy, nor the worker."""
-    config = configured(tmp_path, database__worker_password_file=None)
+    config = configured(tmp_path, database__worker_password_file=None, spool__path=None)
     for name in ("server.pem", "server.key", "callers.pem", "policy.cedar"):
         (tmp_path / name).unlink()
     assert faults(config, serving=False) == []
     found = faults(config, serving=True)
     assert "database.worker_password_file: is needed to serve" in found
-    assert len(found) == 5
+    assert "spool.path: is needed to serve" in found
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("pasted", [f"-----BEGIN KEY-----\\n{CANARY}\\n", CANARY * 50, "a\\u0000b"])

@@ -23,9 +23,11 @@ from tests.fakes.https_server import (
 )
 from vault_service.adapters.oauth import OAuthTokenEndpoint
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientAuthMethod, ClientCredential
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider import BodyEncoding, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.token_answer import read_refresh
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.ports import TokenEndpoint
@@ -68,13 +70,15 @@ async def endpoint(
 async def _refresh(
     endpoint: TokenEndpoint, profile: ProviderProfile, client: ClientCredential = BASIC
 ) -> TokenEndpointError:
-    with pytest.raises(TokenEndpointError) as caught:
-        await endpoint.refresh(
-            profile,
-            client,
-            token_endpoint=profile.token_endpoint,
-            refresh_token=Sensitive.from_text(REFRESH),
+    refresh_token = Sensitive.from_text(REFRESH)
+    try:
+        answer = await endpoint.refresh(
+            profile, client, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
         )
+    except TokenEndpointError as error:
+        return error
+    with pytest.raises(TokenEndpointError) as caught:
+        read_refresh(answer, profile, (refresh_token, client.client_secret))
     return caught.value
 
 
@@ -132,9 +136,68 @@ async def test_refresh_goes_to_the_pinned_endpoint(
     )
     assert server.requests[0].head.startswith("POST /pinned HTTP/1.1")
     assert server.requests[0].body == b"grant_type=refresh_token&refresh_token=rt-0123456789-abcdef"
-    assert answer.refresh_token is not None
-    assert (answer.refresh_token.reveal(), answer.expires_in_s) == (b"rt2", 60)
-    assert (answer.scopes, answer.subject) == (None, None)
+    assert (answer.status, answer.body.reveal()) == (200, TOKENS)
+
+
+async def test_refresh_returns_what_came(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A refusal is returned as it came too, to be stored before it is read."""
+    body = b'{"error":"invalid_grant"}'
+    server.behaviour = reply(body, "400 Bad", extra="Retry-After: 9\r\n")
+    answer = await endpoint.refresh(
+        profile,
+        BASIC,
+        token_endpoint=profile.token_endpoint,
+        refresh_token=Sensitive.from_text(REFRESH),
+    )
+    assert (answer.status, answer.body.reveal(), answer.retry_after_s) == (400, body, 9.0)
+    assert HttpAnswer.from_bytes(answer.to_bytes()).body.reveal() == body
+
+
+async def test_scopes_are_named_where_they_must_be(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """A refresh names its scopes only where the profile requires it, with its separator."""
+    for required in (False, True):
+        await endpoint.refresh(
+            replace(profile, requires_scope_on_refresh=required, scope_separator=","),
+            BASIC,
+            token_endpoint=profile.token_endpoint,
+            refresh_token=Sensitive.from_text(REFRESH),
+            scopes=("a", "b"),
+        )
+    sent = [dict(parse_qsl(request.body.decode())) for request in server.requests]
+    assert [fields.get("scope") for fields in sent] == [None, "a,b"]
+
+
+@pytest.mark.parametrize("client", [BASIC, POST], ids=["basic", "post"])
+async def test_json_requests(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile, client: ClientCredential
+) -> None:
+    """Where the profile says JSON, codes and refresh tokens go out as one object of texts."""
+    spoken = replace(profile, body_encoding=BodyEncoding.JSON)
+    await _exchange(endpoint, spoken, client)
+    await endpoint.refresh(
+        spoken,
+        client,
+        token_endpoint=profile.token_endpoint,
+        refresh_token=Sensitive.from_text(REFRESH),
+    )
+    secret = {"client_id": client.client_id, "client_secret": SECRET} if client is POST else {}
+    assert [json.loads(request.body) for request in server.requests] == [
+        {
+            "grant_type": "authorization_code",
+            "code": CODE,
+            "redirect_uri": "https://app.example/cb?a=b",
+            "code_verifier": VERIFIER,
+            **secret,
+        },
+        {"grant_type": "refresh_token", "refresh_token": REFRESH, **secret},
+    ]
+    for request in server.requests:
+        assert request.header("Content-Type") == "application/json"
+        assert (request.header("Authorization") is None) is (client is POST)
 
 
 async def test_subject_comes_from_the_id_token(
@@ -154,20 +217,20 @@ async def test_subject_comes_from_the_id_token(
     assert await _exchange(endpoint, profile) == "u-1"
     with pytest.raises(TokenEndpointError) as caught:
         await _exchange(endpoint, replace(profile, issuer="https://other.example"))
-    assert caught.value.answer_class is AnswerClass.PROVIDER_FAULT
+    assert caught.value.answer_class is AnswerClass.UNREADABLE_SUCCESS
 
 
 @pytest.mark.parametrize(
     ("body", "status", "kind", "expected"),
     [
-        (b"<html>canary</html>", "200 OK", "text/html", AnswerClass.PROVIDER_FAULT),
-        (b"canary", "500 Oops", "text/plain", AnswerClass.PROVIDER_FAULT),
-        (b'{"error":"bad_refresh_token"}', "200 OK", "text/plain", AnswerClass.INVALID_GRANT),
+        (b"<html>canary</html>", "200 OK", "text/html", AnswerClass.UNREADABLE_SUCCESS),
+        (b"canary", "500 Oops", "text/plain", AnswerClass.IN_DOUBT),
+        (b'{"error":"bad_refresh_token"}', "400 Bad", "text/plain", AnswerClass.INVALID_GRANT),
         (b'{"error":"invalid_grant"}', "400 Bad", "application/json", AnswerClass.INVALID_GRANT),
         (b'{"error":"invalid_client"}', "401 No", "application/json", AnswerClass.CLIENT_REFUSED),
         (b'{"error":"invalid_scope"}', "400 Bad", "application/json", AnswerClass.REQUEST_REFUSED),
         (b"", "429 Slow", "text/plain", AnswerClass.RATE_LIMITED),
-        (b"canary" * 200_000, "200 OK", "application/json", AnswerClass.PROVIDER_FAULT),
+        (b"canary" * 200_000, "200 OK", "application/json", AnswerClass.UNREADABLE_SUCCESS),
         (b"", "302 Found", "text/html", AnswerClass.PROVIDER_FAULT),
     ],
 )
@@ -259,7 +322,7 @@ async def test_revoke(
     [
         (b'{"error":"unsupported_token_type"}', "400 Bad", AnswerClass.REQUEST_REFUSED),
         (b'{"error":"invalid_client"}', "401 No", AnswerClass.CLIENT_REFUSED),
-        (b"", "500 Oops", AnswerClass.PROVIDER_FAULT),
+        (b"", "500 Oops", AnswerClass.IN_DOUBT),
     ],
 )
 async def test_refused_revocations(

@@ -59,6 +59,16 @@ async def credential(house: House) -> str:
     return (await house.credentials.open(CLIENT)).credential.client_secret.reveal_text()
 
 
+async def test_method_of_the_provider(house: House) -> None:
+    """Where a provider names its authentication methods, a registration uses one of them."""
+    profile = a_profile(auth_methods=(ClientAuthMethod.CLIENT_SECRET_BASIC,))
+    await house.providers.put(house.call(), PROVIDER, profile)
+    error = await refused(Reason.FIELD_MALFORMED, put(house))
+    assert error.metadata == {"field": "auth_method"}
+    assert "CLIENT_SECRET_BASIC" in error.message
+    assert await put(house, auth_method=ClientAuthMethod.CLIENT_SECRET_BASIC)
+
+
 async def test_put(house: House) -> None:
     """A registration is stored with its credential sealed, and on record without it."""
     stored = house.stores.tables.oauth_clients[CLIENT]

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from tests.support.house import APP, PROVIDER, ROGUE, TENANT, House, refused
-from tests.support.samples import a_profile
+from tests.support.samples import a_full_profile, a_profile
 from vault_service.domain.access import Permission
+from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason
 from vault_service.domain.names import ProviderName
-from vault_service.domain.provider import RefreshClass
+from vault_service.domain.provider import ErrorIn200, ProviderProfile, Recovery, RefreshClass
 
 
 @pytest.fixture
@@ -28,6 +29,20 @@ async def test_put(house: House) -> None:
     (record,) = house.records(AuditAction.PROVIDER_PUT)
     assert (record.resource, record.detail["policy_rule"]) == (str(PROVIDER), "allow-PutProvider")
     assert record.detail["token_endpoint"] == "https://op.example/token"
+
+
+async def test_full_profile_is_sound(house: House) -> None:
+    """A profile that uses every field is taken as it is."""
+    profile = a_full_profile()
+    assert (await house.providers.put(house.call(), PROVIDER, profile)).profile == profile
+    defaults = a_profile()
+    unused = {
+        field
+        for field in ProviderProfile.__dataclass_fields__
+        if getattr(profile, field) == getattr(defaults, field)
+    }
+    endpoints = {"issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint"}
+    assert unused == {*endpoints, "refresh_class", "grace_s"}
 
 
 async def test_replace(house: House) -> None:
@@ -65,6 +80,37 @@ async def test_issuer_cannot_change(house: House) -> None:
         ("grace_s", {"grace_s": -1}),
         ("default_life_s", {"default_life_s": 0}),
         ("default_life_s", {"default_life_s": 31_536_001}),
+        ("token_paths", {"token_paths": {"id_token": "a"}}),
+        ("token_paths", {"token_paths": {"access_token": "a..b"}}),
+        ("token_paths", {"token_paths": {"access_token": "a" * 129}}),
+        ("error_in_200", {"error_in_200": ErrorIn200("")}),
+        ("error_in_200", {"error_in_200": ErrorIn200("error", {"": AnswerClass.RATE_LIMITED})}),
+        ("error_in_200", {"error_in_200": ErrorIn200("error", {"x": AnswerClass.NOT_SENT})}),
+        (
+            "error_in_200",
+            {"error_in_200": ErrorIn200("error", {"invalid_client": AnswerClass.INVALID_GRANT})},
+        ),
+        ("error_codes", {"error_codes": {"x": AnswerClass.UNREADABLE_SUCCESS}}),
+        ("error_codes", {"error_codes": {"ü": AnswerClass.RATE_LIMITED}}),
+        ("error_codes", {"error_codes": {"x" * 257: AnswerClass.RATE_LIMITED}}),
+        (
+            "error_codes",
+            {"error_codes": {f"e{n}": AnswerClass.RATE_LIMITED for n in range(51)}},
+        ),
+        ("error_codes", {"error_codes": {"invalid_client": AnswerClass.INVALID_GRANT}}),
+        ("error_codes", {"error_codes": {"invalid_client: gone": AnswerClass.INVALID_GRANT}}),
+        ("error_codes", {"error_codes": {"unauthorized_client": AnswerClass.INVALID_GRANT}}),
+        ("max_idle_s", {"max_idle_s": -1}),
+        ("max_idle_s", {"max_idle_s": 157_680_001}),
+        ("confirm_after_s", {"confirm_after_s": 59}),
+        ("confirm_after_s", {"confirm_after_s": 3_601}),
+        ("rate_per_s", {"rate_per_s": 10_001}),
+        ("rate_per_min", {"rate_per_min": -1}),
+        ("refresh_parallel_max", {"refresh_parallel_max": 0}),
+        ("refresh_parallel_max", {"refresh_parallel_max": 17}),
+        ("recovery", {"refresh_class": RefreshClass.M, "recovery": Recovery.MANUAL}),
+        ("recovery", {"recovery": Recovery.PROBE_ONLY}),
+        ("probe_endpoint", {"refresh_kills_old_access_token": True}),
         ("authorization_params", {"authorization_params": {f"p{n}": "" for n in range(21)}}),
         ("authorization_params", {"authorization_params": {"prompt": "x" * 257}}),
         ("authorization_params", {"authorization_params": {"a b": "x"}}),
@@ -104,7 +150,15 @@ async def test_reserved_parameters(house: House, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint"]
+    "field",
+    [
+        "issuer",
+        "authorization_endpoint",
+        "token_endpoint",
+        "revocation_endpoint",
+        "probe_endpoint",
+        "introspection_endpoint",
+    ],
 )
 async def test_endpoints_are_guarded(house: House, field: str) -> None:
     """Each endpoint passes the egress guard before it is stored."""

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.fakes.token_endpoint import an_answer
+from tests.support.attempts import begin
 from tests.support.house import CLIENT_SECRET, PROVIDER, TENANT, House, refused
+from tests.support.refreshing import expired, until
 from tests.support.samples import a_profile
 from vault_service.domain import limits
-from vault_service.domain.answers import AnswerClass
+from vault_service.domain.attempt import AttemptState, Beginning
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, ReauthorizationCause
+from vault_service.domain.grant import Grant, GrantState, ProviderRevocation
 from vault_service.domain.names import GrantAliasName
 
 
 @pytest.fixture
 def house() -> House:
     return House()
-
-
-async def expired(house: House, **profile: object) -> Grant:
-    """A grant whose access token is past its end; the provider's ledger starts empty."""
-    grant = await house.grant(**profile)
-    house.clock.advance(3_600)
-    house.endpoint.ledger.clear()
-    return grant
-
-
-async def until(house: House, posts: int) -> None:
-    """Waits for this many requests at the provider."""
-    while len(house.endpoint.ledger) < posts:
-        house.endpoint.arrived.clear()
-        await house.endpoint.arrived.wait()
 
 
 async def test_result_is_committed(house: House) -> None:
@@ -174,112 +161,34 @@ async def test_read_again_under_the_lease(house: House) -> None:
 async def test_lease_of_a_dead_process(house: House) -> None:
     """A lease whose holder died is waited for until its end, then the grant is refreshed."""
     grant = await expired(house)
-    assert await house.stores.leases.acquire(grant, limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
+    dead = House.beside(house)
+    begun = await begin(dead.attempts, grant, spools=[dead.spool.spool_id])
+    await dead.spool.reserve(begun.attempt.attempt_id, TENANT, grant.grant_id)
+    dead.spool.crash()
     waiting = asyncio.create_task(house.token(grant.name, budget_s=60))
     await asyncio.sleep(0.01)
     assert house.endpoint.ledger == []
     house.clock.advance(26)
     assert (await waiting).value.reveal() == b"at-2"
+    assert not any(house.spool.folder.entries.values())
 
 
-async def test_slow_preparation_gives_up_the_post(house: House) -> None:
-    """When preparing took so long that the POST could outlive the lease, nothing is sent."""
-    grant = await expired(house)
-    other = House.beside(house)
-    other.wrapper.gate = asyncio.Event()
-    waiting = asyncio.create_task(other.token(grant.name))
-    await other.wrapper.arrived.wait()
-    await asyncio.sleep(0.01)
-    house.clock.advance(6)
-    other.wrapper.gate.set()
-    await refused(Reason.REFRESH_IN_PROGRESS, waiting)
-    assert house.endpoint.ledger == []
-
-
-@pytest.mark.parametrize("fault", ["unreachable", "denied"])
-async def test_keys_away_before_the_post(house: House, fault: str) -> None:
-    """Without the DEK nothing is sent: a refresh token is not spent where none could be stored."""
-    grant = await expired(house)
-    other = House.beside(house)
-    setattr(other.wrapper, fault, True)
-    await refused(Reason.KEK_UNREACHABLE, other.token(grant.name))
-    assert house.endpoint.ledger == []
-    assert house.stores.tables.leases == {}
-
-
-async def test_invalid_grant_condemns(house: House) -> None:
-    """invalid_grant at the generation that was asked for moves the grant, on record, once."""
-    grant = await expired(house)
-    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
-    ended = await asyncio.gather(
-        *(refused(Reason.REAUTHORIZATION_REQUIRED, house.token(grant.name)) for _ in range(5))
-    )
-    assert {error.metadata["cause"] for error in ended} == {"REVOKED_BY_OWNER"}
-    row = await house.row(grant.name)
-    assert row.state is GrantState.REAUTHORIZATION_REQUIRED
-    assert row.cause is ReauthorizationCause.REVOKED_BY_OWNER
-    (record,) = house.records(AuditAction.GRANT_REFRESH_FAILED)
-    assert record.detail["provider_error"] == "invalid_grant"
-    await refused(Reason.REAUTHORIZATION_REQUIRED, house.token(grant.name))
-    assert len(house.endpoint.ledger) == 1
-
-
-async def test_invalid_grant_after_a_sibling_won(house: House) -> None:
-    """invalid_grant condemns nothing when the generation has moved: the newer token is served."""
-    grant = await expired(house)
-    held = house.endpoint.hold()
-    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
-    waiting = asyncio.create_task(house.token(grant.name))
-    await until(house, 1)
-    house.stores.tables.leases.clear()  # it ran out, and another process took the next one
-    other = House.beside(house)
-    sibling = asyncio.create_task(other.token(grant.name))
-    await until(house, 2)
-    held.set()
-    assert (await sibling).value.same_as((await waiting).value)
-    row = await house.row(grant.name)
-    assert (row.state, row.generation) == (GrantState.ACTIVE, 2)
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason", "retry_after_s"),
-    [
-        (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE, None),
-        (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE, None),
-        (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED, 77.0),
-        (AnswerClass.IN_DOUBT, Reason.REFRESH_IN_DOUBT, None),
-        (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
-        (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED, None),
-    ],
-)
-async def test_failures_leave_the_grant(
-    house: House, answer: AnswerClass, reason: Reason, retry_after_s: float | None
+async def test_slow_beginning_gives_up_the_post(
+    house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not the grant's fault changes nothing of it, is on record, and may be tried again."""
+    """When taking the lease took so long that the POST could outlive it, nothing is sent."""
     grant = await expired(house)
-    before = await house.row(grant.name)
-    house.endpoint.fail(answer, status=500, error="oops", retry_after_s=retry_after_s)
-    error = await refused(reason, house.token(grant.name))
-    assert error.retry_after_s == (retry_after_s or limits.RETRY_AFTER_S)
-    assert error.recorded["provider_answer"] == answer.name
-    after = await house.row(grant.name)
-    assert (after.revision, after.state) == (before.revision, GrantState.ACTIVE)
-    (record,) = house.records(AuditAction.GRANT_REFRESH_FAILED)
-    assert (record.outcome, record.reason) == (Outcome.ERROR, reason.name)
-    assert house.stores.tables.leases == {}
-    assert (await house.token(grant.name)).refreshed
+    slow = house.attempts.begin
 
+    async def begin_slowly(*values: Any) -> Beginning:
+        house.clock.advance(limits.LEASE_MARGIN_S + 1)
+        return await slow(*values)
 
-async def test_one_failure_for_all_who_wait(house: House) -> None:
-    """Callers that wait for one POST share its failure, each as an error of its own."""
-    grant = await expired(house)
-    house.endpoint.fail(AnswerClass.PROVIDER_FAULT, status=502)
-    ended = await asyncio.gather(
-        *(refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name)) for _ in range(20))
-    )
-    assert len({id(error) for error in ended}) == 20
-    assert len(house.endpoint.ledger) == 1
-    assert len(house.records(AuditAction.GRANT_REFRESH_FAILED)) == 1
+    monkeypatch.setattr(house.attempts, "begin", begin_slowly)
+    await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
+    assert house.endpoint.ledger == []
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.NOT_SENT
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "audit_unavailable"])

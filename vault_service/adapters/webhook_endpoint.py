@@ -23,7 +23,7 @@ class HttpWebhookEndpoint:
             "webhook-signature": message.signature,
         }
         try:
-            answer = await self._http.post_json(
+            answer = await self._http.post_body(
                 message.url,
                 message.body,
                 headers=headers,

@@ -6,13 +6,13 @@ from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
+from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
-from vault_service.adapters.postgres.leases import PostgresLeaseStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -22,13 +22,17 @@ from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
 from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
+from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
-from vault_service.app.settings import database_settings, transit_settings
+from vault_service.app.refresh_engine import EngineParts, RefreshEngine
+from vault_service.app.settings import database_settings, spool_settings, transit_settings
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain import limits
+from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -57,7 +61,6 @@ from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
-from vault_service.usecases.refresh_grant import RefreshGrant
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
@@ -77,6 +80,8 @@ class Parts:
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.policy = policy
+        # First of what opens something later: nothing is left open when its folder is refused.
+        self.spool = FileSpool(spool_settings(config), self.clock, self.entropy)
         self.database = Database(database_settings(config, config.database.user))
         self.worker_database = Database(database_settings(config, config.database.worker_user))
         self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
@@ -124,6 +129,25 @@ class Parts:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
+        self.engine = RefreshEngine(
+            EngineParts(
+                grants=self.grants,
+                attempts=PostgresAttemptStore(
+                    self.database, self.worker_database, limits.SPOOL_WAIT_S
+                ),
+                spool=self.spool,
+                audit=self.audit,
+                endpoint=self.endpoint,
+                credentials=self.credentials,
+                envelopes=self.envelopes,
+                revoke_at_provider=self.revoke_at_provider,
+                recorder=self.recorder,
+                clock=self.clock,
+                entropy=self.entropy,
+                flights=self.flights,
+                times=RefreshTimes(),
+            )
+        )
         self.remind = RemindOfSecrets(
             reminders=PostgresSecretReminders(self.database, self.worker_database),
             recorder=self.recorder,
@@ -133,6 +157,7 @@ class Parts:
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
         await self.audit.close()
+        await self.spool.close()
         await self.http.close()
         await self.ring.close()
         await self.transit.close()
@@ -172,25 +197,13 @@ def servicers(config: Config, parts: Parts) -> Servicers:
 
 
 def _get_access_token(parts: Parts) -> GetAccessToken:
-    refresh = RefreshGrant(
-        grants=parts.grants,
-        leases=PostgresLeaseStore(parts.database),
-        audit=parts.audit,
-        endpoint=parts.endpoint,
-        credentials=parts.credentials,
-        envelopes=parts.envelopes,
-        revoke_at_provider=parts.revoke_at_provider,
-        recorder=parts.recorder,
-        clock=parts.clock,
-        flights=parts.flights,
-    )
     return GetAccessToken(
         gate=parts.gate,
         known=parts.known_grants,
         envelopes=parts.envelopes,
         audit=parts.audit,
         recorder=parts.recorder,
-        refresh=refresh,
+        refresh=parts.engine.refresh,
         credentials=parts.credentials,
     )
 

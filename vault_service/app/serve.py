@@ -30,6 +30,8 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
+from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
@@ -81,6 +83,7 @@ async def serve(config: Config) -> None:
     dispatch = WebhookDispatch(parts.deliver_webhooks, parts.clock, parts.entropy)
     tasks = _background(parts, server, dispatch)
     try:
+        await _open_spool(parts)
         port = await server.start(config.server.host, config.server.port)
         if config.server.port_file is not None:
             _write_port(config.server.port_file, port)
@@ -112,6 +115,14 @@ def _build(config: Config, policy: CedarPolicy) -> Parts:
         raise ConfigInvalid(str(error)) from None
 
 
+async def _open_spool(parts: Parts) -> None:
+    try:
+        await parts.spool.open()
+    except VaultError as error:
+        # A refresh needs it and tries again; tokens that are fresh need it not.
+        _log.warning("spool_unavailable", error=error)
+
+
 def _write_port(file: Path, port: int) -> None:
     # Who waits for the file must not find it half written.
     partial = file.with_name(f"{file.name}.new")
@@ -135,6 +146,7 @@ def _background(
     )
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
@@ -159,6 +171,7 @@ def _background(
         asyncio.create_task(every("events", limits.EVENT_SWEEP_S, sweep_events)),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
+        asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vault_service.adapters.postgres.pool import DatabaseSettings
+from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.transit.settings import TransitSettings
 from vault_service.config import Config
 
@@ -41,3 +42,9 @@ def transit_settings(config: Config) -> TransitSettings:
         auth_mount=transit.auth_mount,
         deployment=config.deployment,
     )
+
+
+def spool_settings(config: Config) -> SpoolSettings:
+    """Its folder as an absolute path. ValueError for a folder that is not ours alone."""
+    assert config.spool.path is not None, "config.faults asked for it"
+    return SpoolSettings(folder=config.spool.path.absolute(), slots=config.spool.slots)

@@ -14,8 +14,10 @@ from vault_service.cli import (
     credentials,
     grants,
     operate,
+    providers,
     registry,
     secrets,
+    spool,
     watch,
     webhooks,
 )
@@ -39,13 +41,14 @@ operate.add_to(app)
 credentials.add_to(registry.client_app)
 aliases.add_to(grants.grant_app)
 watch.add_to(grants.grant_app)
-app.add_typer(registry.provider_app, name="provider")
+app.add_typer(providers.provider_app, name="provider")
 app.add_typer(registry.client_app, name="client")
 app.add_typer(grants.grant_app, name="grant")
 app.add_typer(grants.token_app, name="token")
 app.add_typer(secrets.secret_app, name="secret")
 app.add_typer(webhooks.webhook_app, name="webhook")
 app.add_typer(audit.audit_app, name="audit")
+app.add_typer(spool.spool_app, name="spool")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""provider and client: the registry of authorization servers and our registrations there."""
+"""client: the registry of our registrations at providers."""
 
 from __future__ import annotations
 
@@ -10,28 +10,14 @@ import typer
 from tokenvault_client import (
     ClientAuthMethod,
     OAuthClient,
-    Provider,
-    RefreshClass,
-    TokenVaultClient,
     oauth_client_name,
     provider_name,
-    tenant_name,
 )
 from vault_service.cli.connection import ClientOption, TenantArgument, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
-from vault_service.cli.output import EXIT_USAGE, fail, out, table
+from vault_service.cli.output import out
 
-provider_app = typer.Typer(no_args_is_help=True, help="Authorization servers.")
 client_app = typer.Typer(no_args_is_help=True, help="Our registrations at providers.")
-
-
-class ClassChoice(StrEnum):
-    """Refresh classes on the command line."""
-
-    N = "N"
-    M = "M"
-    G = "G"
-    S = "S"
 
 
 class AuthChoice(StrEnum):
@@ -39,60 +25,6 @@ class AuthChoice(StrEnum):
 
     BASIC = "basic"
     POST = "post"
-
-
-@provider_app.command("put")
-def provider_put(
-    tenant: TenantArgument,
-    provider: Annotated[str, typer.Argument(help="Provider id.")],
-    client: ClientOption,
-    issuer: Annotated[str, typer.Option(help="Issuer identifier, an https URL.")],
-    authorization_endpoint: Annotated[str, typer.Option(help="Where browsers consent.")],
-    token_endpoint: Annotated[str, typer.Option(help="Where tokens are made.")],
-    revocation_endpoint: Annotated[str, typer.Option(help="RFC 7009; empty: none.")] = "",
-    refresh_class: Annotated[
-        ClassChoice, typer.Option(help="What a refresh does to the old refresh token.")
-    ] = ClassChoice.S,
-    grace_s: Annotated[int, typer.Option(help="Seconds of grace, class G only.")] = 0,
-    subject_from: Annotated[
-        str, typer.Option(help="id_token:{claim} or response:{member}.")
-    ] = "id_token:sub",
-    requires_iss: Annotated[bool, typer.Option(help="The server always sends iss.")] = False,
-    param: Annotated[
-        list[str] | None, typer.Option(help="Extra authorization parameter, name=value.")
-    ] = None,
-) -> None:
-    """Create or replace a provider."""
-    wanted = Provider(
-        name=provider_name(tenant, provider),
-        issuer=issuer,
-        authorization_endpoint=authorization_endpoint,
-        token_endpoint=token_endpoint,
-        revocation_endpoint=revocation_endpoint,
-        refresh_class=RefreshClass[refresh_class.value],
-        grace_s=grace_s,
-        authorization_params=_pairs(param or []),
-        subject_from=subject_from,
-        requires_iss=requires_iss,
-    )
-    stored = call(client, lambda vault: vault.put_provider(wanted))
-    out.print(f"{stored.name} stored, etag {stored.etag}")
-
-
-@provider_app.command("list")
-def provider_list(tenant: TenantArgument, client: ClientOption) -> None:
-    """List a tenant's providers."""
-
-    async def work(vault: TokenVaultClient) -> list[Provider]:
-        return [item async for item in vault.iter_providers(tenant_name(tenant))]
-
-    table(
-        ("NAME", "CLASS", "ISSUER", "TOKEN ENDPOINT"),
-        (
-            (item.name, item.refresh_class.name, item.issuer, item.token_endpoint)
-            for item in call(client, work)
-        ),
-    )
 
 
 @client_app.command("put")
@@ -124,10 +56,3 @@ def client_put(
     secret = "" if keep_secret else client_secret(secret_file)
     stored = call(client, lambda vault: vault.put_oauth_client(wanted, client_secret=secret))
     out.print(f"{stored.name} stored, etag {stored.etag}")
-
-
-def _pairs(params: list[str]) -> dict[str, str]:
-    pairs = dict(param.partition("=")[::2] for param in params)
-    if not all(pairs) or any("=" not in param for param in params):
-        fail("--param takes name=value", EXIT_USAGE)
-    return pairs

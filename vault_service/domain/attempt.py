@@ -8,13 +8,14 @@ as sent. Whether it was, and what came back, the spool of the process that sent 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from vault_service.domain.envelope import Binding, DekOwner, Field
-from vault_service.domain.grant import Grant, Lease
+from vault_service.domain.grant import Grant, GrantState, Lease, ReauthorizationCause
 from vault_service.domain.names import GrantName
 from vault_service.domain.provider import RefreshClass
 
@@ -32,6 +33,9 @@ class AttemptState(Enum):
     RESOLVED_LOST = 8  # the provider has moved on and nobody has its answer
     RESOLVED_SUPERSEDED = 9  # the grant moved on otherwise: revoked, consented anew, a sibling won
 
+
+NO_SPOOL: Final = uuid.UUID(int=0)
+"""Of an attempt in doubt whose process has said all that its spool could say."""
 
 UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
 """At most one attempt of a grant is in these; no other one begins before it is resolved."""
@@ -55,11 +59,33 @@ class RefreshAttempt:
     create_time: datetime  # before the first request was sent
     next_try_time: datetime  # recovery leaves it alone until then
     read_time: datetime  # the database's clock
+    spool_gone: bool  # given up by an operator, or away for longer than anyone waits
 
     @property
     def grant(self) -> GrantName:
         """Whose refresh it is."""
         return GrantName(self.tenant, self.grant_id)
+
+    def may_change(self, row: Grant) -> bool:
+        """Whether the row stands where this attempt began. One that recovery gave up for lost is
+        as good as ACTIVE here: what was lost may have been found."""
+        lost = row.cause is ReauthorizationCause.SUCCESSOR_LOST
+        alive = row.state is GrantState.ACTIVE
+        return row.generation == self.base_generation and (alive or lost)
+
+
+def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
+    """Whether a process that holds these spools may resolve it now.
+
+    Class S waits for the spool that may hold the only copy of the successor; where the old refresh
+    token works on, anybody may ask again. What was given up for lost is open to whoever finds it.
+    """
+    if attempt.state is AttemptState.RESOLVED_LOST:
+        return attempt.spool_id in spools or attempt.orphan_envelope is not None
+    if attempt.state not in UNRESOLVED:
+        return False
+    waits = attempt.refresh_class is RefreshClass.S and not attempt.spool_gone
+    return not waits or attempt.spool_id in (NO_SPOOL, *spools)
 
 
 def answer_binding(grant: Grant, base_generation: int) -> Binding:
@@ -89,6 +115,12 @@ class SpoolEntry:
     grant_id: uuid.UUID
     mark: SpoolMark
     envelope: bytes | None  # the sealed HttpAnswer, of RECEIVED only
+
+
+def by_attempt(entries: Iterable[SpoolEntry]) -> dict[uuid.UUID, SpoolEntry]:
+    """The entry that got furthest, for each attempt: a retry has one of its own."""
+    furthest = sorted(entries, key=lambda entry: entry.mark.value)
+    return {entry.attempt_id: entry for entry in furthest}
 
 
 @dataclass(frozen=True, slots=True)

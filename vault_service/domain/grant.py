@@ -75,6 +75,7 @@ class Grant:
     update_time: datetime
     read_time: datetime  # the database's clock when the row was read: judges expiry
     delete_time: datetime | None = None  # a tombstone that no call finds any more
+    rejected_generation: int | None = None  # whose access token an API refused (reported)
 
     @property
     def name(self) -> GrantName:
@@ -160,6 +161,11 @@ def effective_min_ttl_s(asked_s: float | None, life_s: int) -> float:
 def min_ttl_reachable(min_ttl_s: float, life_s: int) -> bool:
     """Whether a fresh token could satisfy it: at most the life last issued, less 10 %."""
     return min_ttl_s <= life_s * 0.9
+
+
+def is_rejected(grant: Grant) -> bool:
+    """Whether an API refused the access token that the row has (reported by a caller)."""
+    return grant.rejected_generation == grant.generation
 
 
 def needs_refresh(expire_time: datetime | None, now: datetime, min_ttl_s: float) -> bool:

@@ -95,15 +95,23 @@ REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000
 
 # Refresh attempts ----------------------------------------------------------------------------
-SPOOL_SLOTS = 256  # answers that may wait for the database in one process: 18 MB of disk
+SPOOL_SLOTS = 256  # answers that may wait for the database in one process: 20 MB of disk
+SPOOL_SLOTS_MIN = 16
+SPOOL_SLOTS_MAX = 4_096  # 319 MB; who waits for a database for longer needs another database
+SPOOLS_MAX = 64  # in one folder: more processes than a host has; a start in a loop fills no disk
+SPOOL_LIMIT_S = 2.0  # one write and its sync; a disk that takes longer counts as gone
+SPOOL_START_LIMIT_S = 30.0  # preallocating a spool, or reading one that was left over
+SPOOL_QUEUE_MAX = 10_000  # writes waiting for the disk; more is OVERLOADED
+SPOOL_BATCH_MAX = 64  # writes that share one sync
+SPOOL_DAMAGED_MAX = 64  # copies of damaged slots kept as evidence in one folder
 SPOOL_WAIT_S = 600.0  # how long class S waits for the spool of a process that is gone
 ATTEMPT_BATCH_MAX = 50
 ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0
-CONFIRM_AFTER_S = 60.0  # a refusal counts for good when it is repeated so much later
+CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: replicas caught up
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
-BACKOFF_MAX_S = 300.0
+BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minute
 
 # Events --------------------------------------------------------------------------------------
 EVENT_KEEP_S = 7 * 86_400  # a watcher that was away for a week lists the grants anew
@@ -147,10 +155,16 @@ WEBHOOK_DEAD_SWEEP_MAX = 1_000
 REDELIVER_MAX_COUNT = 500  # named events in one call
 
 # Provider answers ----------------------------------------------------------------------------
-BODY_MAX_BYTES = 65_536
+BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
+ERROR_TABLE_MAX_COUNT = 50  # codes that one profile gives a meaning; Slack documents about 40
+ERROR_KEY_MAX_CHARS = 256  # a code with the description that goes with it
+JSON_PATH_MAX_CHARS = 128  # "authed_user.access_token" has 24
+CONFIRM_AFTER_MAX_S = 3_600
+IDLE_MAX_S = 5 * 365 * 86_400  # Okta allows up to 1,825 days
+RATE_MAX = 10_000  # requests a second or minute; more is no budget
 ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a moment ago
 
 # Egress --------------------------------------------------------------------------------------

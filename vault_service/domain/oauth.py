@@ -19,6 +19,14 @@ class ClientAuthMethod(Enum):
     CLIENT_SECRET_POST = 2
 
 
+class Liveness(Enum):
+    """What a provider says of a token it was asked about."""
+
+    ACTIVE = 1
+    INACTIVE = 2
+    UNKNOWN = 3  # it did not say, or not clearly
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialVersion:
     """One of an OAuthClient's credentials that is not retired, without its envelope."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from vault_service.domain import limits
-from vault_service.domain.strict_json import JsonRefusedError, parse_object
+from vault_service.domain.strict_json import JsonRefusedError, at_path, parse_object
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SUBJECT: Final = re.compile(rf"[ -~]{{1,{limits.SUBJECT_MAX_CHARS}}}")
@@ -34,11 +34,13 @@ def read_subject(
     ``iss`` is the issuer, ``aud`` has our client_id, ``exp`` is to come (ID_TOKEN_LEEWAY_S), and
     ``nonce`` is ours where we sent one ("" = none sent). Its signature is not checked: the token
     came over TLS from the token endpoint itself (item 6 there).
-    ``response:<member>``: a member of the answer. Raises ``SubjectRefusedError``.
+    ``response:<member>``: a member of the answer, or its dotted path (Slack: ``team.id``).
+
+    Raises ``SubjectRefusedError``.
     """
     source, _, name = subject_from.partition(":")
     if source == "response":
-        value = members.get(name)
+        value = members[name] if name in members else at_path(members, name)
         return None if value is None else _subject(value)
     if source != "id_token":
         raise SubjectRefusedError("subject_from is neither id_token:<claim> nor response:<member>")

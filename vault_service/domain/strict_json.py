@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from vault_service.domain import limits
@@ -47,6 +48,16 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise JsonRefusedError("not an object")
     return value
+
+
+def at_path(members: Mapping[str, Any], path: str) -> object:
+    """The member at a dotted path, None where there is none."""
+    found: object = members
+    for name in path.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(name)
+    return found
 
 
 def _depth(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The one way out: POSTs over verified TLS, each bounded in place, size and time.
+"""The one way out: requests over verified TLS, each bounded in place, size and time.
 
 Whether a request was sent decides if a single-use refresh token may be presented again, so
 "not sent" is claimed only where it is proven (see ``_Progress``).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -32,10 +33,11 @@ from vault_service.egress.resolver import (
     system_lookup,
 )
 
+_FORM: Final = "application/x-www-form-urlencoded"
+_JSON: Final = "application/json"
 _HEADERS: Final = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",
-    "Content-Type": "application/x-www-form-urlencoded",
     "User-Agent": "tokenvault",
 }
 
@@ -101,10 +103,30 @@ class HttpClient:
         the caller's protocol wants. ``limit_s`` covers all from the wait for a connection to the
         body's last byte, on the monotonic clock. Raises ``TransportFailure``, nothing else.
         """
-        body, headers = lambda: _encoded(fields), lambda: _headers(basic)
-        return await self._bounded(url, body, headers, limit_s, limits.BODY_MAX_BYTES)
+        headers = {"Content-Type": _FORM, **_basic(basic)}
+        return await self._request("POST", url, _encoded(fields), headers, limit_s)
 
     async def post_json(
+        self,
+        url: str,
+        fields: Mapping[str, str | Sensitive],
+        *,
+        basic: Sensitive | None = None,
+        limit_s: float = limits.POST_LIMIT_S,
+    ) -> HttpAnswer:
+        """As ``post_form``, with ``fields`` as one JSON object of texts."""
+        headers = {"Content-Type": _JSON, **_basic(basic)}
+        return await self._request("POST", url, _json(fields), headers, limit_s)
+
+    async def get(
+        self, url: str, *, bearer: Sensitive, limit_s: float = limits.POST_LIMIT_S
+    ) -> HttpAnswer:
+        """GET with an access token (RFC 6750 §2.1); bounded and failing as ``post_form``. The
+        library repeats it once where a connection is cut, as a GET may be (RFC 9110 §9.2.2)."""
+        headers = {"Authorization": f"Bearer {bearer.reveal_text()}"}
+        return await self._request("GET", url, None, headers, limit_s)
+
+    async def post_body(
         self,
         url: str,
         body: Sensitive,
@@ -113,24 +135,27 @@ class HttpClient:
         limit_s: float,
         answer_max_bytes: int,
     ) -> HttpAnswer:
-        """POST the bytes as application/json, once, with ``headers`` beside the usual ones; for the
-        rest see ``post_form``."""
-        sent = {**_HEADERS, "Content-Type": "application/json", **headers}
-        return await self._bounded(url, body.reveal, lambda: sent, limit_s, answer_max_bytes)
+        """As ``post_form``, with these bytes as application/json, with ``headers`` beside the usual
+        ones, and an answer of which no more than ``answer_max_bytes`` are read."""
+        sent = {**headers, "Content-Type": _JSON}
+        return await self._request("POST", url, body.reveal(), sent, limit_s, answer_max_bytes)
 
-    async def _bounded(
+    async def _request(
         self,
+        method: str,
         url: str,
-        body: Callable[[], bytes],
-        headers: Callable[[], Mapping[str, str]],
+        body: bytes | None,
+        headers: Mapping[str, str],
         limit_s: float,
-        answer_max_bytes: int,
+        answer_max_bytes: int = limits.BODY_MAX_BYTES,
     ) -> HttpAnswer:
         progress = _Progress()
         try:
             target = _pinned_url(self._guard.endpoint(url).url)
             async with asyncio.timeout(limit_s):
-                return await self._post(target, body(), headers(), progress, answer_max_bytes)
+                return await self._exchange(
+                    method, target, body, {**_HEADERS, **headers}, progress, answer_max_bytes
+                )
         except VaultError as error:
             raise TransportFailure(False, error.message) from error
         # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
@@ -143,23 +168,29 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(
+    async def _exchange(
         self,
+        method: str,
         url: URL,
-        body: bytes,
+        body: bytes | None,
         headers: Mapping[str, str],
         progress: _Progress,
         answer_max_bytes: int,
     ) -> HttpAnswer:
         session = self._open_session()
-        async with session.post(
-            url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=progress
+        async with session.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=progress,
         ) as response:
             content, refusal = await _read(response, answer_max_bytes)
             return HttpAnswer(
                 status=response.status,
-                content_type=response.headers.get("Content-Type", ""),
-                body=content,
+                content_type=response.headers.get("Content-Type", "")[: limits.TEXT_MAX_CHARS],
+                body=Sensitive(content),
                 retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._now()),
                 refusal=refusal,
             )
@@ -175,7 +206,7 @@ class HttpClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,  # no proxy and no netrc from the environment
-                # The one total limit is asyncio.timeout in post_form.
+                # The one total limit is asyncio.timeout in _request.
                 timeout=aiohttp.ClientTimeout(sock_connect=limits.HTTP_CONNECT_LIMIT_S),
                 trace_configs=[trace],
             )
@@ -233,10 +264,18 @@ def _value(value: str | Sensitive) -> str:
     return quote_plus(value.reveal() if isinstance(value, Sensitive) else value)
 
 
-def _headers(basic: Sensitive | None) -> dict[str, str]:
+def _json(fields: Mapping[str, str | Sensitive]) -> bytes:
+    texts = {
+        name: value.reveal_text() if isinstance(value, Sensitive) else value
+        for name, value in fields.items()
+    }
+    return json.dumps(texts).encode()
+
+
+def _basic(basic: Sensitive | None) -> dict[str, str]:
     if basic is None:
-        return _HEADERS
-    return {**_HEADERS, "Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
+        return {}
+    return {"Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, str]:

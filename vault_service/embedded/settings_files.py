@@ -125,6 +125,7 @@ def write_server_files(
             | {
                 "database": _database(postgres, "tokenvault_app"),
                 "transit": _transit(openbao, "tokenvault-service"),
+                "spool": {"path": str(state_dir.absolute() / "spool")},
                 "egress": {"allowed_private": list(providers), "ca_file": str(ca.root_file)},
             }
         ),

@@ -20,10 +20,7 @@ from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
     GrantFilter,
-    Lease,
     ProviderRevocation,
-    ReauthorizationCause,
-    SealedTokens,
 )
 from vault_service.domain.names import (
     GrantAliasName,
@@ -33,14 +30,13 @@ from vault_service.domain.names import (
 )
 from vault_service.domain.oauth import (
     Authorization,
-    ClientCredential,
     OAuthClient,
     SealedCredential,
-    TokenAnswer,
 )
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
+from vault_service.ports.endpoints import TokenEndpoint as TokenEndpoint
 from vault_service.ports.events import EventBell as EventBell
 from vault_service.ports.events import EventStore as EventStore
 from vault_service.ports.pages import Page as Page
@@ -237,24 +233,10 @@ class GrantStore(Protocol):
         token's envelope goes to the revocation queue in the same transaction. Returns the row
         as it stands, None when it was gone. A grant already REVOKED stays as it is."""
 
-    async def commit_refresh(
-        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
-    ) -> bool:
-        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost.
-
-        Ends the lease in the same commit. The same record again, after a commit whose answer was
-        lost, is True.
-        """
-
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
     ) -> None:
         """Queue a refresh token that arrived after its grant was revoked."""
-
-    async def require_reauthorization(
-        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
-    ) -> bool:
-        """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
 
 
 class GrantAliasStore(Protocol):
@@ -269,16 +251,6 @@ class GrantAliasStore(Protocol):
 
     async def unlink(self, alias: GrantAliasName, grant: Grant, record: AuditRecord) -> bool:
         """Take the alias away; False when it does not point at this grant (any more)."""
-
-
-class LeaseStore(Protocol):
-    """Short exclusive rights to refresh, on the database's clock."""
-
-    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
-        """One conditional UPDATE; None when another holds it."""
-
-    async def release(self, lease: Lease, tenant: str) -> None:
-        """End it early, only if the fence is still ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,38 +314,6 @@ class Policy(Protocol):
 
     def decide(self, caller: Caller, permission: Permission, resource: Resource) -> Decision:
         """Default deny."""
-
-
-class TokenEndpoint(Protocol):
-    """A provider's token and revocation endpoints. Raises ``TokenEndpointError`` (domain.answers),
-    nothing else; each method is one request, without a retry."""
-
-    async def exchange_code(
-        self,
-        profile: ProviderProfile,
-        client: ClientCredential,
-        *,
-        code: Sensitive,
-        redirect_uri: str,
-        verifier: Sensitive,
-        nonce: str,
-    ) -> TokenAnswer:
-        """RFC 6749 §4.1.3 with RFC 7636 §4.5; the subject is read as the profile says."""
-
-    async def refresh(
-        self,
-        profile: ProviderProfile,
-        client: ClientCredential,
-        *,
-        token_endpoint: str,
-        refresh_token: Sensitive,
-    ) -> TokenAnswer:
-        """RFC 6749 §6, at the endpoint pinned in the grant."""
-
-    async def revoke(
-        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
-    ) -> None:
-        """RFC 7009 §2.1. An unknown token is a success (§2.2)."""
 
 
 class TenantKeys(Protocol):

@@ -33,13 +33,15 @@ class NewAttempt:
 class Ending:
     """How an attempt ends that brought no tokens.
 
-    ``not_before_s`` holds back the next request for the grant; ``refused`` marks its generation
-    as refused by the provider at this moment (a second refusal later confirms it).
+    ``pause_s`` holds back the next request for the grant; with ``doubles`` it grows with every
+    failure in a row. ``refused`` marks the generation as refused by the provider at this moment (a
+    second refusal later confirms it).
     """
 
     state: AttemptState
     reason: str  # name of the Reason that callers get meanwhile
-    not_before_s: float = 0.0
+    pause_s: float = 0.0
+    doubles: bool = False
     refused: bool = False
 
 
@@ -51,16 +53,28 @@ class AttemptStore(Protocol):
     """
 
     async def begin(
-        self, grant: Grant, new: NewAttempt, lease_s: float, record: AuditRecord
+        self,
+        grant: Grant,
+        new: NewAttempt,
+        lease_s: float,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
     ) -> Beginning:
         """Take the lease and write INTENT, if the row is ACTIVE at ``grant.generation``, nothing
-        holds it back and no attempt of it is unresolved."""
+        holds it back and no attempt of it is unresolved. ``Unresolved``, under its lease, only
+        where that attempt is ``resolvable`` with these spools now; else ``Deferred``."""
+
+    async def is_held(self, grant: Grant) -> bool:
+        """Whether somebody's lease of it goes on."""
+
+    async def release(self, lease: Lease, tenant: str) -> None:
+        """End it early, only if the fence is still ours."""
 
     async def take_over(
-        self, attempt: RefreshAttempt, lease_s: float, spool_id: uuid.UUID
+        self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
     ) -> tuple[Lease, RefreshAttempt] | None:
         """The lease of an unresolved attempt whose holder's has ended; the attempt as it stands
-        under it. None: another has it, it is resolved, or it must wait (see ``unresolved``)."""
+        under it. None: another has it, or it is not ``resolvable`` with these spools."""
 
     async def retry(
         self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
@@ -84,7 +98,8 @@ class AttemptStore(Protocol):
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
     ) -> bool:
         """The attempt to ``ending.state``, and what it means for the next request; the lease
-        ends, but for IN_DOUBT, whose lease runs out: the provider may still be at it."""
+        ends, but for IN_DOUBT of class S, whose lease runs out: the provider may still be at
+        it."""
 
     async def condemn(
         self,
@@ -112,20 +127,20 @@ class AttemptStore(Protocol):
     async def refused_since(self, grant: Grant) -> datetime | None:
         """When the provider first refused this generation, or None."""
 
-    async def abandon_spool(self, spool_id: uuid.UUID) -> int:
-        """Nobody waits for this spool any more; how many attempts that frees."""
-
 
 class Spool(Protocol):
     """Where a process keeps what it sent and what came back, on its own disk.
 
-    Every method that writes returns when the bytes are on disk. STORE_UNREACHABLE when the disk
-    takes nothing, OVERLOADED when every slot is taken.
+    Every method that writes, but ``free``, returns when the bytes are on disk. STORE_UNREACHABLE
+    when the disk takes nothing or not in time (a write that was late may still reach it; one
+    step may be tried again), OVERLOADED when every slot is taken, INTERNAL for a step out of
+    order. An entry stays until it is freed: free it when the database knows the attempt's end,
+    also of an attempt that is in doubt. A spool without entries is adopted by nobody.
     """
 
     @property
     def spool_id(self) -> uuid.UUID:
-        """Of the spool that this process writes."""
+        """Of the spool that this process writes. STORE_UNREACHABLE while it has none."""
 
     async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
         """A slot with room for the largest answer, marked RESERVED."""
@@ -138,11 +153,16 @@ class Spool(Protocol):
 
     async def free(self, entry: SpoolEntry) -> None:
         """The database has it: the slot may be used again. A crash before it reaches the disk
-        only makes recovery look at it once more."""
+        only makes recovery look at it once more. Never raises; nothing happens to an entry that
+        is free already, or whose slot another attempt has."""
+
+    def leave(self, entry: SpoolEntry) -> None:
+        """The task at work on it ends without an outcome that the database has: ``left_over``
+        gives it from now on, and not only after a restart."""
 
     async def left_over(self) -> Sequence[SpoolEntry]:
-        """Entries that no task of this process is at work on: its own from before, and those of
-        other spools in the same folder whose process is gone."""
+        """Entries that no task of this process is at work on: its own from before or left since,
+        and those of other spools in the same folder whose process is gone."""
 
     def holds(self) -> Sequence[uuid.UUID]:
         """The spools that this process has locked, its own first."""

@@ -11,6 +11,7 @@ from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.sensitive import Sensitive
 from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
+from vault_service.rpc.profiles import profile
 from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
@@ -40,7 +41,7 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
     ) -> pb.PutProviderResponse:
         """See the proto."""
         name = ProviderName.parse(request.provider.name)
-        stored = await self._providers.put(call, name, translate.profile(request.provider))
+        stored = await self._providers.put(call, name, profile(request.provider))
         return pb.PutProviderResponse(provider=translate.provider(stored))
 
     @handled("ProviderService", lambda request: request.parent)

@@ -1,4 +1,4 @@
-"""Domain values to messages, and provider profiles back."""
+"""Domain values to messages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenvault.v1 import resources_pb2 as pb
-from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import Level
 from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
-from vault_service.domain.provider import Provider, ProviderProfile, RefreshClass
+from vault_service.domain.provider import Provider
 from vault_service.domain.secret import Secret, SecretVersion
-from vault_service.rpc import fields
+from vault_service.rpc.profiles import profile_members
 
 LEVEL = {Level.APPLICATION: pb.LEVEL_APPLICATION, Level.USER: pb.LEVEL_USER}
 
@@ -30,49 +29,14 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return out
 
 
-def profile(message: pb.Provider) -> ProviderProfile:
-    """A provider's profile; the use case judges its content. FIELD_MALFORMED for sizes."""
-    urls = {
-        name: fields.text(
-            f"provider.{name}", getattr(message, name), limits.URI_MAX_CHARS, optional=True
-        )
-        for name in ("issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint")
-    }
-    try:
-        refresh_class = RefreshClass(message.refresh_class or RefreshClass.S.value)
-    except ValueError:
-        raise fields.malformed("provider.refresh_class", "is N, M, G or S") from None
-    return ProviderProfile(
-        **urls,
-        refresh_class=refresh_class,
-        grace_s=message.grace_s,
-        authorization_params=dict(message.authorization_params),
-        scope_separator=message.scope_separator or " ",
-        subject_from=message.subject_from or "id_token:sub",
-        requires_iss=message.requires_iss,
-        default_life_s=message.default_life_s or limits.TOKEN_LIFE_DEFAULT_S,
-    )
-
-
 def provider(value: Provider) -> pb.Provider:
     """A provider on the wire."""
-    known = value.profile
     return pb.Provider(
         name=str(value.name),
-        issuer=known.issuer,
-        authorization_endpoint=known.authorization_endpoint,
-        token_endpoint=known.token_endpoint,
-        revocation_endpoint=known.revocation_endpoint,
-        refresh_class=pb.RefreshClass.ValueType(known.refresh_class.value),
-        grace_s=known.grace_s,
-        authorization_params=known.authorization_params,
-        scope_separator=known.scope_separator,
-        subject_from=known.subject_from,
-        requires_iss=known.requires_iss,
-        default_life_s=known.default_life_s,
         etag=str(value.revision),
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
+        **profile_members(value.profile),
     )
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName, GrantName, OAuthClientName
@@ -249,7 +249,7 @@ def _exchange_refusal(error: TokenEndpointError) -> VaultError:
             "the provider refuses the code: expired, used or not for us; ask for consent again",
             recorded=error.recorded(),
         )
-    if error.answer_class is AnswerClass.IN_DOUBT:
+    if error.judgement.counted is Counted.MAYBE:
         return VaultError(
             Reason.PROVIDER_UNAVAILABLE,
             "the provider did not answer clearly; try the same completion again",

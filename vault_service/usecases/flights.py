@@ -51,6 +51,10 @@ class Flights:
             raise error.again()
         return True
 
+    def holds(self, key: Hashable) -> bool:
+        """Whether a flight of this key is under way."""
+        return key in self._tasks
+
     async def drain(self, limit_s: float) -> int:
         """Wait for what is under way; returns how many had not ended (they are cancelled)."""
         if not self._tasks:

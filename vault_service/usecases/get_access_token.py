@@ -13,6 +13,7 @@ from vault_service.domain.grant import (
     GrantState,
     ReauthorizationCause,
     effective_min_ttl_s,
+    is_rejected,
     min_ttl_reachable,
     needs_refresh,
 )
@@ -73,10 +74,11 @@ class GetAccessToken:
             )
             wanted_s = effective_min_ttl_s(min_ttl_s, grant.access_life_s)
             _require_usable(grant, wanted_s, scopes)
-            if needs_refresh(grant.access_expire_time, grant.read_time, wanted_s):
+            too_old = needs_refresh(grant.access_expire_time, grant.read_time, wanted_s)
+            if too_old or (is_rejected(grant) and refreshed_from is None):
                 if refreshed_from is not None and grant.generation > refreshed_from:
                     raise _too_short(grant)
-                await self._refresh(call, grant)
+                await self._refresh_or_keep(call, grant, too_old)
                 refreshed_from = grant.generation
                 continue
             token = await self._disclose(call, target, grant, decision, refreshed_from is not None)
@@ -89,6 +91,15 @@ class GetAccessToken:
             Reason.REFRESH_IN_PROGRESS, "the grant keeps changing; try again", retry_after_s=0.2
         )
 
+    async def _refresh_or_keep(self, call: Call, grant: Grant, too_old: bool) -> None:
+        """A token that an API refused, and that no other can be had for now, is still the best
+        there is: while it lives, its caller gets it rather than nothing."""
+        try:
+            await self._refresh(call, grant)
+        except VaultError as error:
+            if too_old or not error.retryable:
+                raise
+
     async def _from_memory(
         self, call: Call, target: GrantTarget, min_ttl_s: float | None, scopes: frozenset[str]
     ) -> AccessToken | None:
@@ -99,7 +110,7 @@ class GetAccessToken:
             return None
         known, now = recalled
         wanted_s = effective_min_ttl_s(min_ttl_s, known.access_life_s)
-        if needs_refresh(known.access_expire_time, now, wanted_s):
+        if needs_refresh(known.access_expire_time, now, wanted_s) or is_rejected(known):
             return None
         try:
             _require_usable(known, wanted_s, scopes)

@@ -64,6 +64,7 @@ class OAuthClients:
             raise VaultError(
                 Reason.PROVIDER_NOT_FOUND, "no such provider; create it first: PutProvider"
             )
+        _require_method(auth_method, provider)
         known = await self._clients.get(name)
         _require_same_registration(known, provider_name, client_id)
         envelope, version = await self._credential(name, provider, known, client_secret)
@@ -131,6 +132,13 @@ def _require_same_registration(
         raise _malformed(
             "client_id", "and provider of an existing OAuthClient cannot change: create another one"
         )
+
+
+def _require_method(auth_method: ClientAuthMethod, provider: Provider) -> None:
+    allowed = provider.profile.auth_methods
+    if allowed and auth_method not in allowed:
+        names = " or ".join(method.name for method in allowed)
+        raise _malformed("auth_method", f"is {names} at this provider")
 
 
 def _require_redirects(uris: tuple[str, ...]) -> None:

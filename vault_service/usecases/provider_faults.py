@@ -18,6 +18,11 @@ _MISCONFIGURED: Final = (
     "the provider refuses our registration or request; the platform team checks the OAuthClient",
 )
 
+_IN_DOUBT: Final = (
+    Reason.REFRESH_IN_DOUBT,
+    "the provider was asked and did not answer clearly; try again",
+)
+
 _MEANING: Final[Mapping[AnswerClass, tuple[Reason, str]]] = {
     AnswerClass.NOT_SENT: _UNAVAILABLE,
     AnswerClass.PROVIDER_FAULT: _UNAVAILABLE,
@@ -27,10 +32,8 @@ _MEANING: Final[Mapping[AnswerClass, tuple[Reason, str]]] = {
         Reason.PROVIDER_RATE_LIMITED,
         "the provider asks to slow down; try again after the delay",
     ),
-    AnswerClass.IN_DOUBT: (
-        Reason.REFRESH_IN_DOUBT,
-        "the provider was asked and did not answer clearly; try again",
-    ),
+    AnswerClass.IN_DOUBT: _IN_DOUBT,
+    AnswerClass.UNREADABLE_SUCCESS: _IN_DOUBT,
     AnswerClass.INVALID_GRANT: (
         Reason.REAUTHORIZATION_REQUIRED,
         "the provider refuses the refresh token; ask the user for consent again",

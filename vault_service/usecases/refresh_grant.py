@@ -1,50 +1,34 @@
-"""Refresh one grant: lease, re-read, prepare, POST, commit.
+"""Refresh one grant: prepare, lease, write the attempt, then present the refresh token.
 
-Everything that can fail happens before the POST, which is the point of no return: after it there
-is local sealing and one compare-and-swap. One refresh per grant at a time, in this process by a
-flight and over all processes by a lease with a fence.
+One refresh per grant at a time, in this process by a flight and over all processes by a lease
+with a fence. Everything that can fail happens before the POST, which is the point of no return.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from dataclasses import dataclass
-from datetime import timedelta
+import uuid
 
-from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.grant import (
-    Grant,
-    GrantState,
-    Lease,
-    ReauthorizationCause,
-    SealedTokens,
+from vault_service.domain.attempt import (
+    Begun,
+    Busy,
+    Deferred,
+    SpoolEntry,
+    Unresolved,
+    by_attempt,
 )
-from vault_service.domain.names import OAuthClientName
-from vault_service.domain.oauth import TokenAnswer
-from vault_service.domain.sensitive import Sensitive
-from vault_service.ports import AuditLog, Clock, GrantStore, LeaseStore, TokenEndpoint
-from vault_service.usecases.credentials import Credentials, Registration, require_in_service
+from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant, GrantState
+from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.ports import AttemptStore, Clock, Entropy, GrantStore, NewAttempt, Spool
 from vault_service.usecases.flights import Flights
-from vault_service.usecases.provider_faults import refusal
+from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
-from vault_service.usecases.revoke_at_provider import RevokeAtProvider
-
-_LEASE_S = limits.POST_LIMIT_S + limits.LEASE_MARGIN_S
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """All that the POST and the sealing after it need, in memory."""
-
-    registration: Registration
-    refresh_token: Sensitive
-    sealer: Sealer
+from vault_service.usecases.refresh_outcomes import Attempted
+from vault_service.usecases.resolve_attempt import ResolveAttempt
 
 
 class RefreshGrant:
@@ -54,26 +38,26 @@ class RefreshGrant:
         self,
         *,
         grants: GrantStore,
-        leases: LeaseStore,
-        audit: AuditLog,
-        endpoint: TokenEndpoint,
-        credentials: Credentials,
-        envelopes: Envelopes,
-        revoke_at_provider: RevokeAtProvider,
+        attempts: AttemptStore,
+        spool: Spool,
+        present: PresentRefreshToken,
+        resolve: ResolveAttempt,
         recorder: Recorder,
         clock: Clock,
+        entropy: Entropy,
         flights: Flights,
+        times: RefreshTimes,
     ) -> None:
         self._grants = grants
-        self._leases = leases
-        self._audit = audit
-        self._endpoint = endpoint
-        self._credentials = credentials
-        self._envelopes = envelopes
-        self._revoke_at_provider = revoke_at_provider
+        self._attempts = attempts
+        self._spool = spool
+        self._present = present
+        self._resolve = resolve
         self._recorder = recorder
         self._clock = clock
+        self._entropy = entropy
         self._flights = flights
+        self._times = times
 
     async def __call__(self, call: Call, grant: Grant) -> None:
         """Returns when this generation has a successor or the row has changed otherwise.
@@ -90,185 +74,91 @@ class RefreshGrant:
             raise _in_progress()
 
     async def _run(self, call: Call, grant: Grant) -> None:
-        held = await self._lease_unless_newer(grant)
-        if held is None:
-            return
-        lease, asked = held
-        try:
-            # Re-read under the lease: whoever held it before may have refreshed already.
-            current = await self._grants.get(grant.name)
-            if current is not None and _same_generation(current, grant):
-                await self._refresh(call, lease, current, asked)
-        finally:
-            await self._release(lease, grant.tenant)
+        prepared = await self._present.prepare(grant)
+        give_up = self._clock.monotonic() + self._times.lease_s + self._times.lease_margin_s
+        while self._clock.monotonic() < give_up:
+            if not await self._begin(call, grant, prepared):
+                return
+            if await self._moved_while_held(grant, give_up):
+                return
+        raise _in_progress()
 
-    async def _lease_unless_newer(self, grant: Grant) -> tuple[Lease, float] | None:
-        """The lease and the monotonic moment before it was asked for, or None as soon as another
-        process has moved the grant on."""
-        give_up = self._clock.monotonic() + _LEASE_S + limits.LEASE_MARGIN_S
-        while (asked := self._clock.monotonic()) < give_up:
-            lease = await self._leases.acquire(grant, _LEASE_S)
-            if lease is not None:
-                return lease, asked
+    async def _begin(self, call: Call, grant: Grant, prepared: Prepared) -> bool:
+        """True where another process has the lease; else all is done that could be."""
+        attempt_id = self._entropy.uuid7()
+        entry = await self._spool.reserve(attempt_id, grant.tenant, grant.grant_id)
+        try:
+            return await self._begin_with(call, grant, prepared, entry)
+        finally:
+            # Freed by now, or what it says is for recovery.
+            self._spool.leave(entry)
+
+    async def _begin_with(
+        self, call: Call, grant: Grant, prepared: Prepared, entry: SpoolEntry
+    ) -> bool:
+        asked = self._clock.monotonic()
+        # Where this raises it may have been written all the same: then the entry, which stays,
+        # says that nothing was sent.
+        begun = await self._attempts.begin(
+            grant,
+            self._new(entry.attempt_id, prepared),
+            self._times.lease_s,
+            self._spool.holds(),
+            self._started(call, grant, entry.attempt_id),
+        )
+        if isinstance(begun, Begun):
+            profile = prepared.registration.provider.profile
+            tried = Attempted(begun.lease, begun.attempt, grant, profile)
+            await self._present(call, tried, prepared, entry, asked)
+            return False
+        await self._spool.free(entry)
+        if isinstance(begun, Deferred):
+            raise _deferred(begun)
+        if isinstance(begun, Unresolved):
+            earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
+            await self._resolve(call, begun.lease, begun.attempt, earlier)
+            return False
+        return begun is Busy.HELD
+
+    async def _moved_while_held(self, grant: Grant, give_up: float) -> bool:
+        """Wait for the holder of the lease; whether it has moved the grant on."""
+        while self._clock.monotonic() < give_up:
             await asyncio.sleep(limits.LEASE_POLL_S)
             current = await self._grants.get(grant.name)
             if current is None or not _same_generation(current, grant):
-                return None
+                return True
+            if not await self._attempts.is_held(grant):
+                return False
         raise _in_progress()
 
-    async def _refresh(self, call: Call, lease: Lease, grant: Grant, asked: float) -> None:
-        prepared = await self._prepare(grant)
-        # A preparation that took longer than the margin would let the POST outlive the lease.
-        if not self._post_fits(asked):
-            raise _in_progress()
+    def _new(self, attempt_id: uuid.UUID, prepared: Prepared) -> NewAttempt:
         profile = prepared.registration.provider.profile
-        try:
-            presented = await self._credentials.present(
-                prepared.registration,
-                lambda credential: self._endpoint.refresh(
-                    profile,
-                    credential,
-                    token_endpoint=grant.token_endpoint,
-                    refresh_token=prepared.refresh_token,
-                ),
-                lambda: self._post_fits(asked),
-            )
-        except TokenEndpointError as error:
-            await self._failed(call, lease, grant, error)
-            return
-        tokens = seal_answer(
-            presented.answer,
-            grant,
-            grant.generation + 1,
-            lease,
-            profile.default_life_s,
-            prepared.sealer,
-        )
-        await self._commit(call, lease, grant, tokens, presented.credential_version)
+        return NewAttempt(attempt_id, profile.refresh_class, profile.grace_s, self._spool.spool_id)
 
-    def _post_fits(self, asked: float) -> bool:
-        """Whether a POST that begins now ends inside the lease, which runs on the database's clock
-        since the monotonic moment ``asked`` or later."""
-        return self._clock.monotonic() - asked <= _LEASE_S - limits.POST_LIMIT_S
-
-    async def _prepare(self, grant: Grant) -> _Prepared:
-        if grant.refresh_envelope is None:
-            raise VaultError(
-                Reason.NO_REFRESH_TOKEN,
-                "the provider gave no refresh token with this consent; ask for consent again (some "
-                "need access_type=offline or prompt=consent among the authorization_params)",
-            )
-        name = OAuthClientName(grant.tenant, grant.oauth_client)
-        registration = await self._credentials.open(name)
-        require_in_service(registration.client)
-        refresh_token = await self._envelopes.open(grant.refresh_binding(), grant.refresh_envelope)
-        return _Prepared(registration, refresh_token, await self._envelopes.sealer(grant.dek_owner))
-
-    async def _failed(
-        self, call: Call, lease: Lease, grant: Grant, error: TokenEndpointError
-    ) -> None:
-        fault = refusal(error)
-        action = AuditAction.GRANT_REFRESH_FAILED
-        record = self._recorder.failed(call, action, fault, grant.tenant, str(grant.name))
-        if error.answer_class is not AnswerClass.INVALID_GRANT:
-            await self._audit.append(record)
-            raise fault
-        # Condemned only at the generation that was refused: a sibling may have won meanwhile.
-        condemned = await self._grants.require_reauthorization(
-            lease, grant, ReauthorizationCause.REVOKED_BY_OWNER, record
-        )
-        if condemned:
-            fault.metadata["cause"] = ReauthorizationCause.REVOKED_BY_OWNER.name
-            raise fault
-
-    async def _commit(
-        self,
-        call: Call,
-        lease: Lease,
-        grant: Grant,
-        tokens: SealedTokens,
-        credential_version: int,
-    ) -> None:
-        record = self._recorder.done(
+    def _started(self, call: Call, grant: Grant, attempt_id: uuid.UUID) -> AuditRecord:
+        return self._recorder.done(
             call,
-            AuditAction.GRANT_REFRESHED,
+            AuditAction.GRANT_REFRESH_STARTED,
             grant.tenant,
             str(grant.name),
-            detail={
-                "generation": str(tokens.generation),
-                "fence": str(lease.fence),
-                "credential_version": str(credential_version),
-            },
+            detail={"attempt": str(attempt_id), "generation": str(grant.generation)},
         )
-        give_up = self._clock.monotonic() + limits.COMMIT_RETRY_S
-        while True:
-            try:
-                if not await self._grants.commit_refresh(lease, grant, tokens, record):
-                    await self._discard(call, grant, tokens)
-                return
-            except VaultError as error:
-                # The provider has moved on: the new refresh token exists only here until the
-                # database takes it.
-                if not error.retryable or self._clock.monotonic() > give_up:
-                    raise
-            await asyncio.sleep(limits.LEASE_POLL_S)
-
-    async def _discard(self, call: Call, grant: Grant, tokens: SealedTokens) -> None:
-        """The row moved on while the POST was under way: revocation wins, a newer one wins."""
-        facts = {"generation": str(tokens.generation)}
-        action = AuditAction.REFRESH_RESULT_DISCARDED
-        record = self._recorder.done(call, action, grant.tenant, str(grant.name), detail=facts)
-        current = await self._grants.get(grant.name)
-        revoked = current is not None and current.state is GrantState.REVOKED
-        if current is None or not revoked or tokens.refresh_envelope is None:
-            await self._audit.append(record)
-            return
-        await self._grants.queue_revocation(
-            current, tokens.refresh_envelope, tokens.generation, record
-        )
-        # The queue has it: what fails from here on must not queue it once more.
-        with contextlib.suppress(VaultError):
-            await self._revoke_at_provider.for_grant(call, current)
-
-    async def _release(self, lease: Lease, tenant: str) -> None:
-        try:
-            await self._leases.release(lease, tenant)
-        except VaultError:
-            # It ends by itself; the outcome of the refresh must not change because of it.
-            return
-
-
-def seal_answer(
-    answer: TokenAnswer,
-    grant: Grant,
-    generation: int,
-    lease_or_start: Lease | None,
-    default_life_s: int,
-    sealer: Sealer,
-) -> SealedTokens:
-    """The envelopes of one answer at ``generation``.
-
-    Lives are counted from before the request was sent, on the database's clock: from the lease,
-    or for a consent from ``grant.read_time``.
-    """
-    start = lease_or_start.acquire_time if lease_or_start else grant.read_time
-    life_s = default_life_s if answer.expires_in_s is None else answer.expires_in_s
-    refresh = answer.refresh_token
-    return SealedTokens(
-        generation=generation,
-        access_envelope=sealer.seal(grant.access_binding(generation), answer.access_token),
-        access_expire_time=start + timedelta(seconds=life_s),
-        access_life_s=life_s,
-        refresh_envelope=(
-            None if refresh is None else sealer.seal(grant.refresh_binding(generation), refresh)
-        ),
-        scopes=answer.scopes if answer.scopes is not None else grant.scopes,
-        token_type=answer.token_type,
-    )
 
 
 def _same_generation(current: Grant, grant: Grant) -> bool:
     return current.generation == grant.generation and current.state is GrantState.ACTIVE
+
+
+def _deferred(held_back: Deferred) -> VaultError:
+    """The refusal that the last request had, until it may be asked again."""
+    reason = Reason[held_back.reason] if held_back.reason in Reason.__members__ else None
+    left_s = (held_back.until - held_back.read_time).total_seconds()
+    return VaultError(
+        reason or Reason.PROVIDER_UNAVAILABLE,
+        "the last refresh of this grant failed, and it is too early to ask the provider again; "
+        "try again after the delay",
+        retry_after_s=max(left_s, limits.LEASE_POLL_S),
+    )
 
 
 def _in_progress() -> VaultError:

@@ -14,7 +14,7 @@ from vault_service.domain.oauth import Authorization, TokenAnswer
 from vault_service.ports import Entropy, GrantStore
 from vault_service.usecases.credentials import Registration
 from vault_service.usecases.recorder import Recorder
-from vault_service.usecases.refresh_grant import seal_answer
+from vault_service.usecases.seal_answer import seal_answer
 
 
 class StoreConsent:
@@ -118,7 +118,7 @@ class StoreConsent:
         # The consent's scopes are the new truth, also where the provider repeats none.
         asked = replace(row, scopes=fresh.scopes, read_time=fresh.read_time)
         tokens: SealedTokens = seal_answer(
-            answer, asked, row.generation + 1, None, default_life_s, sealer
+            answer, asked, row.generation + 1, asked.read_time, default_life_s, sealer
         )
         kept = tokens.refresh_envelope is None
         return replace(

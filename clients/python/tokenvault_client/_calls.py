@@ -17,7 +17,7 @@ from tokenvault.v1 import (
     resources_pb2,
     token_service_pb2,
 )
-from tokenvault_client import _convert, models
+from tokenvault_client import _convert, _providers, models
 from tokenvault_client._limits import PAGE_MAX
 from tokenvault_client.enums import GrantState
 
@@ -235,9 +235,9 @@ def put_provider(
     """ProviderService.PutProvider"""
     return Call(
         "ProviderService/PutProvider",
-        provider_service_pb2.PutProviderRequest(provider=_convert.provider_message(provider)),
+        provider_service_pb2.PutProviderRequest(provider=_providers.provider_message(provider)),
         provider_service_pb2.PutProviderResponse,
-        lambda response: _convert.provider(response.provider),
+        lambda response: _providers.provider(response.provider),
     )
 
 
@@ -252,7 +252,7 @@ def list_providers(
         ),
         provider_service_pb2.ListProvidersResponse,
         lambda response: models.Page(
-            tuple(map(_convert.provider, response.providers)), response.next_page_token
+            tuple(map(_providers.provider, response.providers)), response.next_page_token
         ),
         is_read=True,
     )

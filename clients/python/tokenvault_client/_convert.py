@@ -22,12 +22,13 @@ from tokenvault_client.errors import InternalFault
 _NANOS_PER_S: Final = 1_000_000_000
 
 
-def _name(descriptor: EnumDescriptor, number: int, prefix: str) -> str:
+def enum_name(descriptor: EnumDescriptor, number: int, prefix: str) -> str:
+    """The name without its prefix; "" for a number that this client does not know."""
     known = descriptor.values_by_number.get(number)
     return "" if known is None else known.name.removeprefix(prefix)
 
 
-def _time(message: Timestamp) -> datetime | None:
+def moment_of(message: Timestamp) -> datetime | None:
     """The moment in UTC; None where the field is unset, which reads as 1970."""
     if not message.seconds:
         return None
@@ -38,7 +39,7 @@ def _time(message: Timestamp) -> datetime | None:
 
 
 def _required_time(message: Timestamp) -> datetime:
-    moment = _time(message)
+    moment = moment_of(message)
     if moment is None:
         raise InternalFault("", "the service's answer has no expire_time")
     return moment
@@ -61,7 +62,9 @@ def timestamp(moment: datetime) -> Timestamp:
 
 def grant_state(number: int) -> enums.GrantState:
     """GRANT_STATE_*."""
-    return enums.GrantState.of(_name(resources_pb2.GrantState.DESCRIPTOR, number, "GRANT_STATE_"))
+    return enums.GrantState.of(
+        enum_name(resources_pb2.GrantState.DESCRIPTOR, number, "GRANT_STATE_")
+    )
 
 
 def access_token(message: token_service_pb2.GetAccessTokenResponse) -> models.AccessToken:
@@ -105,7 +108,7 @@ def watch_step(message: grant_service_pb2.WatchGrantsResponse) -> models.WatchSt
 def event_kind(number: int) -> enums.GrantEventKind:
     """GRANT_EVENT_KIND_*."""
     descriptor = resources_pb2.GrantEventKind.DESCRIPTOR
-    return enums.GrantEventKind.of(_name(descriptor, number, "GRANT_EVENT_KIND_"))
+    return enums.GrantEventKind.of(enum_name(descriptor, number, "GRANT_EVENT_KIND_"))
 
 
 def webhook(message: webhook_service_pb2.Webhook) -> models.Webhook:
@@ -116,10 +119,10 @@ def webhook(message: webhook_service_pb2.Webhook) -> models.Webhook:
         url=message.url,
         kinds=tuple(map(event_kind, message.kinds)),
         etag=message.etag,
-        state=enums.WebhookState.of(_name(descriptor, message.state, "WEBHOOK_STATE_")),
-        overlap_end_time=_time(message.overlap_end_time),
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
+        state=enums.WebhookState.of(enum_name(descriptor, message.state, "WEBHOOK_STATE_")),
+        overlap_end_time=moment_of(message.overlap_end_time),
+        create_time=moment_of(message.create_time),
+        update_time=moment_of(message.update_time),
     )
 
 
@@ -133,13 +136,13 @@ def dead_letter(message: webhook_service_pb2.DeadLetter) -> models.DeadLetter:
         attempts=message.attempts,
         status=message.status,
         detail=message.detail,
-        dead_time=_time(message.dead_time),
+        dead_time=moment_of(message.dead_time),
     )
 
 
 def grant_event(message: resources_pb2.GrantEvent) -> models.GrantEvent:
     """An event."""
-    cause = _name(
+    cause = enum_name(
         resources_pb2.ReauthorizationCause.DESCRIPTOR, message.cause, "REAUTHORIZATION_CAUSE_"
     )
     return models.GrantEvent(
@@ -153,16 +156,16 @@ def grant_event(message: resources_pb2.GrantEvent) -> models.GrantEvent:
         cause=enums.ReauthorizationCause.of(cause),
         generation=message.generation,
         revision=message.revision,
-        event_time=_time(message.event_time),
+        event_time=moment_of(message.event_time),
     )
 
 
 def grant(message: resources_pb2.Grant) -> models.Grant:
     """A grant without its tokens."""
-    cause = _name(
+    cause = enum_name(
         resources_pb2.ReauthorizationCause.DESCRIPTOR, message.cause, "REAUTHORIZATION_CAUSE_"
     )
-    revocation = _name(
+    revocation = enum_name(
         resources_pb2.ProviderRevocation.DESCRIPTOR,
         message.provider_revocation,
         "PROVIDER_REVOCATION_",
@@ -177,62 +180,18 @@ def grant(message: resources_pb2.Grant) -> models.Grant:
         cause=enums.ReauthorizationCause.of(cause),
         scopes=tuple(message.scopes),
         generation=message.generation,
-        access_token_expire_time=_time(message.access_token_expire_time),
+        access_token_expire_time=moment_of(message.access_token_expire_time),
         provider_revocation=enums.ProviderRevocation.of(revocation),
         etag=message.etag,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-        delete_time=_time(message.delete_time),
-    )
-
-
-def provider(message: resources_pb2.Provider) -> models.Provider:
-    """A provider as the service has it."""
-    refresh_class = _name(
-        resources_pb2.RefreshClass.DESCRIPTOR, message.refresh_class, "REFRESH_CLASS_"
-    )
-    return models.Provider(
-        name=message.name,
-        issuer=message.issuer,
-        authorization_endpoint=message.authorization_endpoint,
-        token_endpoint=message.token_endpoint,
-        revocation_endpoint=message.revocation_endpoint,
-        refresh_class=enums.RefreshClass.of(refresh_class),
-        grace_s=message.grace_s,
-        authorization_params=dict(message.authorization_params),
-        scope_separator=message.scope_separator,
-        subject_from=message.subject_from,
-        requires_iss=message.requires_iss,
-        default_life_s=message.default_life_s,
-        etag=message.etag,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-    )
-
-
-def provider_message(provider: models.Provider) -> resources_pb2.Provider:
-    """A provider as it shall be; what the service does not read is left out."""
-    return resources_pb2.Provider(
-        name=provider.name,
-        issuer=provider.issuer,
-        authorization_endpoint=provider.authorization_endpoint,
-        token_endpoint=provider.token_endpoint,
-        revocation_endpoint=provider.revocation_endpoint,
-        refresh_class=resources_pb2.RefreshClass.Value(
-            f"REFRESH_CLASS_{provider.refresh_class.value}"
-        ),
-        grace_s=provider.grace_s,
-        authorization_params=dict(provider.authorization_params),
-        scope_separator=provider.scope_separator,
-        subject_from=provider.subject_from,
-        requires_iss=provider.requires_iss,
-        default_life_s=provider.default_life_s,
+        create_time=moment_of(message.create_time),
+        update_time=moment_of(message.update_time),
+        delete_time=moment_of(message.delete_time),
     )
 
 
 def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
     """A registration as the service has it, without its credential."""
-    method = _name(
+    method = enum_name(
         resources_pb2.ClientAuthMethod.DESCRIPTOR, message.auth_method, "CLIENT_AUTH_METHOD_"
     )
     return models.OAuthClient(
@@ -243,13 +202,13 @@ def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
         redirect_uris=tuple(message.redirect_uris),
         scopes=tuple(message.scopes),
         etag=message.etag,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
+        create_time=moment_of(message.create_time),
+        update_time=moment_of(message.update_time),
         credentials=tuple(
-            models.ClientCredential(version=one.version, create_time=_time(one.create_time))
+            models.ClientCredential(version=one.version, create_time=moment_of(one.create_time))
             for one in message.credentials
         ),
-        suspend_time=_time(message.suspend_time),
+        suspend_time=moment_of(message.suspend_time),
     )
 
 
@@ -275,29 +234,29 @@ def secret(message: resources_pb2.Secret) -> models.Secret:
         latest_version=message.latest_version,
         labels=dict(message.labels),
         etag=message.etag,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
+        create_time=moment_of(message.create_time),
+        update_time=moment_of(message.update_time),
     )
 
 
 def secret_version(message: resources_pb2.SecretVersion) -> models.SecretVersion:
     """One version, without its value."""
-    state = _name(
+    state = enum_name(
         resources_pb2.SecretVersionState.DESCRIPTOR, message.state, "SECRET_VERSION_STATE_"
     )
     return models.SecretVersion(
         secret=message.secret,
         version=message.version,
         level=_level(message.level),
-        create_time=_time(message.create_time),
-        expire_time=_time(message.expire_time),
-        destroy_time=_time(message.destroy_time),
+        create_time=moment_of(message.create_time),
+        expire_time=moment_of(message.expire_time),
+        destroy_time=moment_of(message.destroy_time),
         state=enums.SecretVersionState.of(state),
     )
 
 
 def _level(number: int) -> enums.Level:
-    return enums.Level.of(_name(resources_pb2.Level.DESCRIPTOR, number, "LEVEL_"))
+    return enums.Level.of(enum_name(resources_pb2.Level.DESCRIPTOR, number, "LEVEL_"))
 
 
 def secret_value(message: secret_service_pb2.GetSecretValueResponse) -> models.SecretValue:
@@ -309,10 +268,10 @@ def secret_value(message: secret_service_pb2.GetSecretValueResponse) -> models.S
 
 def audit_record(message: resources_pb2.AuditRecord) -> models.AuditRecord:
     """One record."""
-    outcome = _name(resources_pb2.AuditOutcome.DESCRIPTOR, message.outcome, "AUDIT_OUTCOME_")
+    outcome = enum_name(resources_pb2.AuditOutcome.DESCRIPTOR, message.outcome, "AUDIT_OUTCOME_")
     return models.AuditRecord(
         id=message.id,
-        record_time=_time(message.record_time),
+        record_time=moment_of(message.record_time),
         action=message.action,
         outcome=enums.AuditOutcome.of(outcome),
         reason=message.reason,

@@ -79,6 +79,40 @@ class WebhookState(_OpenEnum):
     GONE = "GONE"
 
 
+class BodyEncoding(_OpenEnum):
+    """How requests to a token endpoint are written. UNSPECIFIED is treated as FORM."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FORM = "FORM"
+    JSON = "JSON"
+
+
+class Recovery(_OpenEnum):
+    """What is done about a refresh whose answer was lost, at a provider of class S: retry under a
+    fence, retry only where a probe shows that it did not happen, or wait for an operator.
+    UNSPECIFIED is treated as RETRY.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    RETRY = "RETRY"
+    PROBE_ONLY = "PROBE_ONLY"
+    MANUAL = "MANUAL"
+
+
+class AnswerClass(_OpenEnum):
+    """What an error code of a provider means. Only INVALID_GRANT can end a grant."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    NOT_SENT = "NOT_SENT"
+    IN_DOUBT = "IN_DOUBT"
+    RATE_LIMITED = "RATE_LIMITED"
+    INVALID_GRANT = "INVALID_GRANT"
+    CLIENT_REFUSED = "CLIENT_REFUSED"
+    REQUEST_REFUSED = "REQUEST_REFUSED"
+    PROVIDER_FAULT = "PROVIDER_FAULT"
+    UNREADABLE_SUCCESS = "UNREADABLE_SUCCESS"
+
+
 class ClientAuthMethod(_OpenEnum):
     """How the service authenticates at a token endpoint (RFC 6749 section 2.3.1).
 

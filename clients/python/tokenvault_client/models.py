@@ -8,13 +8,16 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from tokenvault_client.enums import (
+    AnswerClass,
     AuditOutcome,
+    BodyEncoding,
     ClientAuthMethod,
     GrantEventKind,
     GrantState,
     Level,
     ProviderRevocation,
     ReauthorizationCause,
+    Recovery,
     RefreshClass,
     SecretVersionState,
     WebhookState,
@@ -106,10 +109,19 @@ class WatchStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorIn200:
+    """How a provider reports errors in a 200; without ``codes`` a 200 ends no grant."""
+
+    member: str = ""  # dotted path of the member that has the code; "error" where empty
+    codes: Mapping[str, AnswerClass] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """An authorization server and how it behaves. Endpoints are https URLs.
 
-    ``etag`` and the times are the service's; they are not sent.
+    What each field means stands in resources.proto, message Provider; what is left out has the
+    service's default. ``etag`` and the times are the service's; they are not sent.
     """
 
     name: str
@@ -124,6 +136,21 @@ class Provider:
     subject_from: str = ""
     requires_iss: bool = False
     default_life_s: int = 0
+    token_paths: Mapping[str, str] = field(default_factory=dict, hash=False)
+    error_in_200: ErrorIn200 = field(default_factory=ErrorIn200)
+    error_codes: Mapping[str, AnswerClass] = field(default_factory=dict, hash=False)
+    refresh_kills_old_access_token: bool = False
+    probe_endpoint: str = ""
+    introspection_endpoint: str = ""
+    requires_scope_on_refresh: bool = False
+    max_idle_s: int = 0
+    confirm_after_s: int = 0
+    rate_per_s: int = 0
+    rate_per_min: int = 0
+    refresh_parallel_max: int = 0
+    body_encoding: BodyEncoding = BodyEncoding.UNSPECIFIED
+    auth_methods: tuple[ClientAuthMethod, ...] = ()
+    recovery: Recovery = Recovery.UNSPECIFIED
     etag: str = ""
     create_time: datetime | None = None
     update_time: datetime | None = None

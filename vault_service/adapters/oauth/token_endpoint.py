@@ -1,26 +1,20 @@
-"""ports.TokenEndpoint: one request per method, each answer judged by ``domain.token_answer``."""
+"""ports.TokenEndpoint: one request per method. What answers mean stands in domain.token_answer."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Collection
 
 from vault_service.adapters.oauth.client_auth import Fields, authenticated
+from vault_service.adapters.oauth.liveness import read_introspection, read_probe
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
-from vault_service.domain.oauth import ClientCredential, TokenAnswer
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
+from vault_service.domain.provider import BodyEncoding, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.token_answer import (
-    CLASS_BY_ERROR,
-    Expected,
-    read_answer,
-    read_revocation,
-)
+from vault_service.domain.token_answer import Expected, read_consent, read_revocation
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.ports import Clock
-
-_ECHO_MIN_CHARS: Final = 8  # a shorter common part is chance
 
 
 class OAuthTokenEndpoint:
@@ -50,15 +44,9 @@ class OAuthTokenEndpoint:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        answer = await self._post(profile.token_endpoint, client, fields)
-        expected = Expected(
-            subject_from=profile.subject_from,
-            issuer=profile.issuer,
-            client_id=client.client_id,
-            nonce=nonce,
-            now=self._clock.now(),
-        )
-        return self._read(answer, client, fields, profile, expected)
+        answer = await self._post(profile, profile.token_endpoint, client, fields)
+        expected = Expected(client.client_id, nonce, self._clock.now())
+        return read_consent(answer, profile, _sent(client, fields), expected)
 
     async def refresh(
         self,
@@ -67,11 +55,19 @@ class OAuthTokenEndpoint:
         *,
         token_endpoint: str,
         refresh_token: Sensitive,
-    ) -> TokenAnswer:
-        """RFC 6749 §6, at the endpoint pinned in the grant. The subject is always None."""
-        fields: Fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        answer = await self._post(token_endpoint, client, fields)
-        return self._read(answer, client, fields, profile, None)
+        scopes: Collection[str] = (),
+    ) -> HttpAnswer:
+        """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status.
+
+        ``scopes`` are named only where the profile requires it.
+        """
+        fields: dict[str, str | Sensitive] = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+        }
+        if profile.requires_scope_on_refresh and scopes:
+            fields["scope"] = profile.scope_separator.join(scopes)
+        return await self._post(profile, token_endpoint, client, fields)
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
@@ -83,56 +79,55 @@ class OAuthTokenEndpoint:
                 AnswerClass.REQUEST_REFUSED, detail="the provider has no revocation endpoint"
             )
         fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        answer = await self._post(profile.revocation_endpoint, client, fields)
+        answer = await self._post_form(profile.revocation_endpoint, client, fields)
+        read_revocation(answer, profile, _sent(client, fields))
+
+    async def introspect(
+        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+    ) -> Liveness:
+        """RFC 7662 §2.1. UNKNOWN without an endpoint, and for every failure."""
+        if not profile.introspection_endpoint:
+            return Liveness.UNKNOWN
+        fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
         try:
-            read_revocation(answer)
-        except TokenEndpointError as error:
-            raise _without_echo(error, client, fields) from None
+            answer = await self._post_form(profile.introspection_endpoint, client, fields)
+        except TokenEndpointError:
+            return Liveness.UNKNOWN
+        return read_introspection(answer)
 
-    async def _post(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
-        form, basic = authenticated(client, fields)
+    async def probe_access_token(
+        self, profile: ProviderProfile, *, access_token: Sensitive
+    ) -> Liveness:
+        """GET of the profile's probe endpoint. UNKNOWN without one, and for every failure."""
+        if not profile.probe_endpoint:
+            return Liveness.UNKNOWN
         try:
-            return await self._http.post_form(url, form, basic=basic)
-        except TransportFailure as failure:
-            answer_class = AnswerClass.IN_DOUBT if failure.sent else AnswerClass.NOT_SENT
-            raise TokenEndpointError(answer_class, detail=failure.detail) from failure
+            request = self._http.get(profile.probe_endpoint, bearer=access_token)
+            return read_probe(await _answered(request), profile)
+        except TokenEndpointError:
+            return Liveness.UNKNOWN
 
-    def _read(
-        self,
-        answer: HttpAnswer,
-        client: ClientCredential,
-        fields: Fields,
-        profile: ProviderProfile,
-        expected: Expected | None,
-    ) -> TokenAnswer:
-        try:
-            return read_answer(answer, scope_separator=profile.scope_separator, expected=expected)
-        except TokenEndpointError as error:
-            raise _without_echo(error, client, fields) from None
+    async def _post(
+        self, profile: ProviderProfile, url: str, client: ClientCredential, fields: Fields
+    ) -> HttpAnswer:
+        if profile.body_encoding is BodyEncoding.JSON:
+            body, basic = authenticated(client, fields)
+            return await _answered(self._http.post_json(url, body, basic=basic))
+        return await self._post_form(url, client, fields)
 
-
-def _without_echo(
-    error: TokenEndpointError, client: ClientCredential, fields: Fields
-) -> TokenEndpointError:
-    """The same failure, its error code taken out where it repeats some of a secret that we sent.
-
-    The code goes into records that more people read than may see a token.
-    """
-    sent = [value for value in fields.values() if isinstance(value, Sensitive)]
-    known = error.error in CLASS_BY_ERROR
-    if known or not any(_repeats(error.error, secret) for secret in (client.client_secret, *sent)):
-        return error
-    return TokenEndpointError(
-        error.answer_class,
-        status=error.status,
-        error="(left out: it repeats a secret)",
-        detail=error.detail,
-        retry_after_s=error.retry_after_s,
-    )
+    async def _post_form(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
+        body, basic = authenticated(client, fields)
+        return await _answered(self._http.post_form(url, body, basic=basic))
 
 
-def _repeats(code: str, secret: Sensitive) -> bool:
-    text = secret.reveal().decode("utf-8", "replace")
-    size = min(_ECHO_MIN_CHARS, len(text))
-    starts = range(len(code) - size + 1)
-    return size > 0 and any(code[at : at + size] in text for at in starts)
+async def _answered(request: Awaitable[HttpAnswer]) -> HttpAnswer:
+    try:
+        return await request
+    except TransportFailure as failure:
+        answer_class = AnswerClass.IN_DOUBT if failure.sent else AnswerClass.NOT_SENT
+        raise TokenEndpointError(answer_class, detail=failure.detail) from failure
+
+
+def _sent(client: ClientCredential, fields: Fields) -> tuple[Sensitive, ...]:
+    secrets = (value for value in fields.values() if isinstance(value, Sensitive))
+    return (client.client_secret, *secrets)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
-from vault_service.adapters.postgres.leases import end_lease
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
+from vault_service.adapters.postgres.upkeep import note_refreshed
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
@@ -22,10 +22,7 @@ from vault_service.domain.grant import (
     Grant,
     GrantFilter,
     GrantState,
-    Lease,
     ProviderRevocation,
-    ReauthorizationCause,
-    SealedTokens,
 )
 from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -92,20 +89,6 @@ _LOCK_OUTCOME: Final = """
     SELECT grant_id FROM authorizations WHERE tenant = $1 AND state_hash = $2 FOR NO KEY UPDATE
 """
 _OUTCOME: Final = "UPDATE authorizations SET grant_id = $3 WHERE tenant = $1 AND state_hash = $2"
-_REFRESH: Final = """
-    UPDATE grants SET
-        generation = $3, access_envelope = $4, access_generation = $3, access_expire_time = $5,
-        access_life_s = $6, refresh_envelope = coalesce($7, refresh_envelope),
-        refresh_generation = CASE WHEN $7 IS NULL THEN refresh_generation ELSE $3 END,
-        scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
-    WHERE tenant = $1 AND grant_id = $2
-"""
-_CONDEMN: Final = f"""
-    UPDATE grants SET
-        state = $3, cause = $4, revision = revision + 1, update_time = clock_timestamp()
-    WHERE tenant = $1 AND grant_id = $2
-    RETURNING {rows.GRANT}
-"""  # noqa: S608
 _TOMBSTONE: Final = f"""
     UPDATE grants SET
         state = 3, cause = NULL, access_envelope = NULL, refresh_envelope = NULL,
@@ -160,6 +143,7 @@ class PostgresGrantStore:
                 return True
             if not await connection.fetchval(_INSERT, *_columns(grant)):
                 return False
+            await note_refreshed(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
             stored = replace(grant, revision=1)
@@ -184,6 +168,7 @@ class PostgresGrantStore:
             row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
+            await note_refreshed(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
             active = row is not None and row["state"] == GrantState.ACTIVE.value
@@ -239,32 +224,6 @@ class PostgresGrantStore:
             await insert_event(connection, record.record_id, revoked, EventKind.REVOKED)
         return revoked
 
-    async def commit_refresh(
-        self, lease: Lease, grant: Grant, tokens: SealedTokens, record: AuditRecord
-    ) -> bool:
-        """Compare-and-swap on ``grant.generation``, the fence and state ACTIVE; False: lost.
-
-        Ends the lease in the same commit. Tried again after a commit whose answer was lost, it
-        is True.
-        """
-        async with self._database.tenant_transaction(grant.tenant) as connection:
-            if not await _holds(connection, lease, grant):
-                return await is_recorded(connection, record)
-            await connection.execute(
-                _REFRESH,
-                grant.tenant,
-                grant.grant_id,
-                tokens.generation,
-                tokens.access_envelope,
-                tokens.access_expire_time,
-                tokens.access_life_s,
-                tokens.refresh_envelope,
-                tokens.scopes,
-                tokens.token_type,
-            )
-            await insert_record(connection, record)
-        return True
-
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
     ) -> None:
@@ -278,23 +237,6 @@ class PostgresGrantStore:
             )
             await enqueue(connection, record.record_id, grant, refresh_envelope, generation)
             await insert_record(connection, record)
-
-    async def require_reauthorization(
-        self, lease: Lease, grant: Grant, cause: ReauthorizationCause, record: AuditRecord
-    ) -> bool:
-        """Move ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap."""
-        async with self._database.tenant_transaction(grant.tenant) as connection:
-            if not await _holds(connection, lease, grant):
-                return await is_recorded(connection, record)
-            state = GrantState.REAUTHORIZATION_REQUIRED.value
-            row = await connection.fetchrow(
-                _CONDEMN, grant.tenant, grant.grant_id, state, cause.value
-            )
-            await insert_record(connection, record)
-            condemned = rows.grant_from(row) if row else grant
-            kind = EventKind.REAUTHORIZATION_REQUIRED
-            await insert_event(connection, record.record_id, condemned, kind)
-        return True
 
     async def delete(self, grant: Grant, record: AuditRecord) -> Grant | None:
         """Give a REVOKED grant its delete_time and take its aliases away; None when it is not
@@ -323,20 +265,6 @@ def _listing(owner: str, only: GrantFilter) -> tuple[str, list[object]]:
             values.append(value)
             clauses.append(clause.format(f"${len(values) + 3}"))
     return _LIST % " ".join(clauses), values
-
-
-async def _holds(connection: Connection, lease: Lease, grant: Grant) -> bool:
-    """Lock the row and end the lease; whether both were still what the holder read.
-
-    The grant comes first, as in ``revoke``. With the lease's row locked too, nobody takes the
-    next lease before this commit, and who does then reads the next generation.
-    """
-    row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
-    if row is None:
-        return False
-    current = rows.grant_from(row)
-    same = current.generation == grant.generation and current.state is GrantState.ACTIVE
-    return same and await end_lease(connection, grant.tenant, lease)
 
 
 async def _has_outcome(connection: Connection, authorization: Authorization) -> bool:

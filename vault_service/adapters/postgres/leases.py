@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from vault_service.adapters.postgres.pool import Database
-from vault_service.domain.grant import Grant, Lease
+from vault_service.domain.grant import Lease
 
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
@@ -27,30 +27,24 @@ _END: Final = """
     WHERE tenant = $1 AND grant_id = $2 AND fence = $3
     RETURNING true
 """
+_HOLDS: Final = """
+    SELECT true FROM grant_leases
+    WHERE tenant = $1 AND grant_id = $2 AND fence = $3 FOR NO KEY UPDATE
+"""
+_IS_LEASED: Final = """
+    SELECT true FROM grant_leases
+    WHERE tenant = $1 AND grant_id = $2 AND lease_until >= clock_timestamp()
+"""
 
 
-class PostgresLeaseStore:
-    """ports.LeaseStore. ``instance`` is the application name of the database's settings."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def acquire(self, grant: Grant, lease_s: float) -> Lease | None:
-        """The lease, or None when another holds it. GRANT_NOT_FOUND."""
-        async with self._database.tenant_transaction(grant.tenant) as connection:
-            row = await connection.fetchrow(
-                _ACQUIRE,
-                grant.grant_id,
-                grant.tenant,
-                self._database.settings.application_name,
-                timedelta(seconds=lease_s),
-            )
-        return Lease(grant.grant_id, row["fence"], row["acquire_time"]) if row else None
-
-    async def release(self, lease: Lease, tenant: str) -> None:
-        """End it early, only if the fence is still ours."""
-        async with self._database.tenant_transaction(tenant) as connection:
-            await end_lease(connection, tenant, lease)
+async def acquire_lease(
+    connection: Connection, tenant: str, grant_id: uuid.UUID, instance: str, lease_s: float
+) -> Lease | None:
+    """The lease, or None when another holds it. GRANT_NOT_FOUND."""
+    row = await connection.fetchrow(
+        _ACQUIRE, grant_id, tenant, instance, timedelta(seconds=lease_s)
+    )
+    return Lease(grant_id, row["fence"], row["acquire_time"]) if row else None
 
 
 async def end_lease(connection: Connection, tenant: str, lease: Lease) -> bool:
@@ -60,3 +54,14 @@ async def end_lease(connection: Connection, tenant: str, lease: Lease) -> bool:
     """
     ended = await connection.fetchval(_END, tenant, lease.grant_id, lease.fence)
     return ended is True
+
+
+async def holds_lease(connection: Connection, tenant: str, lease: Lease) -> bool:
+    """Whether its fence is the newest, until the end of this transaction; it goes on."""
+    held = await connection.fetchval(_HOLDS, tenant, lease.grant_id, lease.fence)
+    return held is True
+
+
+async def is_leased(connection: Connection, tenant: str, grant_id: uuid.UUID) -> bool:
+    """Whether somebody's lease goes on."""
+    return await connection.fetchval(_IS_LEASED, tenant, grant_id) is True

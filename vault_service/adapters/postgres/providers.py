@@ -5,6 +5,7 @@ from __future__ import annotations
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record
 from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.profiles import profile_to_json
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import ProviderName
@@ -30,7 +31,7 @@ class PostgresProviderStore:
                 f" RETURNING {rows.PROVIDER}",
                 name.tenant,
                 name.provider,
-                rows.profile_to_json(profile),
+                profile_to_json(profile),
             )
             await insert_record(connection, record)
         if row is None:

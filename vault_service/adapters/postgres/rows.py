@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+from vault_service.adapters.postgres.profiles import profile_from_json
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
@@ -22,7 +23,7 @@ from vault_service.domain.oauth import (
     CredentialVersion,
     OAuthClient,
 )
-from vault_service.domain.provider import Provider, ProviderProfile, RefreshClass
+from vault_service.domain.provider import Provider
 from vault_service.domain.secret import (
     AnsweredRequest,
     ExpiringVersion,
@@ -54,7 +55,8 @@ GRANT: Final = (
     "tenant, grant_id, owner, oauth_client, provider, issuer, token_endpoint, subject, state, "
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
-    "provider_revocation, create_time, update_time, delete_time, clock_timestamp() AS read_time"
+    "provider_revocation, create_time, update_time, delete_time, rejected_generation, "
+    "clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
     "tenant, authorization_id, state_hash, caller, owner, label, oauth_client, provider, "
@@ -84,29 +86,11 @@ def provider_from(row: Row) -> Provider:
     """A row of providers."""
     return Provider(
         name=ProviderName(row["tenant"], row["provider"]),
-        profile=profile_from(row["profile"]),
+        profile=profile_from_json(row["profile"]),
         revision=row["revision"],
         create_time=row["create_time"],
         update_time=row["update_time"],
     )
-
-
-def profile_to_json(profile: ProviderProfile) -> str:
-    """The profile as JSON; the refresh class by its letter."""
-    facts = {field: getattr(profile, field) for field in _PROFILE_FIELDS}
-    facts["refresh_class"] = profile.refresh_class.name
-    facts["authorization_params"] = dict(profile.authorization_params)
-    return json.dumps(facts)
-
-
-def profile_from(text: str) -> ProviderProfile:
-    """What ``profile_to_json`` wrote; members of a newer release are not read."""
-    facts = {name: value for name, value in json.loads(text).items() if name in _PROFILE_FIELDS}
-    facts["refresh_class"] = RefreshClass[facts["refresh_class"]]
-    return ProviderProfile(**facts)
-
-
-_PROFILE_FIELDS: Final = frozenset(ProviderProfile.__dataclass_fields__)
 
 
 def oauth_client_from(row: Row) -> OAuthClient:

@@ -100,6 +100,106 @@ CLIENT_AUTH_METHOD_CLIENT_SECRET_POST: ClientAuthMethod.ValueType  # 2
 """Parameters in the body."""
 Global___ClientAuthMethod: _TypeAlias = ClientAuthMethod  # noqa: Y015
 
+class _BodyEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BodyEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BodyEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BODY_ENCODING_UNSPECIFIED: _BodyEncoding.ValueType  # 0
+    """Treated as FORM, which every server must take (RFC 6749 section 4.1.3)."""
+    BODY_ENCODING_FORM: _BodyEncoding.ValueType  # 1
+    """application/x-www-form-urlencoded."""
+    BODY_ENCODING_JSON: _BodyEncoding.ValueType  # 2
+    """One JSON object."""
+
+class BodyEncoding(_BodyEncoding, metaclass=_BodyEncodingEnumTypeWrapper):
+    """How requests to a token endpoint are written."""
+
+BODY_ENCODING_UNSPECIFIED: BodyEncoding.ValueType  # 0
+"""Treated as FORM, which every server must take (RFC 6749 section 4.1.3)."""
+BODY_ENCODING_FORM: BodyEncoding.ValueType  # 1
+"""application/x-www-form-urlencoded."""
+BODY_ENCODING_JSON: BodyEncoding.ValueType  # 2
+"""One JSON object."""
+Global___BodyEncoding: _TypeAlias = BodyEncoding  # noqa: Y015
+
+class _Recovery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecoveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recovery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECOVERY_UNSPECIFIED: _Recovery.ValueType  # 0
+    """Treated as RETRY."""
+    RECOVERY_RETRY: _Recovery.ValueType  # 1
+    """Introspect or probe where that is possible, then retry once under a fence."""
+    RECOVERY_PROBE_ONLY: _Recovery.ValueType  # 2
+    """Retry only where a probe shows that the refresh did not happen."""
+    RECOVERY_MANUAL: _Recovery.ValueType  # 3
+    """An operator decides."""
+
+class Recovery(_Recovery, metaclass=_RecoveryEnumTypeWrapper):
+    """What is done about a refresh whose answer was lost, at a provider of class S."""
+
+RECOVERY_UNSPECIFIED: Recovery.ValueType  # 0
+"""Treated as RETRY."""
+RECOVERY_RETRY: Recovery.ValueType  # 1
+"""Introspect or probe where that is possible, then retry once under a fence."""
+RECOVERY_PROBE_ONLY: Recovery.ValueType  # 2
+"""Retry only where a probe shows that the refresh did not happen."""
+RECOVERY_MANUAL: Recovery.ValueType  # 3
+"""An operator decides."""
+Global___Recovery: _TypeAlias = Recovery  # noqa: Y015
+
+class _AnswerClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_CLASS_UNSPECIFIED: _AnswerClass.ValueType  # 0
+    """Not used."""
+    ANSWER_CLASS_NOT_SENT: _AnswerClass.ValueType  # 1
+    """Nothing was sent. No code can mean it."""
+    ANSWER_CLASS_IN_DOUBT: _AnswerClass.ValueType  # 2
+    """The request may have been carried out."""
+    ANSWER_CLASS_RATE_LIMITED: _AnswerClass.ValueType  # 3
+    """The provider asks to slow down."""
+    ANSWER_CLASS_INVALID_GRANT: _AnswerClass.ValueType  # 4
+    """The code or refresh token is refused. The only class that can end a grant."""
+    ANSWER_CLASS_CLIENT_REFUSED: _AnswerClass.ValueType  # 5
+    """Our registration is refused."""
+    ANSWER_CLASS_REQUEST_REFUSED: _AnswerClass.ValueType  # 6
+    """The request is refused: scopes, parameters."""
+    ANSWER_CLASS_PROVIDER_FAULT: _AnswerClass.ValueType  # 7
+    """The provider failed before it did anything."""
+    ANSWER_CLASS_UNREADABLE_SUCCESS: _AnswerClass.ValueType  # 8
+    """A success without its tokens. No code can mean it."""
+
+class AnswerClass(_AnswerClass, metaclass=_AnswerClassEnumTypeWrapper):
+    """What an error code of a provider means: whose fault it is, and for how long."""
+
+ANSWER_CLASS_UNSPECIFIED: AnswerClass.ValueType  # 0
+"""Not used."""
+ANSWER_CLASS_NOT_SENT: AnswerClass.ValueType  # 1
+"""Nothing was sent. No code can mean it."""
+ANSWER_CLASS_IN_DOUBT: AnswerClass.ValueType  # 2
+"""The request may have been carried out."""
+ANSWER_CLASS_RATE_LIMITED: AnswerClass.ValueType  # 3
+"""The provider asks to slow down."""
+ANSWER_CLASS_INVALID_GRANT: AnswerClass.ValueType  # 4
+"""The code or refresh token is refused. The only class that can end a grant."""
+ANSWER_CLASS_CLIENT_REFUSED: AnswerClass.ValueType  # 5
+"""Our registration is refused."""
+ANSWER_CLASS_REQUEST_REFUSED: AnswerClass.ValueType  # 6
+"""The request is refused: scopes, parameters."""
+ANSWER_CLASS_PROVIDER_FAULT: AnswerClass.ValueType  # 7
+"""The provider failed before it did anything."""
+ANSWER_CLASS_UNREADABLE_SUCCESS: AnswerClass.ValueType  # 8
+"""A success without its tokens. No code can mean it."""
+Global___AnswerClass: _TypeAlias = AnswerClass  # noqa: Y015
+
 class _GrantState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -342,6 +442,46 @@ class Provider(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class TokenPathsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ErrorCodesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___AnswerClass.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___AnswerClass.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     ISSUER_FIELD_NUMBER: _builtins.int
     AUTHORIZATION_ENDPOINT_FIELD_NUMBER: _builtins.int
@@ -357,6 +497,21 @@ class Provider(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TOKEN_PATHS_FIELD_NUMBER: _builtins.int
+    ERROR_IN_200_FIELD_NUMBER: _builtins.int
+    ERROR_CODES_FIELD_NUMBER: _builtins.int
+    REFRESH_KILLS_OLD_ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    PROBE_ENDPOINT_FIELD_NUMBER: _builtins.int
+    INTROSPECTION_ENDPOINT_FIELD_NUMBER: _builtins.int
+    REQUIRES_SCOPE_ON_REFRESH_FIELD_NUMBER: _builtins.int
+    MAX_IDLE_S_FIELD_NUMBER: _builtins.int
+    CONFIRM_AFTER_S_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    RATE_PER_MIN_FIELD_NUMBER: _builtins.int
+    REFRESH_PARALLEL_MAX_FIELD_NUMBER: _builtins.int
+    BODY_ENCODING_FIELD_NUMBER: _builtins.int
+    AUTH_METHODS_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/providers/{provider}" """
     issuer: _builtins.str
@@ -374,13 +529,37 @@ class Provider(_message.Message):
     scope_separator: _builtins.str
     """Between scopes; " " where empty."""
     subject_from: _builtins.str
-    """"id_token:{claim}" or "response:{member}"; "id_token:sub" where empty."""
+    """"id_token:{claim}", or "response:{member}" with a member's name or dotted path;
+    "id_token:sub" where empty.
+    """
     requires_iss: _builtins.bool
     """The server promised iss in its authorization answers (RFC 9207 section 2.3)."""
     default_life_s: _builtins.int
     """Seconds assumed where expires_in is omitted; 3600 where 0."""
     etag: _builtins.str
     """Changes with every change of the resource."""
+    refresh_kills_old_access_token: _builtins.bool
+    """A refresh ends the access token before it, so that a probe tells whether it happened."""
+    probe_endpoint: _builtins.str
+    """GET with an access token tells whether that is alive: 2xx yes, 401 no. Empty: none."""
+    introspection_endpoint: _builtins.str
+    """RFC 7662; empty where the provider has none."""
+    requires_scope_on_refresh: _builtins.bool
+    """A refresh must name its scopes."""
+    max_idle_s: _builtins.int
+    """Seconds after which an unused refresh token dies; 0: not known to."""
+    confirm_after_s: _builtins.int
+    """Seconds before a refused grant is believed; 60 where 0, at most 3600."""
+    rate_per_s: _builtins.int
+    """Requests a second of one OAuthClient; 0: no budget is known."""
+    rate_per_min: _builtins.int
+    """Requests a minute of one OAuthClient; 0: no budget is known."""
+    refresh_parallel_max: _builtins.int
+    """Refreshes under way at one time in one process, at most 16; 16 where 0."""
+    body_encoding: Global___BodyEncoding.ValueType
+    """How requests to the token endpoint are written."""
+    recovery: Global___Recovery.ValueType
+    """What is done about a lost answer; class S only."""
     @_builtins.property
     def authorization_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Extra parameters of the authorization URL, such as access_type=offline."""
@@ -392,6 +571,26 @@ class Provider(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was changed last."""
+
+    @_builtins.property
+    def token_paths(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Where members of a token answer stand that are not at the top: "access_token",
+        "refresh_token", "token_type", "expires_in" or "scope" to a dotted path.
+        """
+
+    @_builtins.property
+    def error_in_200(self) -> Global___ErrorIn200:
+        """How the provider reports errors in a 200."""
+
+    @_builtins.property
+    def error_codes(self) -> _containers.ScalarMap[_builtins.str, Global___AnswerClass.ValueType]:
+        """What the provider's own codes mean in a 4xx: "code", or "code: the exact description".
+        Codes that speak of our registration, such as invalid_client, never become INVALID_GRANT.
+        """
+
+    @_builtins.property
+    def auth_methods(self) -> _containers.RepeatedScalarFieldContainer[Global___ClientAuthMethod.ValueType]:
+        """What OAuthClients of this provider may use; any where empty."""
 
     def __init__(
         self,
@@ -411,14 +610,77 @@ class Provider(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        token_paths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        error_in_200: Global___ErrorIn200 | None = ...,
+        error_codes: _abc.Mapping[_builtins.str, Global___AnswerClass.ValueType] | None = ...,
+        refresh_kills_old_access_token: _builtins.bool = ...,
+        probe_endpoint: _builtins.str = ...,
+        introspection_endpoint: _builtins.str = ...,
+        requires_scope_on_refresh: _builtins.bool = ...,
+        max_idle_s: _builtins.int = ...,
+        confirm_after_s: _builtins.int = ...,
+        rate_per_s: _builtins.int = ...,
+        rate_per_min: _builtins.int = ...,
+        refresh_parallel_max: _builtins.int = ...,
+        body_encoding: Global___BodyEncoding.ValueType = ...,
+        auth_methods: _abc.Iterable[Global___ClientAuthMethod.ValueType] | None = ...,
+        recovery: Global___Recovery.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error_in_200", b"error_in_200", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorization_endpoint", b"authorization_endpoint", "authorization_params", b"authorization_params", "create_time", b"create_time", "default_life_s", b"default_life_s", "etag", b"etag", "grace_s", b"grace_s", "issuer", b"issuer", "name", b"name", "refresh_class", b"refresh_class", "requires_iss", b"requires_iss", "revocation_endpoint", b"revocation_endpoint", "scope_separator", b"scope_separator", "subject_from", b"subject_from", "token_endpoint", b"token_endpoint", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_methods", b"auth_methods", "authorization_endpoint", b"authorization_endpoint", "authorization_params", b"authorization_params", "body_encoding", b"body_encoding", "confirm_after_s", b"confirm_after_s", "create_time", b"create_time", "default_life_s", b"default_life_s", "error_codes", b"error_codes", "error_in_200", b"error_in_200", "etag", b"etag", "grace_s", b"grace_s", "introspection_endpoint", b"introspection_endpoint", "issuer", b"issuer", "max_idle_s", b"max_idle_s", "name", b"name", "probe_endpoint", b"probe_endpoint", "rate_per_min", b"rate_per_min", "rate_per_s", b"rate_per_s", "recovery", b"recovery", "refresh_class", b"refresh_class", "refresh_kills_old_access_token", b"refresh_kills_old_access_token", "refresh_parallel_max", b"refresh_parallel_max", "requires_iss", b"requires_iss", "requires_scope_on_refresh", b"requires_scope_on_refresh", "revocation_endpoint", b"revocation_endpoint", "scope_separator", b"scope_separator", "subject_from", b"subject_from", "token_endpoint", b"token_endpoint", "token_paths", b"token_paths", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provider: _TypeAlias = Provider  # noqa: Y015
+
+@_typing.final
+class ErrorIn200(_message.Message):
+    """How a provider reports errors in a 200. Without codes a 200 ends no grant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CodesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___AnswerClass.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___AnswerClass.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    """Dotted path of the member that has the code; "error" where empty."""
+    @_builtins.property
+    def codes(self) -> _containers.ScalarMap[_builtins.str, Global___AnswerClass.ValueType]:
+        """What its codes mean."""
+
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        codes: _abc.Mapping[_builtins.str, Global___AnswerClass.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codes", b"codes", "member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErrorIn200: _TypeAlias = ErrorIn200  # noqa: Y015
 
 @_typing.final
 class OAuthClient(_message.Message):

@@ -1,16 +1,12 @@
-"""ports.LeaseStore and ports.RevocationQueue: one suite for the fakes and for PostgreSQL."""
+"""ports.RevocationQueue: one suite for the fakes and for PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-
-import pytest
 
 from tests.contract.conftest import Stores
 from tests.support.samples import a_grant, a_record, put_grant
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, ProviderRevocation
 
 
@@ -23,56 +19,6 @@ async def _revoked(stores: Stores, tenant: str = "acme", label: str = "mail") ->
     tombstone = await stores.grants.revoke(grant, True, a_record(tenant))
     assert tombstone is not None
     return tombstone
-
-
-async def test_one_holder_at_a_time(stores: Stores) -> None:
-    """Of many who ask at one moment one gets the lease."""
-    grant = await _put(stores)
-    taken = await asyncio.gather(*(stores.leases.acquire(grant, 25.0) for _ in range(16)))
-    (lease,) = [lease for lease in taken if lease is not None]
-    assert lease.grant_id == grant.grant_id
-    assert lease.acquire_time >= grant.create_time
-
-
-async def test_lease_does_not_change_the_revision(stores: Stores) -> None:
-    """Taking and releasing a lease leaves the grant as it is."""
-    grant = await _put(stores)
-    lease = await stores.leases.acquire(grant, 25.0)
-    assert lease is not None
-    await stores.leases.release(lease, "acme")
-    now = await stores.grants.get(grant.name)
-    assert now is not None
-    assert replace(now, read_time=grant.read_time) == grant
-
-
-async def test_lease_runs_out(stores: Stores) -> None:
-    """A lease that ran out goes to the next one, with a greater fence."""
-    grant = await _put(stores)
-    first = await stores.leases.acquire(grant, 0.2)
-    assert await stores.leases.acquire(grant, 25.0) is None
-    await stores.behind.advance(0.3)
-    second = await stores.leases.acquire(grant, 25.0)
-    assert first is not None
-    assert second is not None
-    assert second.fence > first.fence
-
-
-async def test_release_is_fenced(stores: Stores) -> None:
-    """A release ends its own lease only, and never that of the holder after it."""
-    grant = await _put(stores)
-    first = await stores.leases.acquire(grant, 0.01)
-    assert first is not None
-    await stores.behind.advance(0.05)
-    assert await stores.leases.acquire(grant, 25.0) is not None
-    await stores.leases.release(first, "acme")
-    assert await stores.leases.acquire(grant, 25.0) is None
-
-
-async def test_lease_of_no_grant(stores: Stores) -> None:
-    """A grant that is not there, or not in this tenant, cannot be leased."""
-    with pytest.raises(VaultError) as refused:
-        await stores.leases.acquire(a_grant(), 25.0)
-    assert refused.value.reason is Reason.GRANT_NOT_FOUND
 
 
 async def test_due_revocations_of_all_tenants(stores: Stores) -> None:

@@ -1,0 +1,46 @@
+"""The corpus of answers: every one has its class, and every class and rule is in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.answers import Row, corpus
+from vault_service.domain import limits
+from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.token_answer import read_refresh
+
+ROWS = corpus()
+FAILURES = [row for row in ROWS if row.facts["expect"] != "TOKENS"]
+
+
+def _fault(row: Row, answer: HttpAnswer) -> TokenEndpointError:
+    with pytest.raises(TokenEndpointError) as caught:
+        read_refresh(answer, row.profile, ())
+    return caught.value
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_answers_are_classified(row: Row) -> None:
+    """Each answer of the corpus has its class, its status, its error code and its delay."""
+    facts = row.facts
+    if facts["expect"] == "TOKENS":
+        answer = read_refresh(row.answer, row.profile, ())
+        assert answer.access_token.reveal().startswith(facts.get("access", "a").encode())
+        return
+    error = _fault(row, row.answer)
+    assert error.answer_class.name == facts["expect"]
+    assert (error.status, error.error) == (facts["status"], facts.get("error", ""))
+    assert error.retry_after_s == facts.get("retry_after_s")
+
+
+@pytest.mark.parametrize("row", FAILURES, ids=str)
+def test_detail_never_quotes_the_body(row: Row) -> None:
+    """The detail tells status, length and media type; of the body only the error code is told."""
+    answer = row.answer
+    error = _fault(row, answer)
+    assert error.detail.startswith(f"status {answer.status}, {len(answer.body)} bytes, ")
+    assert len(error.detail) < limits.TEXT_MAX_CHARS
+    body = Sensitive(b"canary-1 {" + answer.body.reveal())
+    assert "canary" not in str(_fault(row, HttpAnswer(answer.status, "canary<x>", body)))

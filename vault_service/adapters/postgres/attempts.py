@@ -1,0 +1,370 @@
+"""The tables refresh_attempts and grant_leases: who may refresh a grant, and what became of it.
+
+Order of locks in every transaction: grant, lease, attempt. What changes a row checks first and
+writes then, in statements of their own: each sees what the locks before it waited for.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from vault_service.adapters.postgres import rows
+from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.events import insert_event
+from vault_service.adapters.postgres.leases import (
+    acquire_lease,
+    end_lease,
+    holds_lease,
+    is_leased,
+)
+from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed, read_upkeep
+from vault_service.domain import limits
+from vault_service.domain.attempt import (
+    NO_SPOOL,
+    AttemptState,
+    Beginning,
+    Begun,
+    Busy,
+    Deferred,
+    RefreshAttempt,
+    Unresolved,
+    resolvable,
+)
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.errors import Reason
+from vault_service.domain.event import EventKind
+from vault_service.domain.grant import (
+    Grant,
+    GrantState,
+    Lease,
+    ReauthorizationCause,
+    SealedTokens,
+)
+from vault_service.domain.provider import RefreshClass
+from vault_service.ports.refresh import Ending, NewAttempt
+
+if TYPE_CHECKING:
+    from vault_service.adapters.postgres.pool import Connection
+
+_ATTEMPT: Final = """
+    a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
+    a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
+    clock_timestamp() AS read_time,
+    (a.update_time + {wait}::interval < clock_timestamp()
+        OR EXISTS (SELECT FROM abandoned_spools s WHERE s.spool_id = a.spool_id)) AS spool_gone
+"""
+_UNRESOLVED: Final = "a.state IN (1, 5)"
+_OPEN: Final = f"""
+    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    WHERE a.tenant = $1 AND a.grant_id = $2 AND {_UNRESOLVED}
+"""  # noqa: S608
+_FIND: Final = f"""
+    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    WHERE a.tenant = $1 AND a.attempt_id = $2
+"""  # noqa: S608
+_DUE: Final = f"""
+    SELECT {_ATTEMPT.format(wait="$1")} FROM refresh_attempts a
+    LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+    WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
+        AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())
+        AND (a.refresh_class <> 4 OR a.spool_id = ANY ($2::uuid[])
+            OR a.update_time + $1::interval < clock_timestamp()
+            OR EXISTS (SELECT FROM abandoned_spools s WHERE s.spool_id = a.spool_id))
+    ORDER BY a.next_try_time LIMIT $3
+"""  # noqa: S608
+_BEGIN: Final = f"""
+    INSERT INTO refresh_attempts AS a (
+        attempt_id, tenant, grant_id, base_generation, refresh_class, grace_s, instance, spool_id,
+        state, create_time, next_try_time)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9::timestamptz, $9::timestamptz + $10::interval)
+    RETURNING {_ATTEMPT.format(wait="$11")}
+"""  # noqa: S608
+_RETRY: Final = """
+    UPDATE refresh_attempts SET
+        state = 1, instance = $3, spool_id = $4, retries = retries + 1,
+        update_time = clock_timestamp()
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+_TO_STATE: Final = """
+    UPDATE refresh_attempts SET
+        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
+        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
+        next_try_time = clock_timestamp() + $5::interval
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+_ORPHAN: Final = """
+    UPDATE refresh_attempts SET
+        orphan_envelope = $3, next_try_time = clock_timestamp()
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+_LOCK_GRANT: Final = f"""
+    SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
+"""  # noqa: S608
+_WHERE_IT_STANDS: Final = """
+    SELECT generation, state FROM grants WHERE tenant = $1 AND grant_id = $2
+"""
+_REFRESH: Final = f"""
+    UPDATE grants SET
+        state = 1, cause = NULL, generation = $3, access_envelope = $4, access_generation = $3,
+        access_expire_time = $5, access_life_s = $6,
+        refresh_envelope = coalesce($7, refresh_envelope),
+        refresh_generation = CASE WHEN $7 IS NULL THEN refresh_generation ELSE $3 END,
+        scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
+_CONDEMN: Final = f"""
+    UPDATE grants SET
+        state = $3, cause = $4, revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
+_REFUSED: Final = """
+    SELECT refused_time FROM grant_upkeep
+    WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
+"""
+_NOW: Final = timedelta(0)
+_A_MOMENT: Final = timedelta(seconds=limits.RETRY_AFTER_S)
+
+
+class PostgresAttemptStore:
+    """ports.AttemptStore over two roles: the one of requests, and the worker's for ``unresolved``
+    and ``abandon_spool``. ``spool_wait_s``: how long class S waits for a spool that is away."""
+
+    def __init__(self, database: Database, worker: Database, spool_wait_s: float) -> None:
+        self._database = database
+        self._worker = worker
+        self._wait = timedelta(seconds=spool_wait_s)
+        self._instance = database.settings.application_name
+
+    async def begin(
+        self,
+        grant: Grant,
+        new: NewAttempt,
+        lease_s: float,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
+    ) -> Beginning:
+        """See ports.AttemptStore."""
+        tenant, grant_id = grant.tenant, grant.grant_id
+        async with self._database.tenant_transaction(tenant) as connection:
+            lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
+            if lease is None:
+                return Busy.HELD
+            row = await connection.fetchrow(_OPEN, tenant, grant_id, self._wait)
+            earlier = None if row is None else _attempt_from(row)
+            if earlier is not None and _may_resolve(earlier, spools):
+                return Unresolved(lease, earlier)
+            hindrance = _deferred(earlier) or await _hindrance(connection, grant)
+            if hindrance is not None:
+                await end_lease(connection, tenant, lease)
+                return hindrance
+            written = await connection.fetchrow(
+                _BEGIN, new.attempt_id, tenant, grant_id, grant.generation,
+                new.refresh_class.value, new.grace_s, self._instance, new.spool_id,
+                lease.acquire_time, timedelta(seconds=lease_s), self._wait,
+            )  # fmt: skip
+            await insert_record(connection, record)
+        assert written is not None, "RETURNING of one inserted row"
+        return Begun(lease, _attempt_from(written))
+
+    async def take_over(
+        self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """See ports.AttemptStore."""
+        tenant, grant_id = attempt.tenant, attempt.grant_id
+        async with self._database.tenant_transaction(tenant) as connection:
+            lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
+            if lease is None:
+                return None
+            row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
+            current = None if row is None else _attempt_from(row)
+            if current is None or not resolvable(current, spools):
+                await end_lease(connection, tenant, lease)
+                return None
+        return lease, current
+
+    async def is_held(self, grant: Grant) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            return await is_leased(connection, grant.tenant, grant.grant_id)
+
+    async def release(self, lease: Lease, tenant: str) -> None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(tenant) as connection:
+            await end_lease(connection, tenant, lease)
+
+    async def retry(
+        self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
+    ) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if not await holds_lease(connection, attempt.tenant, lease):
+                return False
+            await connection.execute(
+                _RETRY, attempt.tenant, attempt.attempt_id, self._instance, spool_id
+            )
+            await insert_record(connection, record)
+        return True
+
+    async def commit(
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        grant: Grant,
+        tokens: SealedTokens,
+        state: AttemptState,
+        record: AuditRecord,
+    ) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            before = await _may_change(connection, lease, attempt)
+            if before is None:
+                return await is_recorded(connection, record)
+            row = await connection.fetchrow(
+                _REFRESH, grant.tenant, grant.grant_id, tokens.generation,
+                tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
+                tokens.refresh_envelope, tokens.scopes, tokens.token_type,
+            )  # fmt: skip
+            await _to_state(connection, attempt, state, "")
+            await note_refreshed(connection, grant)
+            await insert_record(connection, record)
+            # A refresh is no event; that it returned the grant to ACTIVE is one.
+            if row is not None and before.state is not GrantState.ACTIVE:
+                recovered = rows.grant_from(row)
+                await insert_event(connection, record.record_id, recovered, EventKind.RECOVERED)
+        return True
+
+    async def end(
+        self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
+    ) -> bool:
+        """See ports.AttemptStore."""
+        in_doubt = ending.state is AttemptState.IN_DOUBT
+        # The provider may still be at work on it: where a second request would do harm, the lease
+        # runs out by itself.
+        waits = in_doubt and attempt.refresh_class is RefreshClass.S
+        hold = holds_lease if waits else end_lease
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if not await hold(connection, attempt.tenant, lease):
+                return await is_recorded(connection, record)
+            pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
+            await _to_state(connection, attempt, ending.state, ending.reason, pause)
+            await note_failed(
+                connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
+            )
+            await insert_record(connection, record)
+        return True
+
+    async def condemn(
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        cause: ReauthorizationCause,
+        state: AttemptState,
+        record: AuditRecord,
+    ) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await _may_change(connection, lease, attempt) is None:
+                return await is_recorded(connection, record)
+            condemned = GrantState.REAUTHORIZATION_REQUIRED.value
+            row = await connection.fetchrow(
+                _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
+            )
+            await _to_state(connection, attempt, state, cause.name)
+            await insert_record(connection, record)
+            assert row is not None, "its row is locked"
+            grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
+            await insert_event(connection, record.record_id, grant, kind)
+        return True
+
+    async def keep_orphan(
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
+    ) -> None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await is_recorded(connection, record):
+                return
+            await connection.execute(_ORPHAN, attempt.tenant, attempt.attempt_id, envelope)
+            await insert_record(connection, record)
+
+    async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
+        """See ports.AttemptStore."""
+        held = [NO_SPOOL, *spools]
+        found = await self._worker.call(_DUE, self._wait, held, limit)
+        return [_attempt_from(row) for row in found]
+
+    async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(tenant) as connection:
+            row = await connection.fetchrow(_FIND, tenant, attempt_id, self._wait)
+        return _attempt_from(row) if row else None
+
+    async def refused_since(self, grant: Grant) -> datetime | None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            refused = await connection.fetchval(
+                _REFUSED, grant.tenant, grant.grant_id, grant.generation
+            )
+        return refused if isinstance(refused, datetime) else None
+
+
+def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
+    return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
+
+
+def _deferred(attempt: RefreshAttempt | None) -> Deferred | None:
+    """What an unresolved attempt means to who would begin another."""
+    if attempt is None:
+        return None
+    # At least a moment: a spool that is awaited may be back at any time.
+    until = max(attempt.next_try_time, attempt.read_time + _A_MOMENT)
+    return Deferred(until, attempt.read_time, Reason.REFRESH_IN_DOUBT.name)
+
+
+async def _hindrance(connection: Connection, grant: Grant) -> Deferred | Busy | None:
+    """Why no request for this generation may be sent now."""
+    row = await connection.fetchrow(_WHERE_IT_STANDS, grant.tenant, grant.grant_id)
+    standing = (grant.generation, GrantState.ACTIVE.value)
+    if row is None or (row["generation"], row["state"]) != standing:
+        return Busy.MOVED
+    upkeep = await read_upkeep(connection, grant.tenant, grant.grant_id)
+    if upkeep is not None and upkeep.not_before is not None and upkeep.holds_back:
+        return Deferred(upkeep.not_before, upkeep.read_time, upkeep.reason)
+    return None
+
+
+async def _may_change(
+    connection: Connection, lease: Lease, attempt: RefreshAttempt
+) -> Grant | None:
+    """Lock the grant and end the lease; the row, if both are still what the attempt began with.
+
+    The grant comes first, as in a revocation.
+    """
+    row = await connection.fetchrow(_LOCK_GRANT, attempt.tenant, attempt.grant_id)
+    current = rows.grant_from(row) if row else None
+    if current is None or not attempt.may_change(current):
+        return None
+    return current if await end_lease(connection, attempt.tenant, lease) else None
+
+
+async def _to_state(
+    connection: Connection,
+    attempt: RefreshAttempt,
+    state: AttemptState,
+    reason: str,
+    pause: timedelta = _NOW,
+) -> None:
+    key = (attempt.tenant, attempt.attempt_id)
+    await connection.execute(_TO_STATE, *key, state.value, reason, pause, NO_SPOOL)
+
+
+def _attempt_from(row: rows.Row) -> RefreshAttempt:
+    facts = {name: row[name] for name in RefreshAttempt.__dataclass_fields__}
+    facts["refresh_class"] = RefreshClass(row["refresh_class"])
+    facts["state"] = AttemptState(row["state"])
+    return RefreshAttempt(**facts)

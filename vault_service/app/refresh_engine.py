@@ -1,0 +1,108 @@
+"""Puts the refresh engine together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.ports import (
+    AttemptStore,
+    AuditLog,
+    Clock,
+    Entropy,
+    GrantStore,
+    Spool,
+    TokenEndpoint,
+)
+from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.flights import Flights
+from vault_service.usecases.present_refresh_token import PresentRefreshToken
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.recover_attempts import RecoverAttempts
+from vault_service.usecases.refresh_grant import RefreshGrant
+from vault_service.usecases.refresh_outcomes import RefreshOutcomes
+from vault_service.usecases.resolve_attempt import ResolveAttempt
+from vault_service.usecases.revoke_at_provider import RevokeAtProvider
+from vault_service.usecases.store_successor import StoreSuccessor
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What it is made of."""
+
+    grants: GrantStore
+    attempts: AttemptStore
+    spool: Spool
+    audit: AuditLog
+    endpoint: TokenEndpoint
+    credentials: Credentials
+    envelopes: Envelopes
+    revoke_at_provider: RevokeAtProvider
+    recorder: Recorder
+    clock: Clock
+    entropy: Entropy
+    flights: Flights
+    times: RefreshTimes
+
+
+class RefreshEngine:
+    """``refresh`` for callers, ``recover`` for the sweeper."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        outcomes = RefreshOutcomes(
+            attempts=parts.attempts, audit=parts.audit, recorder=parts.recorder
+        )
+        store = StoreSuccessor(
+            grants=parts.grants,
+            attempts=parts.attempts,
+            audit=parts.audit,
+            revoke_at_provider=parts.revoke_at_provider,
+            recorder=parts.recorder,
+            clock=parts.clock,
+            times=parts.times,
+        )
+        present = PresentRefreshToken(
+            attempts=parts.attempts,
+            spool=parts.spool,
+            endpoint=parts.endpoint,
+            credentials=parts.credentials,
+            envelopes=parts.envelopes,
+            outcomes=outcomes,
+            store=store,
+            recorder=parts.recorder,
+            clock=parts.clock,
+            times=parts.times,
+        )
+        resolve = ResolveAttempt(
+            grants=parts.grants,
+            attempts=parts.attempts,
+            spool=parts.spool,
+            endpoint=parts.endpoint,
+            credentials=parts.credentials,
+            envelopes=parts.envelopes,
+            present=present,
+            outcomes=outcomes,
+            store=store,
+            recorder=parts.recorder,
+            clock=parts.clock,
+        )
+        self.refresh = RefreshGrant(
+            grants=parts.grants,
+            attempts=parts.attempts,
+            spool=parts.spool,
+            present=present,
+            resolve=resolve,
+            recorder=parts.recorder,
+            clock=parts.clock,
+            entropy=parts.entropy,
+            flights=parts.flights,
+            times=parts.times,
+        )
+        self.recover = RecoverAttempts(
+            attempts=parts.attempts,
+            spool=parts.spool,
+            resolve=resolve,
+            flights=parts.flights,
+            times=parts.times,
+        )

@@ -1,0 +1,97 @@
+"""What the error codes of token endpoints mean, and how a code is shown.
+
+RFC 6749 §5.2 and §4.1.2.1, RFC 7009 §2.2.1, RFC 8707 §2, and what GitHub and Slack answer beside
+them. A profile's own tables go before this one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from vault_service.domain import limits
+from vault_service.domain.answers import AnswerClass
+from vault_service.domain.sensitive import Sensitive
+
+_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
+_ECHO_MIN_CHARS: Final = 8  # a shorter common part is chance
+_LEFT_OUT: Final = "(left out: it repeats a secret)"
+
+# Codes that are not here are REQUEST_REFUSED: they condemn no grant.
+CLASS_BY_ERROR: Final[Mapping[str, AnswerClass]] = {
+    **dict.fromkeys(
+        (
+            "invalid_grant",
+            "bad_refresh_token",
+            "bad_verification_code",
+            "code_already_used",
+            "invalid_code",
+            "invalid_refresh_token",
+            "token_expired",
+            "token_revoked",
+        ),
+        AnswerClass.INVALID_GRANT,
+    ),
+    **dict.fromkeys(
+        (
+            "invalid_client",
+            "unauthorized_client",
+            "bad_client_secret",
+            "incorrect_client_credentials",
+            "invalid_client_id",
+            "deleted_client",
+            "disabled_client",
+        ),
+        AnswerClass.CLIENT_REFUSED,
+    ),
+    **dict.fromkeys(
+        (
+            "access_denied",
+            "invalid_request",
+            "invalid_scope",
+            "invalid_target",
+            "redirect_uri_mismatch",
+            "unsupported_grant_type",
+            "unsupported_token_type",
+        ),
+        AnswerClass.REQUEST_REFUSED,
+    ),
+    **dict.fromkeys(
+        ("ratelimited", "rate_limited", "rate_limit_exceeded", "slow_down", "too_many_requests"),
+        AnswerClass.RATE_LIMITED,
+    ),
+    **dict.fromkeys(("temporarily_unavailable", "service_unavailable"), AnswerClass.PROVIDER_FAULT),
+    # A 5xx in other clothes; Slack says of its two that part of the work may have been done.
+    **dict.fromkeys(("server_error", "fatal_error", "internal_error"), AnswerClass.IN_DOUBT),
+}
+
+# No table of a profile can make these a verdict on a grant: they speak of our registration. The
+# last two may with the exact description beside them, which some providers use so.
+NEVER_THE_GRANT: Final = frozenset(
+    (
+        "invalid_client",
+        "bad_client_secret",
+        "incorrect_client_credentials",
+        "invalid_client_id",
+        "deleted_client",
+        "disabled_client",
+    )
+)
+ONLY_WITH_DESCRIPTION: Final = frozenset(("unauthorized_client", "access_denied"))
+
+
+def shown_code(code: str, secrets: Iterable[Sensitive] = ()) -> str:
+    """A provider's code for the record: cut, printable ASCII, and left out where it repeats some
+    of a secret that we sent. The record is read by more people than may see a token."""
+    shown = _NOT_PRINTABLE.sub("?", code[: limits.ERROR_CODE_MAX_CHARS])
+    if shown in CLASS_BY_ERROR:
+        return shown
+    return _LEFT_OUT if any(_repeats(shown, secret) for secret in secrets) else shown
+
+
+def _repeats(code: str, secret: Sensitive) -> bool:
+    text = secret.reveal().decode("utf-8", "replace")
+    size = min(_ECHO_MIN_CHARS, len(text))
+    starts = range(len(code) - size + 1)
+    return size > 0 and any(code[at : at + size] in text for at in starts)

@@ -1,0 +1,194 @@
+"""From the point of no return to the commit: POST, keep the answer, judge it, store the tokens.
+
+Everything that can fail has happened before this begins. The raw answer goes to the spool while
+the database takes what it says: whichever is durable first ends the danger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain.access import Call
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.attempt import AttemptState, SpoolEntry, answer_binding
+from vault_service.domain.audit import AuditAction
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant
+from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.names import OAuthClientName
+from vault_service.domain.oauth import ClientCredential, TokenAnswer
+from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.token_answer import read_refresh
+from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
+from vault_service.usecases.credentials import Credentials, Registration, require_in_service
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
+from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
+
+_SUCCESS = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that the POST and the sealing after it need, in memory."""
+
+    registration: Registration
+    refresh_token: Sensitive
+    sealer: Sealer
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The sealed raw answer, and its way to the spool."""
+
+    envelope: bytes
+    storing: asyncio.Task[SpoolEntry]
+
+
+class PresentRefreshToken:
+    """One request for a grant under its lease, and all that follows from the answer."""
+
+    def __init__(
+        self,
+        *,
+        attempts: AttemptStore,
+        spool: Spool,
+        endpoint: TokenEndpoint,
+        credentials: Credentials,
+        envelopes: Envelopes,
+        outcomes: RefreshOutcomes,
+        store: StoreSuccessor,
+        recorder: Recorder,
+        clock: Clock,
+        times: RefreshTimes,
+    ) -> None:
+        self._attempts = attempts
+        self._spool = spool
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._envelopes = envelopes
+        self._outcomes = outcomes
+        self._store = store
+        self._recorder = recorder
+        self._clock = clock
+        self._times = times
+
+    async def prepare(self, grant: Grant) -> Prepared:
+        """NO_REFRESH_TOKEN, KILL_SWITCH, and what opening envelopes raises."""
+        if grant.refresh_envelope is None:
+            raise VaultError(
+                Reason.NO_REFRESH_TOKEN,
+                "the provider gave no refresh token with this consent; ask for consent again (some "
+                "need access_type=offline or prompt=consent among the authorization_params)",
+            )
+        name = OAuthClientName(grant.tenant, grant.oauth_client)
+        registration = await self._credentials.open(name)
+        require_in_service(registration.client)
+        refresh_token = await self._envelopes.open(grant.refresh_binding(), grant.refresh_envelope)
+        return Prepared(registration, refresh_token, await self._envelopes.sealer(grant.dek_owner))
+
+    async def __call__(
+        self, call: Call, tried: Attempted, prepared: Prepared, entry: SpoolEntry, asked: float
+    ) -> None:
+        """Returns when the row has moved on; raises why it has not.
+
+        ``asked``: the monotonic moment before the lease was asked for. The entry is freed as soon
+        as the database knows how it ended, and left where it does not.
+        """
+        if not self._fits(asked):
+            # A preparation that took longer than the margin would let the POST outlive the lease.
+            error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
+            await self._give_up(call, tried, entry, error)
+            return
+        entry = await self._spool.mark_sent(entry)
+        kept: list[_Kept] = []
+        try:
+            answer, version = await self._post(tried, prepared, entry, asked, kept)
+        except TokenEndpointError as error:
+            await self._settle(kept)
+            await self._give_up(call, tried, entry, error, kept)
+            return
+        tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
+        detail = {"credential_version": str(version)}
+        state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
+        try:
+            await self._store(call, tried, tokens, state, kept[0].envelope, detail)
+        finally:
+            # Before anything else may happen to this process, the disk has it or the database.
+            await self._settle(kept)
+        await self._spool.free(entry)
+
+    async def _post(
+        self,
+        tried: Attempted,
+        prepared: Prepared,
+        entry: SpoolEntry,
+        asked: float,
+        kept: list[_Kept],
+    ) -> tuple[TokenAnswer, int]:
+        profile = prepared.registration.provider.profile
+
+        async def request(credential: ClientCredential) -> TokenAnswer:
+            raw = await self._endpoint.refresh(
+                profile,
+                credential,
+                token_endpoint=tried.grant.token_endpoint,
+                refresh_token=prepared.refresh_token,
+                scopes=tried.grant.scopes,
+            )
+            if raw.status in _SUCCESS and not raw.refusal:
+                kept.append(self._keep(tried, raw, entry, prepared.sealer))
+            sent = (credential.client_secret, prepared.refresh_token)
+            return read_refresh(raw, profile, sent)
+
+        presented = await self._credentials.present(
+            prepared.registration, request, lambda: self._fits(asked)
+        )
+        return presented.answer, presented.credential_version
+
+    def _keep(self, tried: Attempted, raw: HttpAnswer, entry: SpoolEntry, sealer: Sealer) -> _Kept:
+        binding = answer_binding(tried.grant, tried.attempt.base_generation)
+        envelope = sealer.seal(binding, raw.to_bytes())
+        return _Kept(envelope, asyncio.create_task(self._spool.store(entry, envelope)))
+
+    @staticmethod
+    async def _settle(kept: list[_Kept]) -> None:
+        """Wait for the disk. What it could not take, the database may have taken."""
+        await asyncio.gather(*(one.storing for one in kept), return_exceptions=True)
+
+    async def _give_up(
+        self,
+        call: Call,
+        tried: Attempted,
+        entry: SpoolEntry,
+        error: TokenEndpointError,
+        kept: list[_Kept] | None = None,
+    ) -> None:
+        if kept:
+            # A success that cannot be read may hold the only successor: it stays with the attempt.
+            orphan = self._recorder.done(
+                call,
+                AuditAction.REFRESH_ORPHAN_KEPT,
+                tried.grant.tenant,
+                str(tried.grant.name),
+                detail={"attempt": str(tried.attempt.attempt_id), **error.recorded()},
+            )
+            await self._attempts.keep_orphan(tried.attempt, kept[-1].envelope, orphan)
+        try:
+            await self._outcomes.failed(call, tried, error)
+        except VaultError as fault:
+            if fault.reason not in _STORE_AWAY:
+                await self._spool.free(entry)
+            raise
+        await self._spool.free(entry)
+
+    def _fits(self, asked: float) -> bool:
+        """Whether a POST that begins now ends inside the lease, which runs on the database's clock
+        since the monotonic moment ``asked`` or later."""
+        return self._times.post_fits(self._clock.monotonic() - asked)
+
+
+_STORE_AWAY = frozenset({Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE})

@@ -1,0 +1,95 @@
+"""Looks for attempts that nobody works on any more, and resolves them.
+
+Any replica does, for every tenant: the lease decides who. Only class S waits for the process that
+holds its spool (``domain.attempt.resolvable``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from vault_service.domain import limits
+from vault_service.domain.access import Call
+from vault_service.domain.attempt import (
+    UNRESOLVED,
+    AttemptState,
+    RefreshAttempt,
+    SpoolEntry,
+    SpoolMark,
+    by_attempt,
+)
+from vault_service.domain.errors import VaultError
+from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.ports import AttemptStore, Spool
+from vault_service.usecases.flights import Flights
+from vault_service.usecases.resolve_attempt import ResolveAttempt
+
+Entries = Mapping[uuid.UUID, SpoolEntry]
+
+
+class RecoverAttempts:
+    """One look at what is due; each attempt in the flight of its grant."""
+
+    def __init__(
+        self,
+        *,
+        attempts: AttemptStore,
+        spool: Spool,
+        resolve: ResolveAttempt,
+        flights: Flights,
+        times: RefreshTimes,
+    ) -> None:
+        self._attempts = attempts
+        self._spool = spool
+        self._resolve = resolve
+        self._flights = flights
+        self._times = times
+
+    async def __call__(self, call: Call) -> int:
+        """How many were tried. An attempt that stays in doubt is none of the sweep's failures, and
+        one that takes longer than the call goes on without it."""
+        entries = by_attempt(await self._spool.left_over())
+        due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
+        strays = await self._strays(entries, due)
+        await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
+        return len(due) + len(strays)
+
+    async def _in_flight(self, call: Call, attempt: RefreshAttempt, entries: Entries) -> None:
+        key = ("refresh", attempt.tenant, attempt.grant_id)
+        if self._flights.holds(key):
+            return
+        resolve = partial(self._take_and_resolve, call, attempt, entries.get(attempt.attempt_id))
+        try:
+            await self._flights.join(key, resolve, call.deadline)
+        except VaultError:
+            return  # on record, and due again after its pause
+
+    async def _take_and_resolve(
+        self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry | None
+    ) -> None:
+        held = self._spool.holds()
+        taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
+        if taken is not None:
+            await self._resolve(call, *taken, entry)
+
+    async def _strays(
+        self, entries: Entries, due: Sequence[RefreshAttempt]
+    ) -> list[RefreshAttempt]:
+        """Entries that say more than the database knew when it gave an attempt up; what it knows
+        all about is freed."""
+        seen = {attempt.attempt_id for attempt in due}
+        found = []
+        for entry in entries.values():
+            at_work = self._flights.holds(("refresh", entry.tenant, entry.grant_id))
+            if entry.attempt_id in seen or at_work:
+                continue
+            attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
+            lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
+            if attempt is not None and lost and entry.mark is SpoolMark.RECEIVED:
+                found.append(attempt)
+            elif attempt is None or attempt.state not in UNRESOLVED:
+                await self._spool.free(entry)
+        return found

@@ -1,0 +1,176 @@
+"""What becomes of an attempt that brought no tokens, by the class of the answer.
+
+Nobody is condemned but by a refusal of the grant itself, at the generation that was presented,
+and for the classes whose refresh tokens die of use only when it is repeated later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from vault_service.domain import limits
+from vault_service.domain.access import Call
+from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
+from vault_service.domain.attempt import AttemptState, RefreshAttempt
+from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
+from vault_service.domain.provider import ProviderProfile, RefreshClass
+from vault_service.ports import AttemptStore, AuditLog, Ending
+from vault_service.usecases.provider_faults import refusal
+from vault_service.usecases.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt under its lease, and the row it began with.
+
+    ``in_doubt``: an earlier request of it may have counted, so no answer but tokens or a refusal
+    of the grant settles it.
+    """
+
+    lease: Lease
+    attempt: RefreshAttempt
+    grant: Grant
+    profile: ProviderProfile
+    in_doubt: bool = False
+
+    @property
+    def keeps_its_token(self) -> bool:
+        """Whether the refresh token is as good after a request as before it."""
+        return self.attempt.refresh_class in (RefreshClass.N, RefreshClass.M)
+
+
+class RefreshOutcomes:
+    """Writes it down and raises what callers are told."""
+
+    def __init__(self, *, attempts: AttemptStore, audit: AuditLog, recorder: Recorder) -> None:
+        self._attempts = attempts
+        self._audit = audit
+        self._recorder = recorder
+
+    async def failed(self, call: Call, tried: Attempted, error: TokenEndpointError) -> None:
+        """Ends the attempt as its answer says. Returns only where the grant has moved on;
+        raises ``refusal(error)`` else."""
+        if error.answer_class is AnswerClass.INVALID_GRANT:
+            await self._refused(call, tried, refusal(error))
+            return
+        fault = refusal(error)
+        await self._end(call, tried, _ending(tried, error, fault), fault)
+        raise fault
+
+    async def dead(self, call: Call, tried: Attempted, how: str) -> None:
+        """The provider said, unasked for tokens, that the presented refresh token is dead: as a
+        refusal."""
+        error = TokenEndpointError(AnswerClass.INVALID_GRANT, detail=how)
+        await self._refused(call, tried, refusal(error))
+
+    async def unchanged(self, call: Call, tried: Attempted, how: str) -> None:
+        """The refresh token is as good as before: the next one who needs a token asks again."""
+        await self._resolved(call, tried, AttemptState.RESOLVED_UNCHANGED, how)
+
+    async def superseded(self, call: Call, tried: Attempted, how: str) -> None:
+        """The grant has moved on without it."""
+        await self._resolved(call, tried, AttemptState.RESOLVED_SUPERSEDED, how)
+
+    async def wait(self, call: Call, tried: Attempted, how: str) -> None:
+        """Nothing more can be known now: in doubt until later. Raises REFRESH_IN_DOUBT."""
+        fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
+        pause_s = _doubt_pause_s(tried.attempt)
+        ending = Ending(AttemptState.IN_DOUBT, fault.reason.name, pause_s)
+        await self._end(call, tried, ending, fault)
+        raise fault
+
+    async def _refused(self, call: Call, tried: Attempted, fault: VaultError) -> None:
+        if not tried.keeps_its_token and not await self._is_confirmed(tried):
+            await self._await_confirmation(call, tried, fault)
+        cause = await self._cause(tried)
+        state = AttemptState.RESOLVED_LOST if tried.in_doubt else AttemptState.REJECTED
+        record = self._failure(call, tried, fault)
+        # Condemned only at the generation that was refused: a sibling may have won meanwhile.
+        if await self._attempts.condemn(tried.lease, tried.attempt, cause, state, record):
+            fault.metadata["cause"] = cause.name
+            raise fault
+
+    async def _is_confirmed(self, tried: Attempted) -> bool:
+        """Whether this generation was refused before, long enough ago, by the database's clock."""
+        since = await self._attempts.refused_since(tried.grant)
+        wait = timedelta(seconds=tried.profile.confirm_after_s)
+        return since is not None and tried.lease.acquire_time - since >= wait
+
+    async def _await_confirmation(self, call: Call, tried: Attempted, fault: VaultError) -> None:
+        doubt = VaultError(
+            Reason.REFRESH_IN_DOUBT,
+            "the provider refuses the refresh token; it is asked once more before the grant is "
+            "given up",
+            recorded=fault.recorded,
+            retry_after_s=tried.profile.confirm_after_s,
+        )
+        state = AttemptState.IN_DOUBT if tried.in_doubt else AttemptState.REJECTED
+        pause_s = float(tried.profile.confirm_after_s)
+        await self._end(call, tried, Ending(state, doubt.reason.name, pause_s, refused=True), doubt)
+        raise doubt
+
+    async def _cause(self, tried: Attempted) -> ReauthorizationCause:
+        if tried.in_doubt:
+            return ReauthorizationCause.SUCCESSOR_LOST
+        max_idle_s = tried.profile.max_idle_s
+        idle = tried.lease.acquire_time - tried.grant.update_time
+        if max_idle_s and idle > timedelta(seconds=max_idle_s):
+            return ReauthorizationCause.EXPIRED_UNUSED
+        return ReauthorizationCause.REVOKED_BY_OWNER
+
+    async def _end(self, call: Call, tried: Attempted, ending: Ending, fault: VaultError) -> None:
+        record = self._failure(call, tried, fault)
+        if not await self._attempts.end(tried.lease, tried.attempt, ending, record):
+            # Another process has taken the attempt over; that we failed is still on record.
+            await self._audit.append(record)
+
+    async def _resolved(self, call: Call, tried: Attempted, state: AttemptState, how: str) -> None:
+        facts = {"state": state.name, "how": how, "generation": str(tried.attempt.base_generation)}
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ATTEMPT_RESOLVED,
+            tried.attempt.tenant,
+            str(tried.attempt.grant),
+            detail=facts,
+        )
+        await self._attempts.end(tried.lease, tried.attempt, Ending(state, ""), record)
+
+    def _failure(self, call: Call, tried: Attempted, fault: VaultError) -> AuditRecord:
+        return self._recorder.failed(
+            call,
+            AuditAction.GRANT_REFRESH_FAILED,
+            fault,
+            tried.attempt.tenant,
+            str(tried.attempt.grant),
+        )
+
+
+def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> Ending:
+    judgement = error.judgement
+    counted = judgement.counted is Counted.MAYBE
+    if (counted or tried.in_doubt) and not tried.keeps_its_token:
+        return Ending(AttemptState.IN_DOUBT, fault.reason.name, _doubt_pause_s(tried.attempt))
+    if counted:
+        # Whether or not it was carried out: what we hold works on.
+        return Ending(
+            AttemptState.RESOLVED_UNCHANGED, fault.reason.name, limits.BACKOFF_FIRST_S, True
+        )
+    not_sent = error.answer_class is AnswerClass.NOT_SENT
+    state = AttemptState.NOT_SENT if not_sent else AttemptState.REJECTED
+    if error.retry_after_s is not None:
+        return Ending(state, fault.reason.name, error.retry_after_s)
+    if judgement.fault is Fault.PROVIDER:
+        return Ending(state, fault.reason.name, limits.BACKOFF_FIRST_S, doubles=True)
+    # Our registration is wrong: once mended it must work at once, so no grant is held back.
+    return Ending(state, fault.reason.name)
+
+
+def _doubt_pause_s(attempt: RefreshAttempt) -> float:
+    """None before the first try of recovery: its lease has to run out anyway."""
+    if attempt.retries == 0:
+        return 0.0
+    doubled = limits.IN_DOUBT_RETRY_S * 2.0 ** min(attempt.retries - 1, 10)
+    return min(doubled, limits.IN_DOUBT_RETRY_MAX_S)

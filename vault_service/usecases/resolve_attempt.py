@@ -1,0 +1,234 @@
+"""What became of a refresh whose process died, or whose answer never came.
+
+In order: what the spool or the attempt itself has kept; whether anything was sent at all; then by
+provider class. The danger is concurrency, not the retry: the lease with its fence comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+
+from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain.access import Call
+from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.attempt import (
+    AttemptState,
+    RefreshAttempt,
+    SpoolEntry,
+    SpoolMark,
+    answer_binding,
+)
+from vault_service.domain.audit import AuditAction
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Lease
+from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
+from vault_service.domain.names import OAuthClientName
+from vault_service.domain.oauth import Liveness
+from vault_service.domain.provider import Recovery, RefreshClass
+from vault_service.domain.token_answer import read_refresh
+from vault_service.ports import AttemptStore, Clock, GrantStore, Spool, TokenEndpoint
+from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
+from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
+from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
+
+
+class ResolveAttempt:
+    """Resolves one attempt under its lease, or leaves it in doubt until later."""
+
+    def __init__(
+        self,
+        *,
+        grants: GrantStore,
+        attempts: AttemptStore,
+        spool: Spool,
+        endpoint: TokenEndpoint,
+        credentials: Credentials,
+        envelopes: Envelopes,
+        present: PresentRefreshToken,
+        outcomes: RefreshOutcomes,
+        store: StoreSuccessor,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._grants = grants
+        self._attempts = attempts
+        self._spool = spool
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._envelopes = envelopes
+        self._present = present
+        self._outcomes = outcomes
+        self._store = store
+        self._recorder = recorder
+        self._clock = clock
+
+    async def __call__(
+        self, call: Call, lease: Lease, attempt: RefreshAttempt, entry: SpoolEntry | None
+    ) -> None:
+        """Returns when it is resolved or the row has moved on; raises why it is not.
+
+        ``entry`` is what a spool that this process holds knows of it. It is freed once the
+        database knows the outcome.
+        """
+        asked = self._clock.monotonic()
+        grant = await self._grants.get(attempt.grant)
+        if grant is None:
+            return  # its tenant is gone, and everything with it
+        _, provider = await self._credentials.find(
+            OAuthClientName(grant.tenant, grant.oauth_client)
+        )
+        tried = Attempted(lease, attempt, grant, provider.profile, in_doubt=True)
+        if not await self._replayed(call, tried, entry):
+            await self._keep_unreadable(call, tried, entry)
+            if not attempt.may_change(grant):
+                await self._outcomes.superseded(call, tried, "the grant has moved on")
+            elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
+                await self._outcomes.unchanged(call, tried, "nothing was sent")
+            else:
+                await self._by_class(call, tried, entry, asked)
+        if entry is not None:
+            await self._spool.free(entry)
+
+    async def _replayed(self, call: Call, tried: Attempted, entry: SpoolEntry | None) -> bool:
+        """Whether an answer that was kept settles it."""
+        envelopes = (entry.envelope if entry else None, tried.attempt.orphan_envelope)
+        for envelope in envelopes:
+            if envelope is not None and await self._replay(call, tried, envelope):
+                return True
+        return False
+
+    async def _replay(self, call: Call, tried: Attempted, envelope: bytes) -> bool:
+        binding = answer_binding(tried.grant, tried.attempt.base_generation)
+        # What cannot be opened now may be later, unless it is not what was sealed.
+        try:
+            raw = HttpAnswer.from_bytes(await self._envelopes.open(binding, envelope))
+            answer = read_refresh(raw, tried.profile, ())
+        except VaultError as error:
+            if error.reason is not Reason.ENVELOPE_CORRUPT:
+                raise
+            return False
+        except (AnswerCorruptError, TokenEndpointError):
+            return False
+        sealer = await self._envelopes.sealer(tried.grant.dek_owner)
+        # The life of its token began when it was asked for, or later.
+        tokens = sealed_successor(tried, answer, sealer, tried.attempt.create_time)
+        facts = {"how": "its answer was kept"}
+        state = AttemptState.RESOLVED_REFRESHED
+        await self._store(call, tried, tokens, state, envelope, facts)
+        return True
+
+    async def _keep_unreadable(
+        self, call: Call, tried: Attempted, entry: SpoolEntry | None
+    ) -> None:
+        """An answer that cannot be read stays with the attempt: a mended profile may read it."""
+        envelope = None if entry is None else entry.envelope
+        if envelope is None or envelope == tried.attempt.orphan_envelope:
+            return
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ORPHAN_KEPT,
+            tried.attempt.tenant,
+            str(tried.attempt.grant),
+            detail={"attempt": str(tried.attempt.attempt_id)},
+        )
+        await self._attempts.keep_orphan(tried.attempt, envelope, record)
+
+    async def _by_class(
+        self, call: Call, tried: Attempted, entry: SpoolEntry | None, asked: float
+    ) -> None:
+        attempt = tried.attempt
+        if tried.keeps_its_token:
+            await self._outcomes.unchanged(call, tried, "the old refresh token works on")
+        elif attempt.refresh_class is RefreshClass.G and _in_grace(attempt):
+            await self._retry(call, tried, await self._prepared(tried), entry, asked)
+        elif tried.profile.recovery is Recovery.MANUAL:
+            await self._outcomes.wait(call, tried, "an operator decides")
+        else:
+            await self._ask_about(call, tried, await self._prepared(tried), entry, asked)
+
+    async def _ask_about(
+        self,
+        call: Call,
+        tried: Attempted,
+        prepared: Prepared,
+        entry: SpoolEntry | None,
+        asked: float,
+    ) -> None:
+        """Class S, and class G when its grace is over."""
+        token = await self._introspect(prepared)
+        if token is Liveness.INACTIVE:
+            await self._outcomes.dead(call, tried, "introspection: not active")
+        elif token is Liveness.ACTIVE or await self._old_access_token_lives(tried):
+            await self._outcomes.unchanged(call, tried, "the provider had not carried it out")
+        elif tried.profile.recovery is Recovery.PROBE_ONLY:
+            await self._outcomes.wait(call, tried, "no probe tells, and a retry is not allowed")
+        else:
+            await self._retry(call, tried, prepared, entry, asked)
+
+    async def _introspect(self, prepared: Prepared) -> Liveness:
+        registration = prepared.registration
+        return await self._endpoint.introspect(
+            registration.provider.profile,
+            registration.credential,
+            refresh_token=prepared.refresh_token,
+        )
+
+    async def _old_access_token_lives(self, tried: Attempted) -> bool:
+        """Whether it works still, where a refresh would have ended it."""
+        grant, profile = tried.grant, tried.profile
+        if not (profile.refresh_kills_old_access_token and profile.probe_endpoint):
+            return False
+        ended = grant.access_expire_time is None or grant.access_expire_time <= grant.read_time
+        if ended or grant.access_envelope is None:
+            return False
+        access_token = await self._envelopes.open(grant.access_binding(), grant.access_envelope)
+        alive = await self._endpoint.probe_access_token(profile, access_token=access_token)
+        return alive is Liveness.ACTIVE
+
+    async def _prepared(self, tried: Attempted) -> Prepared:
+        """As for a first request; what fails here ends the lease, so that it can be tried soon."""
+        try:
+            return await self._present.prepare(tried.grant)
+        except VaultError:
+            with contextlib.suppress(VaultError):
+                await self._attempts.release(tried.lease, tried.attempt.tenant)
+            raise
+
+    async def _retry(
+        self,
+        call: Call,
+        tried: Attempted,
+        prepared: Prepared,
+        earlier: SpoolEntry | None,
+        asked: float,
+    ) -> None:
+        """Present the same refresh token once more, prepared as carefully as the first time."""
+        attempt = tried.attempt
+        entry = await self._spool.reserve(attempt.attempt_id, attempt.tenant, attempt.grant_id)
+        facts = {"attempt": str(attempt.attempt_id), "retry": str(attempt.retries + 1)}
+        record = self._recorder.done(
+            call,
+            AuditAction.GRANT_REFRESH_STARTED,
+            attempt.tenant,
+            str(attempt.grant),
+            detail=facts,
+        )
+        try:
+            spool_id = self._spool.spool_id
+            if not await self._attempts.retry(tried.lease, attempt, spool_id, record):
+                await self._spool.free(entry)
+                return
+            if earlier is not None:
+                await self._spool.free(earlier)
+            again = replace(tried, attempt=replace(attempt, retries=attempt.retries + 1))
+            await self._present(call, again, prepared, entry, asked)
+        finally:
+            self._spool.leave(entry)
+
+
+def _in_grace(attempt: RefreshAttempt) -> bool:
+    return attempt.read_time - attempt.create_time < timedelta(seconds=attempt.grace_s)

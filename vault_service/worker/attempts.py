@@ -1,0 +1,31 @@
+"""Resolves refresh attempts whose process died or whose answer never came."""
+
+from __future__ import annotations
+
+from vault_service.domain import limits
+from vault_service.domain.access import Call, Caller
+from vault_service.ports import Clock, Entropy
+from vault_service.usecases.recover_attempts import RecoverAttempts
+
+INTERVAL_S = limits.ATTEMPT_SWEEP_S
+_BUDGET_S = 2.0  # what takes longer goes on in its flight, and the sweep with the others
+
+
+class AttemptSweep:
+    """Acts as the service, under no caller."""
+
+    def __init__(self, recover: RecoverAttempts, clock: Clock, entropy: Entropy) -> None:
+        self._recover = recover
+        self._clock = clock
+        self._entropy = entropy
+
+    async def step(self) -> None:
+        """One batch of what is due."""
+        call = Call(
+            caller=Caller("", ""),
+            rpc="worker/AttemptSweep",
+            request_id=self._entropy.uuid7().hex,
+            source="",
+            deadline=self._clock.monotonic() + _BUDGET_S,
+        )
+        await self._recover(call)
