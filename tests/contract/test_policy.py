@@ -42,6 +42,7 @@ _KINDS = {
         Permission.START_AUTHORIZATION,
         Permission.COMPLETE_AUTHORIZATION,
         Permission.GET_ACCESS_TOKEN,
+        Permission.REPORT_REJECTED_TOKEN,
         Permission.GET_GRANT,
         Permission.REVOKE_GRANT,
         Permission.DELETE_GRANT,

@@ -19,6 +19,8 @@ from vault_service.domain.grant import (
     GrantFilter,
     GrantState,
     ProviderRevocation,
+    Rejection,
+    RejectionKind,
 )
 from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -208,6 +210,26 @@ class FakeGrantStore:
             self._enqueue(record, changed, current.refresh_envelope, current.refresh_generation)
         self._tables.tell(record, changed, EventKind.REVOKED)
         return changed
+
+    async def reject(self, grant: Grant, interval_s: float, record: AuditRecord) -> Rejection:
+        await self._tables.reach()
+        current = self._read(grant.tenant, grant.grant_id)
+        if current is None:
+            raise VaultError(Reason.GRANT_NOT_FOUND, "no such grant")
+        alive = current.state is GrantState.ACTIVE
+        if not alive or current.generation != grant.generation:
+            return Rejection(RejectionKind.MOVED)
+        if current.rejected_generation == current.generation:
+            return Rejection(RejectionKind.STANDING)
+        now = self._tables.clock.now()
+        last = self._tables.rejected.get(grant.grant_id)
+        wait_s = 0.0 if last is None else interval_s - (now - last).total_seconds()
+        if wait_s > 0:
+            return Rejection(RejectionKind.TOO_SOON, wait_s)
+        self._tables.record(record)
+        self._tables.rejected[grant.grant_id] = now
+        self._change(current, replace(current, rejected_generation=current.generation))
+        return Rejection(RejectionKind.MARKED)
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord

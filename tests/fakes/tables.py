@@ -58,6 +58,7 @@ class FakeTables:
         # Beside the credential in use; without an envelope it is a tombstone.
         self.credentials: dict[OAuthClientName, dict[int, KeptCredential]] = {}
         self.records: list[AuditRecord] = []
+        self.rejected: dict[uuid.UUID, datetime] = {}
         self.events: list[GrantEvent] = []
         self.rings: dict[str, asyncio.Event] = {}
         self.fences = 0

@@ -110,6 +110,7 @@ def ports(
         real_vault.stop_process(name)
 
 
+@pytest.mark.long
 async def test_a_webhooks_life(
     real_vault: RealVault,
     oidc: OidcProvider,

@@ -24,6 +24,7 @@ from tokenvault.v1 import grant_service_pb2 as grants
 from tokenvault.v1 import provider_service_pb2 as providers
 from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
+from tokenvault.v1 import token_service_pb2 as tokens
 from tokenvault.v1 import webhook_service_pb2 as webhooks
 
 LATER = datetime(2027, 1, 2, tzinfo=UTC)
@@ -183,6 +184,13 @@ WHOLE_CASES = [
         grants.UnlinkAliasRequest(alias=ALIAS),
         grants.UnlinkAliasResponse(),
         None,
+    ),
+    Case(
+        "TokenService/ReportRejectedToken",
+        lambda vault: vault.report_rejected_token(alias=ALIAS, token_fingerprint="v1.x"),
+        tokens.ReportRejectedTokenRequest(alias=ALIAS, token_fingerprint="v1.x"),
+        tokens.ReportRejectedTokenResponse(grant=GRANT_NAME, already_refreshed=True),
+        tv.RejectedToken(grant=GRANT_NAME, already_refreshed=True),
     ),
     Case(
         "WebhookService/PutWebhook",

@@ -181,7 +181,7 @@ def servicers(house: House) -> Servicers:
         entropy=house.entropy,
     )
     return Servicers(
-        token=TokenServicer(handling, house.get_access_token),
+        token=TokenServicer(handling, house.get_access_token, house.report),
         grant=GrantServicer(
             handling,
             start=house.start,

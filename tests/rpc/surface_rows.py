@@ -157,6 +157,18 @@ ROWS: dict[str, Row] = {
             grants.WatchGrantsRequest(parent=f"tenants/{TENANT}", cursor="A" * 65),
         ),
     ),
+    "ReportRejectedToken": Row(
+        (_A.ACCESS_TOKEN_REJECTED,),
+        (
+            "GRANT_NOT_FOUND",
+            tokens.ReportRejectedTokenRequest(grant=_GRANT, token_fingerprint="v1.x"),
+        ),
+        (
+            "FIELD_MALFORMED",
+            tokens.ReportRejectedTokenRequest(grant=_GRANT, token_fingerprint="x" * 65),
+        ),
+        (_STORE, _KEYS),
+    ),
     "PutWebhook": Row(
         (_A.WEBHOOK_PUT,),
         ("ETAG_MISMATCH", _webhook(name=_WEBHOOK, etag="7")),

@@ -14,6 +14,8 @@ from tokenvault.v1 import (
     provider_service_pb2_grpc,
     secret_service_pb2,
     secret_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
@@ -25,6 +27,7 @@ from vault_service.domain.webhook import WebhookAnswer
 _grants = grant_service_pb2_grpc.GrantServiceStub
 _providers = provider_service_pb2_grpc.ProviderServiceStub
 _secrets = secret_service_pb2_grpc.SecretServiceStub
+_tokens = token_service_pb2_grpc.TokenServiceStub
 _webhooks = webhook_service_pb2_grpc.WebhookServiceStub
 
 WEBHOOK_SECRET = "whsec_c3VyZmFjZS1jYW5hcnktc3VyZmFjZS1jYW5hcnk="
@@ -44,7 +47,15 @@ async def all_known(house: House) -> Known:
         etag="",
     )
     await _dead_letter(house)
-    return there
+    return replace(there, fingerprint=await _fingerprint(house))
+
+
+async def _fingerprint(house: House) -> str:
+    """Of the grant's newest token."""
+    grant = next(iter(house.stores.tables.grants.values()))
+    assert grant.access_envelope is not None
+    value = await house.envelopes.open(grant.access_binding(), grant.access_envelope)
+    return await house.envelopes.fingerprint(TENANT, value)
 
 
 async def _dead_letter(house: House) -> None:
@@ -89,6 +100,14 @@ WHOLE_CASES = (
         "WatchGrants",
         lambda t, k: grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{t}"),
         grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{TENANT}/grants"),
+    ),
+    Case(
+        _tokens,
+        "ReportRejectedToken",
+        lambda t, k: token_service_pb2.ReportRejectedTokenRequest(
+            grant=f"tenants/{t}/grants/{k.grant}", token_fingerprint=k.fingerprint or "v1.x"
+        ),
+        token_service_pb2.ReportRejectedTokenRequest(alias="calendar", token_fingerprint="v1.x"),
     ),
     Case(
         _webhooks,

@@ -59,6 +59,7 @@ from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
+from vault_service.usecases.report_rejected_token import ReportRejectedToken
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
@@ -220,6 +221,12 @@ class House:
             recorder=self.recorder,
             refresh=self.refresh,
             credentials=self.credentials,
+        )
+        self.report = ReportRejectedToken(
+            gate=self.gate,
+            grants=stores.grants,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
         )
         self.start = StartAuthorization(
             gate=self.gate,

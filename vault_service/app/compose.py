@@ -62,6 +62,7 @@ from vault_service.usecases.providers import Providers
 from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
+from vault_service.usecases.report_rejected_token import ReportRejectedToken
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
@@ -174,7 +175,16 @@ def servicers(config: Config, parts: Parts) -> Servicers:
         entropy=parts.entropy,
     )
     return Servicers(
-        token=TokenServicer(handling, _get_access_token(parts)),
+        token=TokenServicer(
+            handling,
+            _get_access_token(parts),
+            ReportRejectedToken(
+                gate=parts.gate,
+                grants=parts.grants,
+                envelopes=parts.envelopes,
+                recorder=parts.recorder,
+            ),
+        ),
         grant=_grant_servicer(handling, parts),
         provider=_provider_servicer(handling, parts),
         secret=_secret_servicer(handling, parts),

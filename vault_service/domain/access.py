@@ -32,6 +32,7 @@ class Permission(Enum):
 
     USE_TENANT = "UseTenant"
     GET_ACCESS_TOKEN = "GetAccessToken"
+    REPORT_REJECTED_TOKEN = "ReportRejectedToken"
     START_AUTHORIZATION = "StartAuthorization"
     COMPLETE_AUTHORIZATION = "CompleteAuthorization"
     GET_GRANT = "GetGrant"

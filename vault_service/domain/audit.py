@@ -50,6 +50,7 @@ class AuditAction(Enum):
     WEBHOOK_GONE = 45
     WEBHOOK_DELIVERY_DEAD = 46
     DEAD_LETTERS_REDELIVERED = 47
+    GRANT_EXPIRING_SOON = 48
 
 
 class Outcome(Enum):

@@ -132,6 +132,7 @@ WATCH_SEND_LIMIT_S = 30.0  # a reader that takes nothing for so long loses its p
 WATCH_KINDS_MAX = 16
 LISTEN_PING_S = 5.0  # between looks whether the listening connection still lives
 LISTEN_RETRY_S = 1.0
+FINGERPRINT_MAX_CHARS = 64  # ours have 25
 REJECTION_INTERVAL_S = 60.0  # between reports of one grant that lead to a refresh
 
 # Webhooks ------------------------------------------------------------------------------------

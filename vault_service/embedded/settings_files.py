@@ -23,8 +23,8 @@ permit (
     principal == Caller::"spiffe://{TRUST_DOMAIN}/calendar-app",
     action in [Action::"UseTenant", Action::"StartAuthorization", Action::"CompleteAuthorization",
                Action::"GetAccessToken", Action::"GetGrant", Action::"LinkAlias",
-               Action::"UnlinkAlias", Action::"WatchGrants", Action::"PutSecret",
-               Action::"GetSecretValue",
+               Action::"UnlinkAlias", Action::"WatchGrants", Action::"ReportRejectedToken",
+               Action::"PutSecret", Action::"GetSecretValue",
                Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
                Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"

@@ -21,6 +21,7 @@ from vault_service.domain.grant import (
     Grant,
     GrantFilter,
     ProviderRevocation,
+    Rejection,
 )
 from vault_service.domain.names import (
     GrantAliasName,
@@ -232,6 +233,10 @@ class GrantStore(Protocol):
         """Tombstone: REVOKED, envelopes out of the row, leases ended; when ``queued`` the refresh
         token's envelope goes to the revocation queue in the same transaction. Returns the row
         as it stands, None when it was gone. A grant already REVOKED stays as it is."""
+
+    async def reject(self, grant: Grant, interval_s: float, record: AuditRecord) -> Rejection:
+        """Mark ``grant.generation`` as refused by an API, once, and not within ``interval_s`` of
+        another generation's mark; the record goes with the mark only. GRANT_NOT_FOUND."""
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord

@@ -117,6 +117,29 @@ def get_access_token(
     )
 
 
+def report_rejected_token(
+    *, grant: str | None, alias: str | None, token_fingerprint: str
+) -> Call[token_service_pb2.ReportRejectedTokenResponse, models.RejectedToken]:
+    """TokenService.ReportRejectedToken, which counts once however often it is sent; raises
+    TypeError unless exactly one target is given."""
+    if (grant is None) == (alias is None):
+        raise TypeError("give exactly one of grant and alias")
+    request = token_service_pb2.ReportRejectedTokenRequest(token_fingerprint=token_fingerprint)
+    if grant is not None:
+        request.grant = grant
+    if alias is not None:
+        request.alias = alias
+    return Call(
+        "TokenService/ReportRejectedToken",
+        request,
+        token_service_pb2.ReportRejectedTokenResponse,
+        lambda response: models.RejectedToken(
+            grant=response.grant, already_refreshed=response.already_refreshed
+        ),
+        is_read=True,
+    )
+
+
 def start_authorization(
     *, oauth_client: str, owner: str, redirect_uri: str, scopes: Iterable[str], label: str
 ) -> Call[grant_service_pb2.StartAuthorizationResponse, models.Authorization]:

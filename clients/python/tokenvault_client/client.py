@@ -25,6 +25,7 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
+    RejectedToken,
 )
 
 
@@ -127,6 +128,22 @@ class TokenVaultClient(SecretMethods, EventMethods):
         ``min_ttl_s`` of life left (60 s where None), covering ``scopes``.
         """
         call = calls.get_access_token(grant=grant, alias=alias, min_ttl_s=min_ttl_s, scopes=scopes)
+        return await self._runner.run(call, timeout_s)
+
+    async def report_rejected_token(
+        self,
+        *,
+        grant: str | None = None,
+        alias: str | None = None,
+        token_fingerprint: str,
+        timeout_s: float | None = None,
+    ) -> RejectedToken:
+        """Says that an API answered 401 to a token (``AccessToken.fingerprint``): the next
+        ``get_access_token`` refreshes first. One report a minute counts for a grant.
+        """
+        call = calls.report_rejected_token(
+            grant=grant, alias=alias, token_fingerprint=token_fingerprint
+        )
         return await self._runner.run(call, timeout_s)
 
     async def start_authorization(

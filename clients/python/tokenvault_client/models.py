@@ -271,6 +271,14 @@ class DeadLetter:
     dead_time: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedToken:
+    """What a report did. ``already_refreshed``: a newer token was there already."""
+
+    grant: str
+    already_refreshed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[ItemT]):
     """One page of a list; ``next_page_token`` is "" on the last."""
