@@ -126,11 +126,6 @@ def test_replay_by_root_leaves_files_of_the_services_user(tmp_path: Path) -> Non
 
 def test_abandon_is_written_once_and_on_record(real_vault: RealVault) -> None:
     """Giving up a spool is written with its record, asked for before, and once."""
-    real_vault.sql(
-        "CREATE TABLE IF NOT EXISTS tokenvault.abandoned_spools (spool_id uuid PRIMARY KEY,"
-        " abandon_time timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
-    real_vault.sql("ALTER TABLE tokenvault.abandoned_spools OWNER TO tokenvault_owner")
     files = real_vault.write_files("spool", ())
     spool_id = uuid.uuid4()
     config = ("--config", str(files.admin))

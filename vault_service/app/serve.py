@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
+from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.events import PostgresEventSweeper
 from vault_service.adapters.postgres.migrate import (
@@ -43,6 +44,7 @@ from vault_service.worker.webhooks import WebhookDispatch
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
+_ATTEMPT_DELETE_MAX = 10_000
 _REQUEST_SWEEP_S = 60.0
 _log = get_logger("service")
 
@@ -152,7 +154,10 @@ def _background(
     requests = PostgresRequestSweeper(parts.worker_database)
     events = PostgresEventSweeper(parts.worker_database)
 
+    old_attempts = PostgresAttemptSweeper(parts.worker_database)
+
     async def sweep() -> None:
+        await old_attempts.delete_old(_ATTEMPT_DELETE_MAX)
         await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
 
     async def forget() -> None:

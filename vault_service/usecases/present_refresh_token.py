@@ -103,7 +103,10 @@ class PresentRefreshToken:
             error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
             await self._give_up(call, tried, entry, error)
             return
-        entry = await self._spool.mark_sent(entry)
+        try:
+            entry = await self._spool.mark_sent(entry)
+        except VaultError as fault:
+            await self._outcomes.not_sent(call, tried, fault)
         kept: list[_Kept] = []
         try:
             answer, version = await self._post(tried, prepared, entry, asked, kept)
