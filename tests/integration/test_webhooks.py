@@ -110,6 +110,28 @@ def ports(
         real_vault.stop_process(name)
 
 
+class Commands:
+    """``tokenvault webhook`` as the operator runs it."""
+
+    def __init__(self, vault: RealVault, port: int, receiver: Receiver, folder: Path) -> None:
+        self._vault = vault
+        self._client = str(vault.client_files(port)["operator"])
+        self._receiver = receiver
+        self._secret_file = folder / "pager.secret"
+
+    async def run(self, *arguments: str, fails: int = 0) -> str:
+        """The output of one command."""
+        asked = ("webhook", *arguments, "--client", self._client)
+        return await asyncio.to_thread(self._vault.command, *asked, fails=fails)
+
+    async def put(self, webhook: str = "pager", url: str = "", fails: int = 0) -> str:
+        """Puts it with the receiver's secret of now."""
+        self._secret_file.write_text(self._receiver.secret + "\n")
+        url = url or f"https://{self._receiver.host_port}/hook"
+        options = ("--secret-file", str(self._secret_file))
+        return await self.run("put", TENANT, webhook, url, *options, fails=fails)
+
+
 @pytest.mark.long
 async def test_a_webhooks_life(
     real_vault: RealVault,
@@ -121,27 +143,10 @@ async def test_a_webhooks_life(
     """Put by the operator, told of a grant's whole life once, signed; retried after a failure under
     the same id; a new secret signs beside the old one; 410 ends it, and dead letters go out again;
     no secret is in its list, in the record or in a log."""
-    files = {name: str(path) for name, path in real_vault.client_files(ports[0]).items()}
-    secret_file = tmp_path / "pager.secret"
-
-    async def run(*arguments: str, fails: int = 0) -> str:
-        asked = ("webhook", *arguments, "--client", files["operator"])
-        return await asyncio.to_thread(real_vault.command, *asked, fails=fails)
-
-    async def put(*options: str) -> str:
-        return await run("put", TENANT, "pager", f"https://{receiver.host_port}/hook", *options)
-
-    secret_file.write_text(receiver.secret + "\n")
-    assert "ENABLED" in await put("--secret-file", str(secret_file))
-    assert "ENDPOINT_NOT_ALLOWED" in await run(
-        "put",
-        TENANT,
-        "inner",
-        "https://169.254.169.254/x",
-        "--secret-file",
-        str(secret_file),
-        fails=1,
-    )
+    commands = await asyncio.to_thread(Commands, real_vault, ports[0], receiver, tmp_path)
+    assert "ENABLED" in await commands.put()
+    inner = await commands.put("inner", "https://169.254.169.254/x", fails=1)
+    assert "ENDPOINT_NOT_ALLOWED" in inner
     async with (
         real_vault.client("operator", ports[0]) as operator,
         real_vault.client("calendar-app", ports[1]) as app,
@@ -157,11 +162,10 @@ async def test_a_webhooks_life(
         token = await app.get_access_token(alias=done.alias, min_ttl_s=0)
 
         old, receiver.secret = receiver.secret, new_secret()
-        secret_file.write_text(receiver.secret)
-        assert "signs too until" in await put("--secret-file", str(secret_file))
+        assert "signs too until" in await commands.put()
         await consent(app, oidc, owner="hooked", user="hooked", label="again")
         await receiver.until(3)
-        receiver.secret = old
+        new, receiver.secret = receiver.secret, old
         await operator.revoke_grant(done.grant.name)
         await receiver.until(4)
         assert receiver.answered == [500, 204, 204, 204]
@@ -172,32 +176,42 @@ async def test_a_webhooks_life(
         receiver.statuses = [410]
         await operator.delete_grant(done.grant.name)
         await receiver.until(5)
-        async with asyncio.timeout(_LIMIT_S):
-            while "GONE" not in (listed := await run("list", TENANT)):
-                await asyncio.sleep(0.1)
-        letters = await run("dead-letters", TENANT, "pager")
-        assert "DELETED" in letters
-        assert done.grant.name in letters
-        assert "ENABLED" in await put("--keep-secret")
-        assert await run("redeliver", TENANT, "pager") == "1 on their way again\n"
+        listed = await _gone_and_put_again(commands, done.grant.name)
         await receiver.until(6)
         assert receiver.handled[-1].kind is sdk.GrantEventKind.DELETED
-        assert "is gone" in await run("delete", TENANT, "pager", "--yes")
-        assert WEBHOOK not in await run("list", TENANT)
+        assert "is gone" in await commands.run("delete", TENANT, "pager", "--yes")
+        assert WEBHOOK not in await commands.run("list", TENANT)
+        records = await _records(auditor)
+    logs = [(real_vault.directory / f"{name}.log").read_bytes() for name in real_vault.processes]
+    shown = b"".join([listed.encode(), records.encode(), *logs, *receiver.bodies])
+    for hidden in (old, new, token.value):
+        assert hidden.removeprefix("whsec_").encode() not in shown
 
-        records = [
-            record
-            async for record in auditor.iter_audit_records(f"tenants/{TENANT}", page_size=500)
-            if record.resource == WEBHOOK
-        ]
-    actions = [record.action for record in reversed(records)]
-    assert actions == [
+
+async def _gone_and_put_again(commands: Commands, grant: str) -> str:
+    """The endpoint was gone; its dead letter is there, and on its way again. What list showed."""
+    async with asyncio.timeout(_LIMIT_S):
+        while "GONE" not in (listed := await commands.run("list", TENANT)):
+            await asyncio.sleep(0.1)
+    letters = await commands.run("dead-letters", TENANT, "pager")
+    assert "DELETED" in letters
+    assert grant in letters
+    url = listed.split()[-1]
+    assert "ENABLED" in await commands.run("put", TENANT, "pager", url, "--keep-secret")
+    again = await commands.run("redeliver", TENANT, "pager")
+    assert again == "1 on their way again\n"
+    return listed
+
+
+async def _records(auditor: sdk.TokenVaultClient) -> str:
+    """The webhook's records, whose actions are these."""
+    records = [
+        record
+        async for record in auditor.iter_audit_records(f"tenants/{TENANT}", page_size=500)
+        if record.resource == WEBHOOK
+    ]
+    assert [record.action for record in reversed(records)] == [
         "WEBHOOK_PUT", "WEBHOOK_PUT", "WEBHOOK_GONE", "WEBHOOK_PUT", "DEAD_LETTERS_REDELIVERED",
         "WEBHOOK_DELETED",
     ]  # fmt: skip
-    logs = b"".join(
-        (real_vault.directory / f"{name}.log").read_bytes() for name in real_vault.processes
-    )
-    shown = listed.encode() + repr(records).encode() + logs + b"".join(receiver.bodies)
-    for hidden in (old, receiver.secret, token.value):
-        assert hidden.removeprefix("whsec_").encode() not in shown
+    return repr(records)

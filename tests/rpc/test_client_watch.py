@@ -11,10 +11,10 @@ import pytest
 
 import tokenvault_client as tv
 from tests.rpc.client_cable import Cable
+from tests.rpc.client_event_cases import EVENT_MESSAGE
 from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import Refusal, ScriptedServer, serve
-from tests.rpc.client_whole_cases import EVENT_MESSAGE
 from tokenvault.v1 import grant_service_pb2 as grants
 
 RPC = "GrantService/WatchGrants"

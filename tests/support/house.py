@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock, FakeEntropy
+from tests.fakes.endpoint_guard import FakeEndpointGuard
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
 from tests.fakes.spool import FakeSpool, FakeSpoolFolder
@@ -18,6 +19,7 @@ from tests.fakes.stores import FakeAuditLog, FakeStores
 from tests.fakes.token_endpoint import FakeTokenEndpoint
 from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.samples import a_profile
+from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
@@ -46,7 +48,6 @@ from vault_service.usecases.complete_authorization import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
-from vault_service.usecases.deliver_webhooks import DeliverWebhooks
 from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
@@ -70,9 +71,6 @@ from vault_service.usecases.start_authorization import (
 )
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
-from vault_service.usecases.watch_grants import WatchGrants
-from vault_service.usecases.watches import Watches
-from vault_service.usecases.webhooks import Webhooks
 
 APP = "spiffe://example.org/app"
 OTHER = "spiffe://example.org/other"
@@ -82,14 +80,6 @@ PROVIDER = ProviderName(TENANT, "op")
 CLIENT = OAuthClientName(TENANT, "crm")
 REDIRECT_URI = "https://app.example/cb"
 CLIENT_SECRET = "client-secret-canary"
-
-
-class FakeEndpointGuard:
-    """ports.EndpointGuard that allows https to every host but internal.example."""
-
-    def check(self, url: str) -> None:
-        if not url.startswith("https://") or "internal.example" in url:
-            raise VaultError(Reason.ENDPOINT_NOT_ALLOWED, "not an https URL to a public host")
 
 
 class ObservedEnvelopes(Envelopes):
@@ -268,35 +258,28 @@ class House:
         self.aliases = GrantAliases(
             gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
         )
+        self._build_events()
+
+    def _build_events(self) -> None:
         self.webhook_endpoint = FakeWebhookEndpoint()
-        self.webhooks = Webhooks(
-            gate=self.gate,
-            webhooks=stores.webhooks,
-            guard=FakeEndpointGuard(),
-            envelopes=self.envelopes,
-            recorder=self.recorder,
-            entropy=self.entropy,
-            clock=self.clock,
+        events = EventEngine(
+            EventParts(
+                gate=self.gate,
+                events=self.stores.events,
+                bell=self.stores.bell,
+                webhooks=self.stores.webhooks,
+                queue=self.stores.webhooks,
+                endpoint=self.webhook_endpoint,
+                guard=FakeEndpointGuard(),
+                audit=self.audit,
+                envelopes=self.envelopes,
+                recorder=self.recorder,
+                entropy=self.entropy,
+                clock=self.clock,
+            )
         )
-        self.deliver_webhooks = DeliverWebhooks(
-            queue=stores.webhooks,
-            webhooks=stores.webhooks,
-            endpoint=self.webhook_endpoint,
-            envelopes=self.envelopes,
-            recorder=self.recorder,
-            entropy=self.entropy,
-            clock=self.clock,
-        )
-        self.watches = Watches(stores.bell)
-        self.watch = WatchGrants(
-            gate=self.gate,
-            events=stores.events,
-            bell=stores.bell,
-            watches=self.watches,
-            audit=self.audit,
-            recorder=self.recorder,
-            clock=self.clock,
-        )
+        self.watches, self.watch = events.watches, events.watch
+        self.webhooks, self.deliver_webhooks = events.webhooks, events.deliver
 
     def _build_engine(self) -> None:
         self.attempts = FakeAttemptStore(self.stores.tables, self.instance)

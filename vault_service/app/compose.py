@@ -25,6 +25,7 @@ from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
+from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.app.settings import database_settings, spool_settings, transit_settings
 from vault_service.config import Config
@@ -49,7 +50,6 @@ from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
-from vault_service.usecases.deliver_webhooks import DeliverWebhooks
 from vault_service.usecases.destroy_secrets import DestroySecrets
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
@@ -69,9 +69,6 @@ from vault_service.usecases.secrets import Secrets
 from vault_service.usecases.start_authorization import StartAuthorization
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
-from vault_service.usecases.watch_grants import WatchGrants
-from vault_service.usecases.watches import Watches
-from vault_service.usecases.webhooks import Webhooks
 
 
 class Parts:
@@ -109,19 +106,6 @@ class Parts:
         self.clients = PostgresOAuthClientStore(self.database)
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
-        self.bell = PostgresEventBell(self.database)
-        self.watches = Watches(self.bell)
-        self.webhooks = PostgresWebhookStore(self.database)
-        self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
-        self.deliver_webhooks = DeliverWebhooks(
-            queue=self.webhook_queue,
-            webhooks=self.webhooks,
-            endpoint=HttpWebhookEndpoint(self.http),
-            envelopes=self.envelopes,
-            recorder=self.recorder,
-            entropy=self.entropy,
-            clock=self.clock,
-        )
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -155,6 +139,10 @@ class Parts:
             within_s=config.secrets.reminder_s,
         )
 
+        self.bell = PostgresEventBell(self.database)
+        self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
+        self.events = _event_engine(self)
+
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
         await self.audit.close()
@@ -164,6 +152,25 @@ class Parts:
         await self.transit.close()
         await self.database.close()
         await self.worker_database.close()
+
+
+def _event_engine(parts: Parts) -> EventEngine:
+    return EventEngine(
+        EventParts(
+            gate=parts.gate,
+            events=PostgresEventStore(parts.database),
+            bell=parts.bell,
+            webhooks=PostgresWebhookStore(parts.database),
+            queue=parts.webhook_queue,
+            endpoint=HttpWebhookEndpoint(parts.http),
+            guard=parts.guard,
+            audit=parts.audit,
+            envelopes=parts.envelopes,
+            recorder=parts.recorder,
+            entropy=parts.entropy,
+            clock=parts.clock,
+        )
+    )
 
 
 def servicers(config: Config, parts: Parts) -> Servicers:
@@ -188,18 +195,7 @@ def servicers(config: Config, parts: Parts) -> Servicers:
         grant=_grant_servicer(handling, parts),
         provider=_provider_servicer(handling, parts),
         secret=_secret_servicer(handling, parts),
-        webhook=WebhookServicer(
-            handling,
-            Webhooks(
-                gate=parts.gate,
-                webhooks=parts.webhooks,
-                guard=parts.guard,
-                envelopes=parts.envelopes,
-                recorder=parts.recorder,
-                entropy=parts.entropy,
-                clock=parts.clock,
-            ),
-        ),
+        webhook=WebhookServicer(handling, parts.events.webhooks),
         audit=AuditServicer(
             handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
         ),
@@ -265,15 +261,7 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             aliases=PostgresGrantAliasStore(parts.database),
             recorder=parts.recorder,
         ),
-        watch=WatchGrants(
-            gate=parts.gate,
-            events=PostgresEventStore(parts.database),
-            bell=parts.bell,
-            watches=parts.watches,
-            audit=parts.audit,
-            recorder=parts.recorder,
-            clock=parts.clock,
-        ),
+        watch=parts.events.watch,
     )
 
 

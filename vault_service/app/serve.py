@@ -82,7 +82,7 @@ async def serve(config: Config) -> None:
     policy = await check(config)
     parts = _build(config, policy)
     server = _server(config, parts)
-    dispatch = WebhookDispatch(parts.deliver_webhooks, parts.clock, parts.entropy)
+    dispatch = WebhookDispatch(parts.events.deliver, parts.clock, parts.entropy)
     tasks = _background(parts, server, dispatch)
     try:
         await _open_spool(parts)
@@ -97,7 +97,7 @@ async def serve(config: Config) -> None:
         )
         await _until_told()
         _log.info("draining")
-        parts.watches.close()
+        parts.events.watches.close()
         await server.stop(limits.DRAIN_S)
         lost = await parts.flights.drain(limits.DRAIN_S)
         _log.info("stopped", unfinished=lost)
