@@ -33,12 +33,14 @@ class Watching:
 
     def __init__(self, vault: sdk.TokenVaultClient, owner: str) -> None:
         self.seen: list[sdk.GrantEvent] = []
+        self.start = ""
         self.began = asyncio.Event()
         self._arrived = asyncio.Event()
         self.task = asyncio.create_task(self._walk(vault, owner))
 
     async def _walk(self, vault: sdk.TokenVaultClient, owner: str) -> None:
         async for step in vault.watch_grants(sdk.tenant_name(TENANT), owner=owner):
+            self.start = self.start or step.cursor
             self.began.set()
             if step.event:
                 self.seen.append(step.event)
@@ -95,6 +97,17 @@ async def test_a_watcher_loses_nothing_over_replicas_and_restarts(
         watching.task.cancel()
     cable.cut()
     relay.close()
+    # The whole story again, by the command, from where the watch began.
+    files = await asyncio.to_thread(real_vault.client_files, second)
+    watch = ("grant", "watch", TENANT, "--client", str(files["operator"]), "--owner", "watched")
+    told = await asyncio.to_thread(
+        real_vault.command, *watch, "--cursor", watching.start, "--count", "4"
+    )
+    lines = told.splitlines()
+    assert [line.split()[1] for line in lines[:4]] == [kind.name for kind in kinds]
+    assert lines[4].startswith("cursor: ")
+    wrong = await asyncio.to_thread(real_vault.command, *watch, "--kind", "teleported", fails=2)
+    assert "--kind is one of" in wrong
     # What each stream told, and how it ended, is on record.
     async with real_vault.client("auditor", second) as auditor:
         ended = [

@@ -100,8 +100,13 @@ async def test_what_may_be_put() -> None:
     assert house.records(AuditAction.WEBHOOK_PUT) == []
     created = await put(house, etag="0")
     await refused(Reason.ETAG_MISMATCH, put(house, etag="0"))
-    changed = await put(house, "https://b.example", etag=str(created.revision), secret=None)
-    assert (changed.url, changed.secret_version) == ("https://b.example", 1)
+    changed = await put(house, "https://b.example/p?q", etag=str(created.revision), secret=None)
+    told = [record.detail for record in house.records(AuditAction.WEBHOOK_PUT)]
+    assert [(each["host"], each["new_secret"]) for each in told] == [
+        ("pager.example", "true"),
+        ("b.example", "false"),
+    ]
+    assert (changed.url, changed.secret_version) == ("https://b.example/p?q", 1)
 
 
 async def test_retries_grow_and_end_in_a_dead_letter() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.webhook_signature import read_secret
@@ -19,7 +20,7 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.webhook import DeadLetter, Webhook, WebhookState, secret_binding
 from vault_service.ports import Clock, EndpointGuard, Entropy, Page, WebhookStore
 from vault_service.usecases.gate import Gate, tenant_resource
-from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.recorder import Recorder, shown
 
 
 class Webhooks:
@@ -62,7 +63,9 @@ class Webhooks:
         known = await self._webhooks.get(name)
         if etag not in ("", str(known.revision if known else 0)):
             raise _changed()
-        record = self._record(call, AuditAction.WEBHOOK_PUT, name, decision)
+        # Where events go is what an auditor asks; a path may hold what is no auditor's affair.
+        facts = {"host": shown(urlsplit(url).netloc), "new_secret": str(key is not None).lower()}
+        record = self._record(call, AuditAction.WEBHOOK_PUT, name, decision, facts)
         if known is None:
             if key is None:
                 raise VaultError(
@@ -160,9 +163,16 @@ class Webhooks:
         return (await self._envelopes.sealer(binding.dek_owner)).seal(binding, key)
 
     def _record(
-        self, call: Call, action: AuditAction, name: WebhookName, decision: Decision
+        self,
+        call: Call,
+        action: AuditAction,
+        name: WebhookName,
+        decision: Decision,
+        facts: Mapping[str, str] | None = None,
     ) -> AuditRecord:
-        return self._recorder.done(call, action, name.tenant, str(name), decision=decision)
+        return self._recorder.done(
+            call, action, name.tenant, str(name), decision=decision, detail=facts
+        )
 
 
 def _not_found() -> VaultError:

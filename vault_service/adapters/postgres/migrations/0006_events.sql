@@ -29,6 +29,7 @@ CREATE TABLE grant_events (
 );
 CREATE INDEX grant_events_in_order ON grant_events (tenant, order_xid, position);
 CREATE INDEX grant_events_by_grant ON grant_events (grant_id, position DESC);
+CREATE INDEX grant_events_by_order ON grant_events (order_xid);
 CREATE INDEX grant_events_by_age ON grant_events (event_time);
 
 -- Reports of rejected tokens ----------------------------------------------------------------------
