@@ -41,8 +41,7 @@ class Watcher:
 
     async def settled(self) -> None:
         """All that could arrive without time passing has."""
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await asyncio.sleep(5 * limits.EVENT_GATHER_S)
 
 
 @asynccontextmanager

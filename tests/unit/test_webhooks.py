@@ -187,6 +187,26 @@ async def test_a_webhook_deleted_under_way() -> None:
     assert house.webhook_endpoint.sent == []
 
 
+async def test_keys_away_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the secret cannot be opened nothing is sent, it is in the log, and the delivery is due
+    again, with no attempt counted."""
+    house = House()
+    await house.register()
+    await put(house)
+    await house.consent()
+    cold = House.beside(house)
+    cold.wrapper.unreachable = True
+    dispatch = WebhookDispatch(cold.deliver_webhooks, cold.clock, cold.entropy)
+    await dispatch.step()
+    await asyncio.sleep(0.05)
+    assert cold.webhook_endpoint.sent == []
+    assert "KEK_UNREACHABLE" in capsys.readouterr().err
+    cold.wrapper.unreachable = False
+    house.clock.advance(limits.WEBHOOK_HIDE_S + 1)
+    assert await deliver_all(house) == [WebhookAnswer(204)]
+    await dispatch.close()
+
+
 class _Held:
     """An endpoint of which one URL does not answer until it is let."""
 

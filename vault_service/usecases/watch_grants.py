@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -108,7 +109,10 @@ class WatchGrants:
             if len(batch.events) == limits.EVENT_BATCH_MAX:
                 continue
             pause_s = limits.EVENT_UNRIPE_POLL_S if batch.more else limits.EVENT_POLL_S
-            heard = await self._bell.wait(tenant, heard, self._until(call, told, pause_s))
+            rung = await self._bell.wait(tenant, heard, self._until(call, told, pause_s))
+            if rung != heard:
+                await asyncio.sleep(limits.EVENT_GATHER_S)
+            heard = rung
 
     def _until(self, call: Call, told: _Told, pause_s: float) -> float:
         """How long to wait for the bell: no longer than to the heartbeat or the end."""

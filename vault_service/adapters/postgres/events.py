@@ -6,6 +6,7 @@ The order is (order_xid, position), below the horizon of running transactions: s
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -113,6 +114,8 @@ class PostgresEventStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # A burst of changes wakes every watcher of its tenant.
+        self._turns = asyncio.Semaphore(limits.EVENT_READS_MAX)
 
     async def begin(self, tenant: str, cursor: str) -> str:
         """The place to read on from. FIELD_MALFORMED, CURSOR_EXPIRED."""
@@ -131,7 +134,7 @@ class PostgresEventStore:
     async def read(self, tenant: str, cursor: str, limit: int) -> EventBatch:
         """At most ``limit`` events after the cursor."""
         place = cursors.decode(cursor)
-        async with self._database.tenant_transaction(tenant) as connection:
+        async with self._turns, self._database.tenant_transaction(tenant) as connection:
             found = await connection.fetch(
                 _READ, tenant, str(place.order_xid), place.position, limit + 1
             )
