@@ -60,7 +60,7 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     with holding(folder) as (_, spool_id):
         living = json.loads(command("list", "--path", str(folder), "--output", "json"))
         shown = command("list", "--path", str(folder))
-    (spool,) = living
+    (spool,) = living["spools"]
     assert (spool["spool_id"], spool["is_locked"], spool["slots"]) == (str(spool_id), True, SLOTS)
     (entry,) = spool["entries"]
     assert entry["attempt_id"] == str(ATTEMPT)
@@ -69,7 +69,7 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     assert "RECEIVED" in shown
     assert ENVELOPE[32:127].decode() not in shown
     dead = json.loads(command("list", "--path", str(folder), "--output", "json"))
-    assert dead[0]["is_locked"] is False
+    assert dead["spools"][0]["is_locked"] is False
 
 
 def test_list_needs_a_folder(tmp_path: Path) -> None:

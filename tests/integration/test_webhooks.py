@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
+import json
 import re
 import secrets
 import ssl
@@ -196,6 +198,10 @@ async def _gone_and_put_again(commands: Commands, grant: str) -> str:
     letters = await commands.run("dead-letters", TENANT, "pager")
     assert "DELETED" in letters
     assert grant in letters
+    as_json = await commands.run("dead-letters", TENANT, "pager", "--output", "json")
+    (letter,) = json.loads(as_json)["dead_letters"]
+    assert letter.keys() == {each.name for each in dataclasses.fields(sdk.DeadLetter)}
+    assert (letter["grant"], letter["status"]) == (grant, 410)
     url = listed.split()[-1]
     assert "ENABLED" in await commands.run("put", TENANT, "pager", url, "--keep-secret")
     again = await commands.run("redeliver", TENANT, "pager")

@@ -214,3 +214,14 @@ async def test_a_full_spool_says_so(house: House) -> None:
         await house.spool.reserve(uuid.UUID(int=number), TENANT, grant.grant_id)
     await refused(Reason.OVERLOADED, house.token(grant.name))
     assert house.endpoint.ledger == []
+
+
+async def test_a_success_that_cannot_be_read_stays_with_the_attempt(house: House) -> None:
+    """The sealed bytes of a 2xx without readable tokens are kept; an error in a 200 is none."""
+    grant = await expired(house)
+    house.endpoint.fail(AnswerClass.UNREADABLE_SUCCESS)
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.IN_DOUBT
+    assert attempt.orphan_envelope is not None
+    assert len(house.records(AuditAction.REFRESH_ORPHAN_KEPT)) == 1

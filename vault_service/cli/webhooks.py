@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -14,11 +15,28 @@ from tokenvault_client import (
     tenant_name,
     webhook_name,
 )
-from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.app import App, many, one
+from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
-from vault_service.cli.output import EXIT_USAGE, fail, out, table
+from vault_service.cli.output import EXIT_USAGE, confirm, fail, show, show_list
 
-webhook_app = typer.Typer(no_args_is_help=True, help="Endpoints that are told of grants.")
+webhook_app = App("Endpoints that are told of grants.")
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedWebhook:
+    """A webhook that is gone."""
+
+    webhook: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivered:
+    """How many dead letters are on their way again."""
+
+    webhook: str
+    count: int
+
 
 WebhookArgument = Annotated[str, typer.Argument(help="Webhook id.")]
 KindOption = Annotated[
@@ -35,7 +53,7 @@ def event_kinds(names: list[str] | None) -> tuple[GrantEventKind, ...]:
     return tuple(map(GrantEventKind, wanted))
 
 
-@webhook_app.command("put")
+@webhook_app.does("put", one(Webhook))
 def webhook_put(
     tenant: TenantArgument,
     webhook: WebhookArgument,
@@ -51,49 +69,48 @@ def webhook_put(
     wanted = Webhook(name=webhook_name(tenant, webhook), url=url, kinds=event_kinds(kind))
     secret = "" if keep_secret else client_secret(secret_file)
     stored = call(client, lambda vault: vault.put_webhook(wanted, secret=secret))
-    out.print(f"{stored.name} {stored.state.name}", markup=False, soft_wrap=True)
+    told = f"{stored.name} {stored.state.name}"
     if stored.overlap_end_time:
         until = stored.overlap_end_time.isoformat(timespec="seconds")
-        out.print(f"the secret before signs too until {until}", markup=False, soft_wrap=True)
+        told += f"\nthe secret before signs too until {until}"
+    show(stored, told)
 
 
-@webhook_app.command("list")
+@webhook_app.does("list", many("webhooks", Webhook))
 def webhook_list(tenant: TenantArgument, client: ClientOption) -> None:
     """List webhooks, without their secrets."""
 
     async def work(vault: TokenVaultClient) -> list[Webhook]:
         return [item async for item in vault.iter_webhooks(tenant_name(tenant))]
 
-    table(
+    show_list(
+        "webhooks",
         ("WEBHOOK", "STATE", "KINDS", "URL"),
-        (
-            (
-                item.name,
-                item.state.name,
-                ",".join(kind.name for kind in item.kinds) or "all",
-                item.url,
-            )
-            for item in call(client, work)
+        call(client, work),
+        lambda item: (
+            item.name,
+            item.state.name,
+            ",".join(kind.name for kind in item.kinds) or "all",
+            item.url,
         ),
     )
 
 
-@webhook_app.command("delete")
+@webhook_app.does("delete", one(DeletedWebhook))
 def webhook_delete(
     tenant: TenantArgument,
     webhook: WebhookArgument,
     client: ClientOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Delete a webhook, its dead letters and what is on its way to it."""
     name = webhook_name(tenant, webhook)
-    if not yes:
-        typer.confirm(f"Delete {name} and its dead letters?", abort=True)
+    confirm(f"Delete {name} and its dead letters?", yes=yes)
     call(client, lambda vault: vault.delete_webhook(name))
-    out.print(f"{name} is gone", soft_wrap=True)
+    show(DeletedWebhook(name), f"{name} is gone")
 
 
-@webhook_app.command("dead-letters")
+@webhook_app.does("dead-letters", many("dead_letters", DeadLetter))
 def webhook_dead_letters(
     tenant: TenantArgument, webhook: WebhookArgument, client: ClientOption
 ) -> None:
@@ -103,16 +120,15 @@ def webhook_dead_letters(
     async def work(vault: TokenVaultClient) -> list[DeadLetter]:
         return [item async for item in vault.iter_dead_letters(name)]
 
-    table(
+    show_list(
+        "dead_letters",
         ("EVENT", "KIND", "GRANT", "ATTEMPTS", "WHY"),
-        (
-            (item.id, item.kind.name, item.grant, str(item.attempts), item.detail)
-            for item in call(client, work)
-        ),
+        call(client, work),
+        lambda item: (item.id, item.kind.name, item.grant, str(item.attempts), item.detail),
     )
 
 
-@webhook_app.command("redeliver")
+@webhook_app.does("redeliver", one(Redelivered))
 def webhook_redeliver(
     tenant: TenantArgument,
     webhook: WebhookArgument,
@@ -124,4 +140,4 @@ def webhook_redeliver(
     """Send dead letters again."""
     name = webhook_name(tenant, webhook)
     count = call(client, lambda vault: vault.redeliver_dead_letters(name, ids=event or ()))
-    out.print(f"{count} on their way again")
+    show(Redelivered(name, count), f"{count} on their way again")

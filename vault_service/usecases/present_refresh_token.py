@@ -170,7 +170,7 @@ class PresentRefreshToken:
         error: TokenEndpointError,
         kept: list[_Kept] | None = None,
     ) -> None:
-        if kept:
+        if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
             orphan = self._recorder.done(
                 call,
