@@ -12,13 +12,15 @@ import pytest
 
 from tests.support.postgres import APP, WORKER, TestDatabase
 from tests.support.postgres_rows import GrantRooms, make_tenant
-from tests.support.samples import a_grant, a_record, an_authorization
+from tests.support.samples import a_grant, a_record, a_webhook, an_authorization
 from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.events import (
     PostgresEventStore,
     PostgresEventSweeper,
     insert_event,
 )
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant
@@ -228,15 +230,19 @@ async def test_old_events_are_cleared_away(database: TestDatabase) -> None:
 
 async def test_events_of_a_restored_dump(database: TestDatabase) -> None:
     """Rows whose transaction ids lie ahead of this cluster's, as after a restore, become the oldest
-    in their order, and new events can be read at once."""
+    in their order, new events can be read at once, and webhooks are told of them."""
     rooms = await make_tenant(database)
+    assert await PostgresWebhookStore(database.app).insert(a_webhook(), a_record())
     grant = await rooms.put()
     await database.sql("UPDATE grant_events SET order_xid = '4611686018427387904'")
+    await database.sql("UPDATE webhooks SET after_xid = '4611686018427387904'")
+    queue = PostgresWebhookQueue(database.app, database.worker)
     await PostgresEventSweeper(database.worker).sweep(10)
     cursor = await PostgresEventStore(database.app).begin("acme", "")
     await rooms.grants.revoke(grant, False, a_record())
     batch = await PostgresEventStore(database.app).read("acme", cursor, 10)
     assert [event.kind for event, _ in batch.events] == [EventKind.REVOKED]
+    assert await queue.fan_out(10) == 1
 
 
 async def test_an_old_transaction_that_holds_events_back_is_noticed(

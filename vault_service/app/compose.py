@@ -138,7 +138,6 @@ class Parts:
             recorder=self.recorder,
             within_s=config.secrets.reminder_s,
         )
-
         self.bell = PostgresEventBell(self.database)
         self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
         self.events = _event_engine(self)

@@ -75,6 +75,11 @@ _REBASE: Final = """
     UPDATE grant_events SET order_xid = '3'
     WHERE order_xid >= pg_snapshot_xmax(pg_current_snapshot())
 """
+_REBASE_WEBHOOKS: Final = """
+    UPDATE webhooks SET after_xid = '3', after_position = least(
+        after_position, (SELECT coalesce(max(position), 0) FROM grant_events))
+    WHERE after_xid >= pg_snapshot_xmax(pg_current_snapshot())
+"""
 _LATE: Final = """
     SELECT count(*) AS late FROM grant_events
     WHERE order_xid >= pg_snapshot_xmin(pg_current_snapshot())
@@ -177,6 +182,7 @@ class PostgresEventSweeper:
 
     async def sweep(self, limit: int) -> int:
         """Delete at most ``limit`` old events; returns how many."""
+        await self._database.call(_REBASE_WEBHOOKS)
         await self._database.call(_REBASE)
         # Some more than is promised: a place counts from when it was given out, an event from
         # when it was written, which is up to one transaction earlier.

@@ -110,7 +110,8 @@ GRANT SELECT, INSERT ON grant_events TO tokenvault_app;
 GRANT SELECT, UPDATE (order_xid), DELETE ON grant_events TO tokenvault_worker;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhooks, webhook_deliveries TO tokenvault_app;
--- The worker finds webhooks with news and deliveries that are due; it never reads an envelope.
-GRANT SELECT (tenant, webhook_id, state, after_xid, after_position) ON webhooks
-    TO tokenvault_worker;
+-- The worker finds webhooks with news and deliveries that are due; it never reads an envelope. It
+-- moves places only after a restore from a dump.
+GRANT SELECT (tenant, webhook_id, state, after_xid, after_position),
+    UPDATE (after_xid, after_position) ON webhooks TO tokenvault_worker;
 GRANT SELECT, UPDATE (next_attempt_time), DELETE ON webhook_deliveries TO tokenvault_worker;
