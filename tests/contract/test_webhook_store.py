@@ -125,14 +125,14 @@ async def test_a_secret_before_signs_on_for_the_overlap(stores: Stores) -> None:
         previous_envelope=webhook.secret_envelope,
         previous_version=1,
     )
-    assert await stores.webhooks.replace(changed, 0.5, a_record())
+    assert await stores.webhooks.replace(changed, 3.0, a_record())
     both = await _get(stores)
     assert [envelope for _, envelope in both.secrets] == [b"sealed secret 2", b"sealed secret 1"]
     assert [binding.version for binding, _ in both.secrets] == [2, 1]
     assert await stores.webhooks.replace(replace(both, url="https://c.example"), 60, a_record())
     again = await _get(stores)
     assert again.previous_until == both.previous_until
-    await stores.behind.advance(0.6)
+    await stores.behind.advance(3.1)
     assert [envelope for _, envelope in (await _get(stores)).secrets] == [b"sealed secret 2"]
 
 
