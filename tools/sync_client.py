@@ -19,6 +19,8 @@ SOURCE: Final = _PACKAGE / "client.py"
 TARGET: Final = _PACKAGE / "sync_client.py"
 SECRETS_SOURCE: Final = _PACKAGE / "_secrets.py"
 SECRETS_TARGET: Final = _PACKAGE / "_sync_secrets.py"
+EVENTS_SOURCE: Final = _PACKAGE / "_events.py"
+EVENTS_TARGET: Final = _PACKAGE / "_sync_events.py"
 
 _NAMES: Final = {
     "AsyncIterator": "Iterator",
@@ -26,6 +28,7 @@ _NAMES: Final = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "tokenvault_client._aio": "tokenvault_client._sync",
+    "tokenvault_client._events": "tokenvault_client._sync_events",
     "tokenvault_client._secrets": "tokenvault_client._sync_secrets",
 }
 _WRAPPER: Final = "Awaitable"  # Awaitable[X] becomes X
@@ -44,6 +47,15 @@ _SECRET_WORDS: Final = {
     "The methods of the client for secrets, and the walk over pages that all its lists share.": (
         "The methods of the synchronous client for secrets, and the walk over pages.\n\n"
         "Made from _secrets.py by tools/sync_client.py (`make client`): change it there.\n"
+    ),
+    "Part of ``TokenVaultClient``.": "Part of ``SyncTokenVaultClient``.",
+}
+
+
+_EVENT_WORDS: Final = {
+    "The methods of the client for what happens to grants: watching, and webhooks.": (
+        "The methods of the synchronous client for what happens to grants.\n\n"
+        "Made from _events.py by tools/sync_client.py (`make client`): change it there.\n"
     ),
     "Part of ``TokenVaultClient``.": "Part of ``SyncTokenVaultClient``.",
 }
@@ -121,6 +133,11 @@ def made_secrets() -> str:
     return _made(SECRETS_SOURCE, SECRETS_TARGET, _SECRET_WORDS)
 
 
+def made_events() -> str:
+    """The text of its methods for events. Raises ValueError as ``made``."""
+    return _made(EVENTS_SOURCE, EVENTS_TARGET, _EVENT_WORDS)
+
+
 def _made(source: Path, target: Path, words: Mapping[str, str]) -> str:
     waiting = _Waiting(words)
     tree = ast.fix_missing_locations(waiting.visit(ast.parse(source.read_text("utf-8"))))
@@ -148,7 +165,8 @@ def _ruff(*arguments: str, target: Path, text: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 1 when --check finds a file stale."""
     stale = 0
-    for target, text in ((TARGET, made()), (SECRETS_TARGET, made_secrets())):
+    texts = {TARGET: made(), SECRETS_TARGET: made_secrets(), EVENTS_TARGET: made_events()}
+    for target, text in texts.items():
         if "--check" not in arguments:
             target.write_text(text, "utf-8")
         elif not target.exists() or target.read_text("utf-8") != text:

@@ -19,7 +19,8 @@ TEXTS = {
     "tenant", "owner", "label", "secret", "grant", "grant_id", "provider", "oauth_client",
     "client_id", "issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint",
     "subject_from", "param", "redirect_uri", "scope", "etag", "request_id", "expire_time",
-    "caller", "preset", "region", "variable",
+    "caller", "preset", "region", "variable", "webhook", "url", "kind", "event", "cursor",
+    "fingerprint",
 }  # fmt: skip
 SECRET_WORDS = re.compile(r"secret|password|token|value|payload|credential|key|code")
 # Texts whose names have such a word, and what they are.

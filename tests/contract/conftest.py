@@ -20,6 +20,7 @@ from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -28,6 +29,8 @@ from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.ports import (
@@ -35,6 +38,7 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    EventStore,
     GrantAliasStore,
     GrantStore,
     OAuthClientStore,
@@ -45,6 +49,8 @@ from vault_service.ports import (
     SecretReminders,
     SecretStore,
     TenantStore,
+    WebhookQueue,
+    WebhookStore,
 )
 
 _RECORDING_ROLES = ("tokenvault_app", "tokenvault_disclosure")
@@ -67,6 +73,9 @@ class Stores:
     secrets: SecretStore
     reminders: SecretReminders
     schedule: RefreshSchedule
+    events: EventStore
+    webhooks: WebhookStore
+    webhook_queue: WebhookQueue
     audit: AuditLog
     behind: Behind
 
@@ -89,6 +98,9 @@ class Behind(Protocol):
     async def make_due(self) -> None:
         """Let all queued revocations be due, and those taken or postponed too."""
 
+    async def make_deliveries_due(self) -> None:
+        """Let all deliveries to webhooks be due."""
+
     async def abandon_spool(self, spool_id: uuid.UUID) -> None:
         """Give a spool up, as an operator does."""
 
@@ -107,6 +119,10 @@ class _BehindFakes:
         for queue_id in self._stores.tables.due:
             self._stores.tables.due[queue_id] = self._stores.clock.now()
 
+    async def make_deliveries_due(self) -> None:
+        for row in self._stores.webhooks.rows.values():
+            row.due = self._stores.clock.now()
+
     async def abandon_spool(self, spool_id: uuid.UUID) -> None:
         self._stores.tables.abandoned_spools.add(spool_id)
 
@@ -124,6 +140,11 @@ class _BehindPostgres:
     async def make_due(self) -> None:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
+        )
+
+    async def make_deliveries_due(self) -> None:
+        await self._database.sql(
+            "UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp()"
         )
 
     async def abandon_spool(self, spool_id: uuid.UUID) -> None:
@@ -179,6 +200,9 @@ def _fakes() -> Stores:
         secrets=fakes.secrets,
         reminders=fakes.reminders,
         schedule=fakes.schedule,
+        events=fakes.events,
+        webhooks=fakes.webhooks,
+        webhook_queue=fakes.webhooks,
         audit=fakes.audit,
         behind=_BehindFakes(fakes),
     )
@@ -200,6 +224,9 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
         schedule=PostgresRefreshSchedule(database.app, database.worker),
+        events=PostgresEventStore(database.app),
+        webhooks=PostgresWebhookStore(database.app),
+        webhook_queue=PostgresWebhookQueue(database.app, database.worker),
         audit=log,
         behind=_BehindPostgres(database),
     )

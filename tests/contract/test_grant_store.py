@@ -24,6 +24,7 @@ from vault_service.domain.grant import (
     GrantState,
     ProviderRevocation,
     ReauthorizationCause,
+    RejectionKind,
 )
 from vault_service.domain.names import GrantAliasName, GrantName, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -283,3 +284,59 @@ async def _read(stores: Stores, grant: Grant) -> Grant:
     stored = await stores.grants.get(grant.name)
     assert stored is not None
     return stored
+
+
+async def test_reject_marks_a_generation_once(stores: Stores) -> None:
+    """A reported generation is marked at the next revision, with its record, once."""
+    grant = await _put(stores)
+    record = a_record()
+    assert (await stores.grants.reject(grant, 60, record)).kind is RejectionKind.MARKED
+    found = await stores.grants.get(grant.name)
+    assert found is not None
+    assert (found.rejected_generation, found.revision) == (1, 2)
+    again = await stores.grants.reject(found, 60, a_record())
+    assert again.kind is RejectionKind.STANDING
+    assert (await stores.records())[0].record_id == record.record_id
+    unchanged = await stores.grants.get(grant.name)
+    assert unchanged is not None
+    assert unchanged.revision == 2
+
+
+async def test_reject_of_another_generation_or_state(stores: Stores) -> None:
+    """A generation that is not the row's, and a grant that is not ACTIVE, are not marked."""
+    grant = await _put(stores)
+    newer = replace(grant, generation=2)
+    assert (await stores.grants.reject(newer, 60, a_record())).kind is RejectionKind.MOVED
+    await stores.grants.revoke(grant, False, a_record())
+    assert (await stores.grants.reject(grant, 60, a_record())).kind is RejectionKind.MOVED
+    with pytest.raises(VaultError) as refused:
+        await stores.grants.reject(a_grant(), 60, a_record())
+    assert refused.value.reason is Reason.GRANT_NOT_FOUND
+
+
+async def test_marks_are_apart(stores: Stores) -> None:
+    """Another generation is not marked within the interval of the last mark, by anybody; how long
+    to wait is said, and after that it is."""
+    grant = await _put(stores)
+    await stores.grants.reject(grant, 60, a_record())
+    authorization = await _started(stores, label="again")
+    second = replace(grant, generation=2)
+    assert await stores.grants.reconnect(second, 2, authorization, a_record())
+    soon = await stores.grants.reject(second, 60, a_record())
+    assert soon.kind is RejectionKind.TOO_SOON
+    assert 55 < soon.wait_s <= 60
+    await stores.behind.advance(0.2)
+    assert (await stores.grants.reject(second, 0.1, a_record())).kind is RejectionKind.MARKED
+
+
+async def test_a_mark_of_many_at_once(stores: Stores) -> None:
+    """Of many reports at one moment one makes the mark."""
+    grant = await _put(stores)
+    kinds = [
+        one.kind
+        for one in await asyncio.gather(
+            *(stores.grants.reject(grant, 60, a_record()) for _ in range(8))
+        )
+    ]
+    assert kinds.count(RejectionKind.MARKED) == 1
+    assert kinds.count(RejectionKind.STANDING) == 7

@@ -24,6 +24,7 @@ from vault_service.domain.attempt import (
 )
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     Grant,
     GrantState,
@@ -164,9 +165,11 @@ class FakeAttemptStore:
             scopes=tokens.scopes,
             token_type=tokens.token_type,
         )
-        self._change(current, changed)
+        committed = self._change(current, changed)
         self._to_state(attempt, state)
         note_refreshed(self._tables, changed)
+        if current.state is not GrantState.ACTIVE:
+            self._tables.tell(record, committed, EventKind.RECOVERED)
         return True
 
     async def end(
@@ -198,8 +201,9 @@ class FakeAttemptStore:
         self._tables.record(record)
         self._end_lease(lease)
         condemned = GrantState.REAUTHORIZATION_REQUIRED
-        self._change(current, replace(current, state=condemned, cause=cause))
+        changed = self._change(current, replace(current, state=condemned, cause=cause))
         self._to_state(attempt, state)
+        self._tables.tell(record, changed, EventKind.REAUTHORIZATION_REQUIRED)
         return True
 
     async def keep_orphan(
@@ -288,11 +292,11 @@ class FakeAttemptStore:
             return None
         return current
 
-    def _change(self, current: Grant, new: Grant) -> None:
+    def _change(self, current: Grant, new: Grant) -> Grant:
         now = self._tables.clock.now()
-        self._tables.grants[new.grant_id] = replace(
-            new, revision=current.revision + 1, update_time=now
-        )
+        changed = replace(new, revision=current.revision + 1, update_time=now)
+        self._tables.grants[new.grant_id] = changed
+        return changed
 
     def _note(self, attempt: RefreshAttempt, ending: Ending) -> None:
         now = self._tables.clock.now()

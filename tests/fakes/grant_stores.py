@@ -13,12 +13,15 @@ from vault_service.adapters.postgres import pages
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
     GrantFilter,
     GrantState,
     ProviderRevocation,
+    Rejection,
+    RejectionKind,
 )
 from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -111,9 +114,11 @@ class FakeGrantStore:
             raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
         self._tables.record(record)
         now = self._tables.clock.now()
-        self._put(replace(grant, revision=1, create_time=now, update_time=now))
+        stored = replace(grant, revision=1, create_time=now, update_time=now)
+        self._put(stored)
         note_refreshed(self._tables, grant)
         self._point_to(grant, authorization)
+        self._tables.tell(record, stored, EventKind.CREATED)
         return True
 
     async def reconnect(
@@ -134,9 +139,12 @@ class FakeGrantStore:
         ):
             return False
         self._tables.record(record)
-        self._change(current, replace(grant, create_time=current.create_time))
+        stored = self._change(current, replace(grant, create_time=current.create_time))
         note_refreshed(self._tables, grant)
         self._point_to(grant, authorization)
+        active = current.state is GrantState.ACTIVE
+        kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
+        self._tables.tell(record, stored, kind)
         return True
 
     async def list(
@@ -176,7 +184,9 @@ class FakeGrantStore:
         self._tables.record(record)
         for alias in [a for a, at in self._tables.aliases.items() if at == grant.grant_id]:
             del self._tables.aliases[alias]
-        return self._change(current, replace(current, delete_time=self._tables.clock.now()))
+        deleted = self._change(current, replace(current, delete_time=self._tables.clock.now()))
+        self._tables.tell(record, deleted, EventKind.DELETED)
+        return deleted
 
     async def revoke(self, grant: Grant, queued: bool, record: AuditRecord) -> Grant | None:
         await self._tables.reach()
@@ -200,7 +210,28 @@ class FakeGrantStore:
         changed = self._change(current, tombstone)
         if current.refresh_envelope is not None and queued:
             self._enqueue(record, changed, current.refresh_envelope, current.refresh_generation)
+        self._tables.tell(record, changed, EventKind.REVOKED)
         return changed
+
+    async def reject(self, grant: Grant, interval_s: float, record: AuditRecord) -> Rejection:
+        await self._tables.reach()
+        current = self._read(grant.tenant, grant.grant_id)
+        if current is None:
+            raise VaultError(Reason.GRANT_NOT_FOUND, "no such grant")
+        alive = current.state is GrantState.ACTIVE
+        if not alive or current.generation != grant.generation:
+            return Rejection(RejectionKind.MOVED)
+        if current.rejected_generation == current.generation:
+            return Rejection(RejectionKind.STANDING)
+        now = self._tables.clock.now()
+        last = self._tables.rejected.get(grant.grant_id)
+        wait_s = 0.0 if last is None else interval_s - (now - last).total_seconds()
+        if wait_s > 0:
+            return Rejection(RejectionKind.TOO_SOON, wait_s)
+        self._tables.record(record)
+        self._tables.rejected[grant.grant_id] = now
+        self._change(current, replace(current, rejected_generation=current.generation))
+        return Rejection(RejectionKind.MARKED)
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord

@@ -10,6 +10,7 @@ from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock
+from tests.fakes.events import FakeEventBell, FakeEventStore
 from tests.fakes.grant_stores import (
     FakeAuthorizationStore,
     FakeGrantStore,
@@ -20,6 +21,7 @@ from tests.fakes.paging import page_by_id
 from tests.fakes.schedule import FakeRefreshSchedule
 from tests.fakes.secret_stores import FakeSecretReminders, FakeSecretStore, stamped
 from tests.fakes.tables import FakeTables
+from tests.fakes.webhooks import FakeWebhooks
 from vault_service.adapters.postgres import pages
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import DekOwner, WrappedDek
@@ -190,6 +192,9 @@ class FakeStores:
         self.secrets = FakeSecretStore(self.tables)
         self.reminders = FakeSecretReminders(self.tables)
         self.schedule = FakeRefreshSchedule(self.tables)
+        self.events = FakeEventStore(self.tables)
+        self.bell = FakeEventBell(self.tables)
+        self.webhooks = FakeWebhooks(self.tables)
         self.audit = FakeAuditLog(self.tables)
 
     @property

@@ -13,6 +13,7 @@ from vault_service.domain.attempt import RefreshAttempt
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import WrappedDek
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName, OAuthClientName, ProviderName, SecretName
 from vault_service.domain.oauth import Authorization, OAuthClient
@@ -61,6 +62,9 @@ class FakeTables:
         self.credentials: dict[OAuthClientName, dict[int, KeptCredential]] = {}
         self.records: list[AuditRecord] = []
         self._record_ids: set[uuid.UUID] = set()
+        self.rejected: dict[uuid.UUID, datetime] = {}
+        self.events: list[GrantEvent] = []
+        self.rings: dict[str, asyncio.Event] = {}
         self.fences = 0
 
     async def reach(self) -> None:
@@ -87,3 +91,28 @@ class FakeTables:
     def is_recorded(self, record: AuditRecord) -> bool:
         """Whether this record, and so its change, was committed before."""
         return record.record_id in self._record_ids
+
+    def tell(self, record: AuditRecord, grant: Grant, kind: EventKind) -> None:
+        """The event of a change that has just been made."""
+        self.events.append(
+            GrantEvent(
+                event_id=record.record_id,
+                tenant=grant.tenant,
+                grant_id=grant.grant_id,
+                owner=grant.owner,
+                oauth_client=grant.oauth_client,
+                provider=grant.provider,
+                scopes=grant.scopes,
+                kind=kind,
+                state=grant.state,
+                cause=grant.cause,
+                generation=grant.generation,
+                revision=grant.revision,
+                event_time=self.clock.now(),
+            )
+        )
+        self.ring(grant.tenant)
+
+    def ring(self, tenant: str) -> None:
+        """Wake who waits for this tenant's events."""
+        self.rings.pop(tenant, asyncio.Event()).set()

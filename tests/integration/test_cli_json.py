@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +23,7 @@ from tests.integration.test_spool_killed import holding
 from tests.support.authserver import AuthServer
 from tests.support.cli import run, run_json, wait_until_read
 from tests.support.vault import RealVault
+from vault_service.adapters.postgres import cursors
 from vault_service.cli.app import Shape, commands
 from vault_service.cli.main import app
 from vault_service.embedded.machine import choose_port
@@ -61,6 +63,16 @@ ROWS: tuple[tuple[str, str], ...] = (
     ),
     ("grant list", "{tenant} --client {operator} --owner json --state ACTIVE"),
     ("token get", "{tenant} --client {calendar-app} --grant {grant} --min-ttl-s 1"),
+    ("grant watch", "{tenant} --client {operator} --owner json --cursor {cursor} --count 1"),
+    ("token report", "{tenant} v1.made-up --client {calendar-app} --grant {grant}"),
+    (
+        "webhook put",
+        "{tenant} json https://hooks.example.org/x --client {operator} "
+        "--kind REVOKED --secret-file {webhook_secret}",
+    ),
+    ("webhook list", "{tenant} --client {operator}"),
+    ("webhook redeliver", "{tenant} json --client {operator}"),
+    ("webhook delete", "{tenant} json --client {operator} --yes"),
     ("grant alias link", "{tenant} other json {grant} --client {calendar-app}"),
     ("grant alias unlink", "{tenant} other json --client {calendar-app}"),
     ("grant revoke", "{tenant} {grant} --client {operator} --yes"),
@@ -76,8 +88,11 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("spool replay", "--from {dead} --path {rescue}"),
     ("spool abandon", "0198c0de-0000-7000-8000-000000000000 --config {admin} --yes"),
 )
-# It takes half a minute and has a test of its own, which looks at its JSON too.
-ELSEWHERE = {"dev": "tests/integration/test_dev.py"}
+# What takes long, or an endpoint that fails, has a test of its own, which looks at its JSON too.
+ELSEWHERE = {
+    "dev": "tests/integration/test_dev.py",
+    "webhook dead-letters": "tests/integration/test_webhooks.py",
+}
 
 
 @dataclass
@@ -110,12 +125,17 @@ def stage(
     (spools / "rescue").mkdir(mode=0o700)
     with holding(spools / "dead"):
         pass
+    webhook_secret = spools / "webhook.secret"
+    webhook_secret.write_text("whsec_" + "c2VjcmV0LW9mLWEtd2ViaG9vay1mb3ItanNvbg==")
+    beginning = cursors.encode(cursors.Place(1, 0, datetime.now(UTC)))
     port = real_vault.serve("cli-json", [provider.host_port])
     files = real_vault.files["cli-json"]
     yield Stage(
         {name: str(path) for name, path in real_vault.client_files(port).items()}
         | {
             "tenant": TENANT,
+            "webhook_secret": str(webhook_secret),
+            "cursor": beginning,
             "admin": str(files.admin),
             "serve": str(files.serve),
             "policy": str(real_vault.directory / "policy.cedar"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -234,3 +235,51 @@ async def test_database_stops_while_the_provider_answers(
     assert (await forgetful.get_access_token(alias=completed.alias)).refreshed
     posts = provider.sent("refresh_token")[before:]
     assert len({post.fields["refresh_token"] for post in posts}) == len(posts) == 2
+
+
+async def test_a_watch_outlives_the_database(
+    breakable_vault: RealVault,
+    provider: AuthServer,
+    ports: tuple[int, int],
+    steady: sdk.TokenVaultClient,
+    owner: str,
+) -> None:
+    """A watcher whose database goes away and comes back goes on by itself, with the event that
+    was committed just before and the one after."""
+    seen: list[sdk.GrantEvent] = []
+    began, arrived = asyncio.Event(), asyncio.Event()
+
+    async def walk(vault: sdk.TokenVaultClient) -> None:
+        async for step in vault.watch_grants(sdk.tenant_name(TENANT), owner=owner):
+            began.set()
+            if step.event:
+                seen.append(step.event)
+                arrived.set()
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(seen) < count:
+                arrived.clear()
+                await arrived.wait()
+
+    async with (
+        breakable_vault.client("operator", ports[0]) as operator,
+        breakable_vault.client("calendar-app", ports[1]) as watcher,
+    ):
+        walking = asyncio.create_task(walk(watcher))
+        await began.wait()
+        done = await provider.consent(steady, owner)
+        with _database_stopped(breakable_vault):
+            await asyncio.sleep(1.0)
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(sdk.TryLater, sdk.DeadlineExceeded):
+                    await operator.revoke_grant(done.grant.name)
+                    break
+                await asyncio.sleep(0.2)
+        await until(2)
+        assert not walking.done()
+        walking.cancel()
+        await asyncio.gather(walking, return_exceptions=True)
+    kinds = [event.kind for event in seen]
+    assert kinds == [sdk.GrantEventKind.CREATED, sdk.GrantEventKind.REVOKED]

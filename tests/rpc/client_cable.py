@@ -30,6 +30,10 @@ class Cable:
         finally:
             writer.close()
 
+    def plug_into(self, port: int) -> None:
+        """New connections go to another server."""
+        self._port = port
+
     def cut(self) -> None:
         """Resets everything that is connected now."""
         for writer in self._pairs:

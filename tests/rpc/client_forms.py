@@ -45,7 +45,7 @@ class InThreads:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._vault, name)
-        if inspect.isgeneratorfunction(method) or name.startswith("iter_"):
+        if inspect.isgeneratorfunction(method) or name.startswith(("iter_", "watch_")):
             return lambda *args, **kwargs: self._walk(method(*args, **kwargs))
 
         def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ from tokenvault.v1 import (
     secret_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from tokenvault_client import TokenVaultClient
 
@@ -50,6 +53,11 @@ SERVICES: dict[str, tuple[ServiceDescriptor, type, Callable[..., None]]] = {
         secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"],
         secret_service_pb2_grpc.SecretServiceServicer,
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
+    ),
+    "WebhookService": (
+        webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],
+        webhook_service_pb2_grpc.WebhookServiceServicer,
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
     ),
     "TokenService": (
         token_service_pb2.DESCRIPTOR.services_by_name["TokenService"],
@@ -132,6 +140,15 @@ class Script:
         assert isinstance(answer, Message)
         return answer
 
+    async def stream(self, rpc: str, request: Message, context: Any) -> None:
+        """Writes what is next, up to and with a refusal; an answer that is the last one of the
+        script keeps the stream open."""
+        while True:
+            last = len(self._acts[rpc]) == 1
+            await context.write(await self.play(rpc, request, context))
+            if last:
+                await asyncio.Event().wait()
+
 
 @dataclass(frozen=True)
 class ScriptedServer:
@@ -161,7 +178,16 @@ def _servicer(base: type, service: ServiceDescriptor, script: Script) -> object:
 
         return play
 
-    methods = {each.name: method(f"{service.name}/{each.name}") for each in service.methods}
+    def stream(rpc: str) -> Callable[..., Awaitable[None]]:
+        async def play(_: object, request: Message, context: Any) -> None:
+            await script.stream(rpc, request, context)
+
+        return play
+
+    methods = {
+        each.name: (stream if each.server_streaming else method)(f"{service.name}/{each.name}")
+        for each in service.methods
+    }
     return type(base.__name__, (base,), methods)()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Server, Servicers, TlsFiles
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 from vault_service.telemetry.meters import RpcMeter
 from vault_service.telemetry.metrics import Metrics
 from vault_service.telemetry.traces import Traces
@@ -46,7 +48,11 @@ class Pki:
         return self.ca.issue(name, spiffe_id=spiffe_id, server=False, client=True)
 
     def channel(
-        self, port: int, issued: IssuedCertificate | None, root: Path | None = None
+        self,
+        port: int,
+        issued: IssuedCertificate | None,
+        root: Path | None = None,
+        more: Sequence[tuple[str, int]] = (),
     ) -> grpc.aio.Channel:
         """A connection with this certificate, or without one."""
         credentials = grpc.ssl_channel_credentials(
@@ -54,7 +60,7 @@ class Pki:
             issued.key_file.read_bytes() if issued else None,
             issued.certificate_file.read_bytes() if issued else None,
         )
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), *more]
         return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
 
 
@@ -144,8 +150,21 @@ class Surface:
         """The answer and its request id; raises AioRpcError."""
         channel = self.channel(caller) if isinstance(caller, str) else caller
         under_way = getattr(stub(channel), method)(request, timeout=limit_s, metadata=metadata)
+        if isinstance(under_way, grpc.aio.UnaryStreamCall):
+            message = await self._first(under_way)
+            return message, str(dict(await under_way.initial_metadata())["tokenvault-request-id"])
         answer = await under_way
         return answer, str(dict(await under_way.trailing_metadata())["tokenvault-request-id"])
+
+    async def _first(self, stream: grpc.aio.UnaryStreamCall[Any, Any]) -> Any:
+        """The first message of a stream, which is then left; its record has been written."""
+        async for message in stream:
+            stream.cancel()
+            async with asyncio.timeout(LIMIT_S):
+                while len(self.house.watches):
+                    await asyncio.sleep(0.01)
+            return message
+        raise AssertionError("the stream ended without a message")
 
     async def refused(self, *asked: Any, **options: Any) -> Refused:
         """The refusal that the call must end with."""
@@ -171,7 +190,7 @@ def servicers(house: House, meter: RpcMeter, traces: Traces) -> Servicers:
         traces=traces,
     )
     return Servicers(
-        token=TokenServicer(handling, house.get_access_token),
+        token=TokenServicer(handling, house.get_access_token, house.report),
         grant=GrantServicer(
             handling,
             start=house.start,
@@ -180,10 +199,12 @@ def servicers(house: House, meter: RpcMeter, traces: Traces) -> Servicers:
             revoke=house.revoke,
             delete=house.delete,
             aliases=house.aliases,
+            watch=house.watch,
         ),
         provider=ProviderServicer(
             handling, house.providers, house.clients, house.client_credentials, house.suspend
         ),
         secret=SecretServicer(handling, house.secrets, house.read_secrets, house.destroy_secrets),
+        webhook=WebhookServicer(handling, house.webhooks),
         audit=AuditServicer(handling, house.audit_records),
     )

@@ -33,6 +33,7 @@ class Known:
 
     grant: str = ""
     state: str = ""
+    fingerprint: str = ""
 
 
 async def known(house: House) -> Known:

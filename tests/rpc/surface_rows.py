@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tests.rpc.surface_cases import Case
-from tests.rpc.surface_whole_cases import ALL_CASES
+from tests.rpc.surface_whole_cases import ALL_CASES, WEBHOOK_SECRET
 from tests.support.house import REDIRECT_URI, TENANT
 from tokenvault.v1 import audit_service_pb2 as audit
 from tokenvault.v1 import grant_service_pb2 as grants
@@ -17,6 +17,7 @@ from tokenvault.v1 import provider_service_pb2 as providers
 from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
 from tokenvault.v1 import token_service_pb2 as tokens
+from tokenvault.v1 import webhook_service_pb2 as webhooks
 from vault_service.domain.audit import AuditAction
 
 _ABSENT = "0192f0c1-0000-7000-8000-00000000dead"
@@ -24,6 +25,7 @@ _GRANT = f"tenants/{TENANT}/grants/{_ABSENT}"
 _CLIENT = f"tenants/{TENANT}/oauthClients/nope"
 _SECRET = f"tenants/{TENANT}/owners/u-1/secrets/smtp"  # there is one of the application only
 _LONG = f"tenants/{TENANT}/secrets/{'x' * 3_000}"
+_WEBHOOK = f"tenants/{TENANT}/webhooks/nope"
 _TOKEN = "A" * 600
 _STORE, _KEYS = "store", "keys"
 
@@ -56,6 +58,13 @@ def _oauth_client(provider: str, secret: str) -> Message:
             redirect_uris=[REDIRECT_URI],
         ),
         client_secret=secret,
+    )
+
+
+def _webhook(**changes: Any) -> Message:
+    values = {"name": f"tenants/{TENANT}/webhooks/pager", "url": "https://pager.example/hook"}
+    return webhooks.PutWebhookRequest(
+        webhook=webhooks.Webhook(**(values | changes)), secret=WEBHOOK_SECRET
     )
 
 
@@ -138,6 +147,58 @@ ROWS: dict[str, Row] = {
         (
             "NAME_MALFORMED",
             grants.UnlinkAliasRequest(alias=f"tenants/{TENANT}/owners/u-1/grantAliases/{'l' * 64}"),
+        ),
+    ),
+    "WatchGrants": Row(
+        (_A.GRANT_WATCH_STARTED, _A.GRANT_WATCH_ENDED),
+        None,
+        (
+            "FIELD_MALFORMED",
+            grants.WatchGrantsRequest(parent=f"tenants/{TENANT}", cursor="A" * 65),
+        ),
+    ),
+    "ReportRejectedToken": Row(
+        (_A.ACCESS_TOKEN_REJECTED,),
+        (
+            "GRANT_NOT_FOUND",
+            tokens.ReportRejectedTokenRequest(grant=_GRANT, token_fingerprint="v1.x"),
+        ),
+        (
+            "FIELD_MALFORMED",
+            tokens.ReportRejectedTokenRequest(grant=_GRANT, token_fingerprint="x" * 65),
+        ),
+        (_STORE, _KEYS),
+    ),
+    "PutWebhook": Row(
+        (_A.WEBHOOK_PUT,),
+        ("ETAG_MISMATCH", _webhook(name=_WEBHOOK, etag="7")),
+        ("FIELD_MALFORMED", _webhook(url="https://pager.example/" + "x" * 2_048)),
+        (_STORE, _KEYS),
+    ),
+    "ListWebhooks": Row((), None, _page(webhooks.ListWebhooksRequest)),
+    "DeleteWebhook": Row(
+        (_A.WEBHOOK_DELETED,),
+        ("WEBHOOK_NOT_FOUND", webhooks.DeleteWebhookRequest(name=_WEBHOOK)),
+        ("NAME_MALFORMED", webhooks.DeleteWebhookRequest(name=_LONG)),
+    ),
+    "ListDeadLetters": Row(
+        (),
+        ("WEBHOOK_NOT_FOUND", webhooks.ListDeadLettersRequest(parent=_WEBHOOK)),
+        (
+            "FIELD_MALFORMED",
+            webhooks.ListDeadLettersRequest(
+                parent=f"tenants/{TENANT}/webhooks/known", page_token=_TOKEN
+            ),
+        ),
+    ),
+    "RedeliverDeadLetters": Row(
+        (_A.DEAD_LETTERS_REDELIVERED,),
+        ("WEBHOOK_NOT_FOUND", webhooks.RedeliverDeadLettersRequest(webhook=_WEBHOOK)),
+        (
+            "FIELD_MALFORMED",
+            webhooks.RedeliverDeadLettersRequest(
+                webhook=f"tenants/{TENANT}/webhooks/known", ids=[_ABSENT] * 501
+            ),
         ),
     ),
     "PutProvider": Row(

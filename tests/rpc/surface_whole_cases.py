@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from tests.rpc.surface_cases import CASES, Case, Known, known
 from tests.support.house import CLIENT, TENANT, House
 from tokenvault.v1 import (
@@ -11,19 +14,59 @@ from tokenvault.v1 import (
     provider_service_pb2_grpc,
     secret_service_pb2,
     secret_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
+from vault_service.domain.event import EventKind
+from vault_service.domain.names import WebhookName
 from vault_service.domain.sensitive import Sensitive
+from vault_service.domain.webhook import WebhookAnswer
 
 _grants = grant_service_pb2_grpc.GrantServiceStub
 _providers = provider_service_pb2_grpc.ProviderServiceStub
 _secrets = secret_service_pb2_grpc.SecretServiceStub
+_tokens = token_service_pb2_grpc.TokenServiceStub
+_webhooks = webhook_service_pb2_grpc.WebhookServiceStub
+
+WEBHOOK_SECRET = "whsec_c3VyZmFjZS1jYW5hcnktc3VyZmFjZS1jYW5hcnk="
+_KNOWN = WebhookName(TENANT, "known")
 
 
 async def all_known(house: House) -> Known:
-    """As ``known``, and a second credential of the OAuthClient."""
+    """As ``known``, a second credential of the OAuthClient, and a webhook with a dead letter."""
     there = await known(house)
     await house.client_credentials.add(house.call(), CLIENT, Sensitive(b"second credential"))
-    return there
+    await house.webhooks.put(
+        house.call(),
+        _KNOWN,
+        url="https://known.example/hook",
+        kinds=frozenset(),
+        secret=Sensitive.from_text(WEBHOOK_SECRET),
+        etag="",
+    )
+    await _dead_letter(house)
+    return replace(there, fingerprint=await _fingerprint(house))
+
+
+async def _fingerprint(house: House) -> str:
+    """Of the grant's newest token."""
+    grant = next(iter(house.stores.tables.grants.values()))
+    assert grant.access_envelope is not None
+    value = await house.envelopes.open(grant.access_binding(), grant.access_envelope)
+    return await house.envelopes.fingerprint(TENANT, value)
+
+
+async def _dead_letter(house: House) -> None:
+    """One that is older than deliveries are tried."""
+    grant = next(iter(house.stores.tables.grants.values()))
+    house.stores.tables.tell(house.stores.records[-1], grant, EventKind.EXPIRING_SOON)
+    await house.deliver_webhooks.fan_out()
+    (delivery,) = await house.deliver_webhooks.take(1, ())
+    house.webhook_endpoint.answers.append(WebhookAnswer(500))
+    long_ago = delivery.begin_time - timedelta(days=4)
+    await house.deliver_webhooks.deliver(house.call(), replace(delivery, begin_time=long_ago))
 
 
 WHOLE_CASES = (
@@ -51,6 +94,61 @@ WHOLE_CASES = (
             alias=f"tenants/{t}/owners/u-1/grantAliases/crm"
         ),
         grant_service_pb2.UnlinkAliasRequest(alias=f"tenants/{TENANT}/owners/u-1/aliases/crm"),
+    ),
+    Case(
+        _grants,
+        "WatchGrants",
+        lambda t, k: grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{t}"),
+        grant_service_pb2.WatchGrantsRequest(parent=f"tenants/{TENANT}/grants"),
+    ),
+    Case(
+        _tokens,
+        "ReportRejectedToken",
+        lambda t, k: token_service_pb2.ReportRejectedTokenRequest(
+            grant=f"tenants/{t}/grants/{k.grant}", token_fingerprint=k.fingerprint or "v1.x"
+        ),
+        token_service_pb2.ReportRejectedTokenRequest(alias="calendar", token_fingerprint="v1.x"),
+    ),
+    Case(
+        _webhooks,
+        "PutWebhook",
+        lambda t, k: webhook_service_pb2.PutWebhookRequest(
+            webhook=webhook_service_pb2.Webhook(
+                name=f"tenants/{t}/webhooks/pager", url="https://pager.example/hook"
+            ),
+            secret=WEBHOOK_SECRET,
+        ),
+        webhook_service_pb2.PutWebhookRequest(
+            webhook=webhook_service_pb2.Webhook(name=f"tenants/{TENANT}/webhooks/Pager")
+        ),
+    ),
+    Case(
+        _webhooks,
+        "ListWebhooks",
+        lambda t, k: webhook_service_pb2.ListWebhooksRequest(parent=f"tenants/{t}"),
+        webhook_service_pb2.ListWebhooksRequest(parent=f"tenants/{TENANT}/webhooks"),
+    ),
+    Case(
+        _webhooks,
+        "DeleteWebhook",
+        lambda t, k: webhook_service_pb2.DeleteWebhookRequest(name=f"tenants/{t}/webhooks/known"),
+        webhook_service_pb2.DeleteWebhookRequest(name="known"),
+    ),
+    Case(
+        _webhooks,
+        "ListDeadLetters",
+        lambda t, k: webhook_service_pb2.ListDeadLettersRequest(
+            parent=f"tenants/{t}/webhooks/known"
+        ),
+        webhook_service_pb2.ListDeadLettersRequest(parent=f"tenants/{TENANT}"),
+    ),
+    Case(
+        _webhooks,
+        "RedeliverDeadLetters",
+        lambda t, k: webhook_service_pb2.RedeliverDeadLettersRequest(
+            webhook=f"tenants/{t}/webhooks/known"
+        ),
+        webhook_service_pb2.RedeliverDeadLettersRequest(webhook=f"tenants/{TENANT}/webhooks/"),
     ),
     Case(
         _providers,

@@ -25,6 +25,7 @@ from tests.rpc.client_cases import (
     SECRET,
     Case,
 )
+from tests.rpc.client_event_cases import EVENT_CASES
 from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority
 from tests.rpc.client_server import SERVICES, ScriptedServer, serve
@@ -42,7 +43,7 @@ from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
 from tokenvault.v1 import token_service_pb2 as tokens
 
-ALL_CASES = [*CASES, *WHOLE_CASES]
+ALL_CASES = [*CASES, *WHOLE_CASES, *EVENT_CASES]
 
 
 @pytest.fixture(params=list(Form), ids=lambda form: form.value)

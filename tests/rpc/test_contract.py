@@ -26,8 +26,9 @@ from tokenvault.v1 import (
     resources_pb2,
     secret_service_pb2,
     token_service_pb2,
+    webhook_service_pb2,
 )
-from vault_service.domain import answers, audit, grant, oauth, provider, secret
+from vault_service.domain import answers, audit, event, grant, oauth, provider, secret, webhook
 from vault_service.domain.access import Permission
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES, Code, Reason, VaultError
 from vault_service.rpc.status import DOMAIN, GRPC_CODE, to_status
@@ -39,6 +40,7 @@ SERVICE_FILES: tuple[FileDescriptor, ...] = (
     grant_service_pb2.DESCRIPTOR,
     provider_service_pb2.DESCRIPTOR,
     secret_service_pb2.DESCRIPTOR,
+    webhook_service_pb2.DESCRIPTOR,
     audit_service_pb2.DESCRIPTOR,
 )
 FILES = (*SERVICE_FILES, resources_pb2.DESCRIPTOR)
@@ -54,6 +56,7 @@ INWARD = {
     "tokenvault.v1.CompleteAuthorizationRequest.code",
     "tokenvault.v1.PutOAuthClientRequest.client_secret",
     "tokenvault.v1.PutSecretRequest.payload",
+    "tokenvault.v1.PutWebhookRequest.secret",
 }
 OUTWARD = {
     "tokenvault.v1.GetAccessTokenResponse.access_token",
@@ -68,11 +71,13 @@ HARMLESS = {
     "tokenvault.v1.Provider.token_endpoint",
     # Paging texts.
     "tokenvault.v1.ListAuditRecordsResponse.next_page_token",
+    "tokenvault.v1.ListDeadLettersResponse.next_page_token",
     "tokenvault.v1.ListGrantsResponse.next_page_token",
     "tokenvault.v1.ListOAuthClientsResponse.next_page_token",
     "tokenvault.v1.ListProvidersResponse.next_page_token",
     "tokenvault.v1.ListSecretVersionsResponse.next_page_token",
     "tokenvault.v1.ListSecretsResponse.next_page_token",
+    "tokenvault.v1.ListWebhooksResponse.next_page_token",
 }
 # Versions and times of credentials, and nothing of what they are.
 FACTS_OF_CREDENTIALS = {"tokenvault.v1.OAuthClient.credentials"}
@@ -251,6 +256,8 @@ def test_every_permission_is_an_rpc() -> None:
             "SECRET_VERSION_STATE_",
             secret.SecretVersionState,
         ),
+        (resources_pb2.GrantEventKind, "GRANT_EVENT_KIND_", event.EventKind),
+        (webhook_service_pb2.WebhookState, "WEBHOOK_STATE_", webhook.WebhookState),
         (resources_pb2.AuditOutcome, "AUDIT_OUTCOME_", audit.Outcome),
     ],
 )

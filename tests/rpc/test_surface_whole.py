@@ -55,7 +55,8 @@ async def test_allowed_is_on_record(surface: Surface, case: Case, row: Row) -> N
         assert record.tenant == TENANT
     if written:
         assert written[0].detail.get("policy_rule") == f"allow-{case.method}"
-    for secret in (CLIENT_SECRET, "second credential", "third credential", "code-2"):
+    canaries = (CLIENT_SECRET, "second credential", "third credential", "code-2", "canary")
+    for secret in canaries:
         assert secret not in repr(written)
 
 

@@ -11,12 +11,15 @@ import pytest
 
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock, FakeEntropy
+from tests.fakes.endpoint_guard import FakeEndpointGuard
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
 from tests.fakes.spool import FakeSpool, FakeSpoolFolder
 from tests.fakes.stores import FakeAuditLog, FakeStores
 from tests.fakes.token_endpoint import FakeTokenEndpoint
+from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.samples import a_profile
+from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
@@ -61,6 +64,7 @@ from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_ahead import RefreshAhead
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
+from vault_service.usecases.report_rejected_token import ReportRejectedToken
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
@@ -81,14 +85,6 @@ PROVIDER = ProviderName(TENANT, "op")
 CLIENT = OAuthClientName(TENANT, "crm")
 REDIRECT_URI = "https://app.example/cb"
 CLIENT_SECRET = "client-secret-canary"
-
-
-class FakeEndpointGuard:
-    """ports.EndpointGuard that allows https to every host but internal.example."""
-
-    def check(self, url: str) -> None:
-        if not url.startswith("https://") or "internal.example" in url:
-            raise VaultError(Reason.ENDPOINT_NOT_ALLOWED, "not an https URL to a public host")
 
 
 class ObservedEnvelopes(Envelopes):
@@ -235,6 +231,12 @@ class House:
             outages=self.outages,
             used=self.used_grants,
         )
+        self.report = ReportRejectedToken(
+            gate=self.gate,
+            grants=stores.grants,
+            envelopes=self.envelopes,
+            recorder=self.recorder,
+        )
         self.start = StartAuthorization(
             gate=self.gate,
             credentials=self.credentials,
@@ -276,6 +278,28 @@ class House:
         self.aliases = GrantAliases(
             gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
         )
+        self._build_events()
+
+    def _build_events(self) -> None:
+        self.webhook_endpoint = FakeWebhookEndpoint()
+        events = EventEngine(
+            EventParts(
+                gate=self.gate,
+                events=self.stores.events,
+                bell=self.stores.bell,
+                webhooks=self.stores.webhooks,
+                queue=self.stores.webhooks,
+                endpoint=self.webhook_endpoint,
+                guard=FakeEndpointGuard(),
+                audit=self.audit,
+                envelopes=self.envelopes,
+                recorder=self.recorder,
+                entropy=self.entropy,
+                clock=self.clock,
+            )
+        )
+        self.watches, self.watch = events.watches, events.watch
+        self.webhooks, self.deliver_webhooks = events.webhooks, events.deliver
 
     def _build_engine(self) -> None:
         self.attempts = FakeAttemptStore(self.stores.tables, self.instance)

@@ -8,7 +8,15 @@ from typing import Final
 
 from tests.support.attempts import begin
 from tests.support.postgres import TestDatabase
-from tests.support.samples import LONG_AGO, a_dek, a_grant, a_record, put_client, put_grant
+from tests.support.samples import (
+    LONG_AGO,
+    a_dek,
+    a_grant,
+    a_record,
+    a_webhook,
+    put_client,
+    put_grant,
+)
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
@@ -19,6 +27,8 @@ from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.domain import limits
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, SecretName
@@ -31,7 +41,7 @@ TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
     "client_credentials", "refresh_attempts", "grant_upkeep", "provider_budgets",
-    "refresh_plans", "audit_records",
+    "refresh_plans", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
 )  # fmt: skip
 
 
@@ -82,6 +92,9 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     ask = Ask([Wanted(False, None)], timedelta(seconds=1), 1)
     schedule = PostgresRefreshSchedule(database.app, database.worker)
     await schedule.plan({OAuthClientName(tenant, "crm"): ask})
+    webhooks = PostgresWebhookStore(database.app)
+    assert await webhooks.insert(a_webhook(tenant), a_record(tenant))
     revoked = await rooms.put(a_grant(tenant), label="revoked")
     assert await rooms.grants.revoke(revoked, True, a_record(tenant))
+    assert await PostgresWebhookQueue(database.app, database.worker).fan_out(10)
     return grant

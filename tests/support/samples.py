@@ -13,7 +13,7 @@ from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, SealedTokens
-from vault_service.domain.names import OAuthClientName, ProviderName
+from vault_service.domain.names import OAuthClientName, ProviderName, WebhookName
 from vault_service.domain.oauth import Authorization, ClientAuthMethod, OAuthClient
 from vault_service.domain.provider import (
     BodyEncoding,
@@ -22,6 +22,7 @@ from vault_service.domain.provider import (
     Recovery,
     RefreshClass,
 )
+from vault_service.domain.webhook import Webhook, WebhookState
 from vault_service.ports import (
     AuthorizationStore,
     GrantStore,
@@ -184,6 +185,27 @@ def some_tokens(generation: int = 2, **changes: Any) -> SealedTokens:
         "token_type": "bearer",
     }
     return SealedTokens(**(values | changes))
+
+
+def a_webhook(tenant: str = "acme", webhook: str = "pager", **changes: Any) -> Webhook:
+    """An endpoint that is told of everything."""
+    values: dict[str, Any] = {
+        "name": WebhookName(tenant, webhook),
+        "webhook_id": new_id(),
+        "url": "https://pager.example/hook",
+        "kinds": frozenset(),
+        "state": WebhookState.ENABLED,
+        "secret_envelope": b"sealed secret 1",
+        "secret_version": 1,
+        "previous_envelope": None,
+        "previous_version": None,
+        "previous_until": None,
+        "revision": 1,
+        "create_time": LONG_AGO,
+        "update_time": LONG_AGO,
+        "read_time": LONG_AGO,
+    }
+    return Webhook(**(values | changes))
 
 
 def a_dek(tenant: str = "acme", level: Level = Level.USER, owner: str = "u-1") -> WrappedDek:

@@ -39,6 +39,7 @@ def test_the_file_is_what_the_tool_makes() -> None:
     tool = _tool()
     assert tool.TARGET.read_text("utf-8") == tool.made(), "run make client"
     assert tool.SECRETS_TARGET.read_text("utf-8") == tool.made_secrets(), "run make client"
+    assert tool.EVENTS_TARGET.read_text("utf-8") == tool.made_events(), "run make client"
 
 
 def test_both_have_the_same_methods_and_signatures() -> None:

@@ -11,8 +11,10 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.pool import Database
@@ -22,8 +24,12 @@ from vault_service.adapters.postgres.schedule import PostgresRefreshSchedule
 from vault_service.adapters.postgres.secret_upkeep import PostgresSecretReminders
 from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.adapters.postgres.webhook_queue import PostgresWebhookQueue
+from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
+from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
+from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.instruments import Instruments
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.app.settings import (
@@ -49,6 +55,7 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Servicers
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 from vault_service.telemetry.meters import (
     AttemptMeter,
     CommitMeter,
@@ -77,6 +84,7 @@ from vault_service.usecases.read_secrets import ReadSecrets
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_ahead import RefreshAhead
 from vault_service.usecases.remind_of_secrets import RemindOfSecrets
+from vault_service.usecases.report_rejected_token import ReportRejectedToken
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
@@ -194,6 +202,9 @@ class Parts:
             flights=self.flights,
             scheduling=scheduling(config),
         )
+        self.bell = PostgresEventBell(self.database)
+        self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
+        self.events = _event_engine(self)
 
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
@@ -206,6 +217,25 @@ class Parts:
         await self.transit.close()
         await self.database.close()
         await self.worker_database.close()
+
+
+def _event_engine(parts: Parts) -> EventEngine:
+    return EventEngine(
+        EventParts(
+            gate=parts.gate,
+            events=PostgresEventStore(parts.database),
+            bell=parts.bell,
+            webhooks=PostgresWebhookStore(parts.database),
+            queue=parts.webhook_queue,
+            endpoint=HttpWebhookEndpoint(parts.http),
+            guard=parts.guard,
+            audit=parts.audit,
+            envelopes=parts.envelopes,
+            recorder=parts.recorder,
+            entropy=parts.entropy,
+            clock=parts.clock,
+        )
+    )
 
 
 def servicers(parts: Parts) -> Servicers:
@@ -221,10 +251,20 @@ def servicers(parts: Parts) -> Servicers:
         traces=parts.instruments.traces,
     )
     return Servicers(
-        token=TokenServicer(handling, _get_access_token(parts)),
+        token=TokenServicer(
+            handling,
+            _get_access_token(parts),
+            ReportRejectedToken(
+                gate=parts.gate,
+                grants=parts.grants,
+                envelopes=parts.envelopes,
+                recorder=parts.recorder,
+            ),
+        ),
         grant=_grant_servicer(handling, parts),
         provider=_provider_servicer(handling, parts),
         secret=_secret_servicer(handling, parts),
+        webhook=WebhookServicer(handling, parts.events.webhooks),
         audit=AuditServicer(
             handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
         ),
@@ -293,6 +333,7 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             aliases=PostgresGrantAliasStore(parts.database),
             recorder=parts.recorder,
         ),
+        watch=parts.events.watch,
     )
 
 

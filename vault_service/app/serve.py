@@ -12,6 +12,7 @@ from pathlib import Path
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
 from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
+from vault_service.adapters.postgres.events import PostgresEventSweeper
 from vault_service.adapters.postgres.migrate import (
     MigrationsMissing,
     RoleTooPowerful,
@@ -46,6 +47,7 @@ from vault_service.worker.scheduler import INTERVAL_S as SCHEDULER_INTERVAL_S
 from vault_service.worker.scheduler import Scheduler
 from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
 from vault_service.worker.upkeep import ReminderSweep
+from vault_service.worker.webhooks import WebhookDispatch
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
@@ -92,7 +94,8 @@ async def serve(config: Config) -> None:
     watched = Watched(config, parts, readiness)
     watch(watched)
     status = status_server(watched)
-    watches, sweeps = _watches(parts, readiness), _sweeps(config, parts)
+    dispatch = WebhookDispatch(parts.events.deliver, parts.clock, parts.entropy)
+    watches, sweeps = _watches(parts, readiness), _sweeps(config, parts, dispatch)
     signals = StopSignals()
     with signals.caught():  # to the very end: no signal cuts off what is being closed
         try:
@@ -111,9 +114,11 @@ async def serve(config: Config) -> None:
             watched.draining = True
             notice_s = config.server.drain_notice_s
             await parts.refresh_ahead.stop()
+            parts.events.watches.close()
             await drain(server, parts.flights, sweeps, notice_s, signals)
         finally:
             await stop([*watches, *sweeps])
+            await dispatch.close()
             await _write_used(parts)
             await _close(parts, status)
 
@@ -183,16 +188,18 @@ def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
     return [
         asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
+        asyncio.create_task(every("listen", limits.LISTEN_RETRY_S, parts.bell.listen)),
     ]
 
 
-def _sweeps(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
+def _sweeps(config: Config, parts: Parts, dispatch: WebhookDispatch) -> list[asyncio.Task[None]]:
     """What begins work of its own, and stops before what is under way is waited for."""
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
     attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
+    events = PostgresEventSweeper(parts.worker_database)
 
     old_attempts = PostgresAttemptSweeper(parts.worker_database)
 
@@ -203,7 +210,16 @@ def _sweeps(config: Config, parts: Parts) -> list[asyncio.Task[None]]:
     async def forget() -> None:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
+    async def sweep_events() -> None:
+        await events.sweep(limits.EVENT_SWEEP_MAX)
+        await parts.webhook_queue.sweep(limits.WEBHOOK_DEAD_SWEEP_MAX)
+        late = await events.late()
+        if late:
+            _log.warning("events_held_back", count=late)
+
     loops = [
+        asyncio.create_task(every("webhooks", limits.WEBHOOK_SWEEP_S, dispatch.step)),
+        asyncio.create_task(every("events", limits.EVENT_SWEEP_S, sweep_events)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),

@@ -14,6 +14,7 @@ from tokenvault_client import (
     CompletedAuthorization,
     Grant,
     GrantState,
+    RejectedToken,
     TokenVaultClient,
     grant_alias_name,
     grant_name,
@@ -141,6 +142,30 @@ def grant_revoke(
         ended,
         f"{ended.name} {ended.state.name}, at the provider: {ended.provider_revocation.name}",
     )
+
+
+@token_app.does("report", one(RejectedToken))
+def token_report(
+    tenant: TenantArgument,
+    fingerprint: Annotated[str, typer.Argument(help="Fingerprint of the token, as get shows.")],
+    client: ClientOption,
+    grant: Annotated[str, typer.Option(help="UUID of a grant; or --owner and --label.")] = "",
+    owner: Annotated[str, typer.Option(help="Owner of the alias.")] = "",
+    label: Annotated[str, typer.Option(help="Label of the alias.")] = "",
+) -> None:
+    """Say that an API refused a token: the next get refreshes first."""
+    if bool(grant) == bool(owner and label):
+        fail("give --grant, or --owner with --label", EXIT_USAGE)
+    name = grant_name(tenant, grant) if grant else None
+    alias = None if grant else grant_alias_name(tenant, owner, label)
+    told = call(
+        client,
+        lambda vault: vault.report_rejected_token(
+            grant=name, alias=alias, token_fingerprint=fingerprint
+        ),
+    )
+    done = "a newer token is there already" if told.already_refreshed else "the next get refreshes"
+    show(told, f"{told.grant}: {done}")
 
 
 @token_app.does("get", one(AccessToken))

@@ -22,6 +22,8 @@ from vault_service.cli import (
     registry,
     secrets,
     spool,
+    watch,
+    webhooks,
 )
 from vault_service.cli.app import App
 from vault_service.cli.connection import failure_of
@@ -43,12 +45,14 @@ doctor.add_to(app)
 completion.add_to(app)
 credentials.add_to(registry.client_app)
 aliases.add_to(grants.grant_app)
+watch.add_to(grants.grant_app)
 app.add_typer(providers.provider_app, name="provider")
 app.add_typer(registry.client_app, name="client")
 app.add_typer(grants.grant_app, name="grant")
 app.add_typer(grants.token_app, name="token")
 app.add_typer(secrets.secret_app, name="secret")
 app.add_typer(policy.policy_app, name="policy")
+app.add_typer(webhooks.webhook_app, name="webhook")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(spool.spool_app, name="spool")
 

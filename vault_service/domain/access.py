@@ -33,6 +33,7 @@ class Permission(Enum):
 
     USE_TENANT = "UseTenant"
     GET_ACCESS_TOKEN = "GetAccessToken"
+    REPORT_REJECTED_TOKEN = "ReportRejectedToken"
     START_AUTHORIZATION = "StartAuthorization"
     COMPLETE_AUTHORIZATION = "CompleteAuthorization"
     GET_GRANT = "GetGrant"
@@ -41,6 +42,7 @@ class Permission(Enum):
     DELETE_GRANT = "DeleteGrant"
     LINK_ALIAS = "LinkAlias"
     UNLINK_ALIAS = "UnlinkAlias"
+    WATCH_GRANTS = "WatchGrants"
     PUT_PROVIDER = "PutProvider"
     LIST_PROVIDERS = "ListProviders"
     PUT_OAUTH_CLIENT = "PutOAuthClient"
@@ -57,6 +59,11 @@ class Permission(Enum):
     DESTROY_SECRET_VERSION = "DestroySecretVersion"
     DELETE_SECRET = "DeleteSecret"
     LIST_AUDIT_RECORDS = "ListAuditRecords"
+    PUT_WEBHOOK = "PutWebhook"
+    LIST_WEBHOOKS = "ListWebhooks"
+    DELETE_WEBHOOK = "DeleteWebhook"
+    LIST_DEAD_LETTERS = "ListDeadLetters"
+    REDELIVER_DEAD_LETTERS = "RedeliverDeadLetters"
 
 
 class ResourceKind(Enum):

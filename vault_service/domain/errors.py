@@ -76,6 +76,11 @@ class Reason(Enum):
     KILL_SWITCH = 43
     CREDENTIAL_NOT_FOUND = 44
     CREDENTIAL_LIMIT = 45
+    CURSOR_EXPIRED = 50
+    STREAM_ENDED = 51
+    CALLER_RATE_LIMITED = 52
+    WEBHOOK_NOT_FOUND = 53
+    WEBHOOK_LIMIT = 54
 
 
 CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
@@ -124,6 +129,11 @@ CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
     Reason.KILL_SWITCH: Code.PERMISSION_DENIED,
     Reason.CREDENTIAL_NOT_FOUND: Code.NOT_FOUND,
     Reason.CREDENTIAL_LIMIT: Code.FAILED_PRECONDITION,
+    Reason.CURSOR_EXPIRED: Code.FAILED_PRECONDITION,
+    Reason.STREAM_ENDED: Code.UNAVAILABLE,
+    Reason.CALLER_RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
+    Reason.WEBHOOK_NOT_FOUND: Code.NOT_FOUND,
+    Reason.WEBHOOK_LIMIT: Code.FAILED_PRECONDITION,
 }
 assert CODE_BY_REASON.keys() == set(Reason), "every reason has one status code"
 

@@ -124,6 +124,23 @@ class SealedTokens:
     token_type: str
 
 
+class RejectionKind(Enum):
+    """What became of a report that an API refused the newest token."""
+
+    MARKED = 1  # the next call refreshes
+    STANDING = 2  # it was marked before
+    MOVED = 3  # the grant has another generation meanwhile, or is not ACTIVE any more
+    TOO_SOON = 4  # an earlier generation was reported a moment ago
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The outcome, and for TOO_SOON the seconds until a report counts again."""
+
+    kind: RejectionKind
+    wait_s: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The short exclusive right to refresh one grant."""

@@ -135,9 +135,7 @@ PERMIT_QUEUE_MAX = 1_000  # waiting for one OAuthClient's requests; more is OVER
 PERMIT_FULL_RETRY_S = 5.0  # what RetryInfo says then: a full queue takes seconds to drain
 PERMIT_FULL_RETRY_MAX_S = 60.0  # or minutes, by the provider's budget: nobody is sent away longer
 PERMIT_BATCH_MAX = 64  # permits of a rate budget that one replica takes at once
-PERMIT_LIFE_S = (
-    1.0  # one that was not used by then is lost: the budget counts from when it was given
-)
+PERMIT_LIFE_S = 1.0  # one not used by then is lost: the budget counts from when it was given
 BUDGET_LOOK_S = 1.0  # how old what a replica knows of a Retry-After that another got may be
 RATE_LIMITED_PAUSE_S = 5.0  # 429 without Retry-After: the OAuthClient pauses for so long
 OUTAGE_LANES_MAX = 10_000  # OAuthClients whose state one process remembers
@@ -145,6 +143,7 @@ RETRY_SHARE = 0.1  # retries per request
 RETRY_TRICKLE_PER_S = 1.0  # retries that are always allowed
 RETRIES_MAX = 20.0  # saved up
 RETRY_KEYS_MAX = 10_000  # grants whose last request failed
+
 # Scheduler -----------------------------------------------------------------------------------
 REFRESH_AHEAD_JITTER = 0.1  # of its life, either way: one second's herd fills a fifth of it
 AHEAD_LIFE_MIN_S = 120  # shorter tokens would be refreshed all day for one use
@@ -174,6 +173,50 @@ USED_GRANTS_MAX = 100_000  # noted in one process between two writes: 20 MB
 USED_WRITE_S = 30.0  # what a crash forgets of uses
 USED_BATCH_MAX = 1_000
 BACKLOG_COUNT_MAX = 10_000  # more is as red
+
+# Events --------------------------------------------------------------------------------------
+EVENT_KEEP_S = 7 * 86_400  # a watcher that was away for a week lists the grants anew
+EVENT_KEEP_MARGIN_S = 3_600.0  # an event is that much older at most than a place before it
+EVENT_LATE_S = 30.0  # no transaction of ours is that long; somebody else holds the horizon
+EVENT_SWEEP_S = 60.0
+EVENT_SWEEP_MAX = 10_000
+EVENT_BATCH_MAX = 100  # rows a watcher holds at one time: 50 KB
+EVENT_POLL_S = 5.0  # a watcher looks by itself this often, should a notification be lost
+EVENT_UNRIPE_POLL_S = 0.05  # ... and this often where an event waits for an older transaction
+EVENT_GATHER_S = 0.02  # after the bell, so that a burst of changes is one look
+EVENT_READS_MAX = 2  # looks at one time in one process: requests keep the other connections
+CURSOR_MAX_CHARS = 64
+WATCH_HEARTBEAT_S = 15.0  # below the idle limit of common load balancers (60 s)
+WATCH_LIFE_S = 600.0  # then identity and policy are judged anew; the client resumes
+WATCHES_MAX = 256  # streams in one process, each with one batch: 13 MB
+WATCHES_PER_CALLER_MAX = 16  # a caller's replicas, with some to spare
+WATCH_RESUME_S = 0.2  # what RetryInfo says where a stream ends only to be opened again
+WATCH_SEND_LIMIT_S = 30.0  # a reader that takes nothing for so long loses its place in the line
+WATCH_KINDS_MAX = 16
+LISTEN_PING_S = 5.0  # between looks whether the listening connection still lives
+LISTEN_RETRY_S = 1.0
+FINGERPRINT_MAX_CHARS = 64  # ours have 25
+REJECTION_INTERVAL_S = 60.0  # between reports of one grant that lead to a refresh
+
+# Webhooks ------------------------------------------------------------------------------------
+WEBHOOKS_MAX_COUNT = 10  # of one tenant: each is a request for each event
+WEBHOOK_KEY_MIN_BYTES = 24  # the Standard Webhooks specification: 24 to 64 bytes
+WEBHOOK_KEY_MAX_BYTES = 64
+WEBHOOK_SECRET_OVERLAP_S = 86_400.0  # a new secret and the one before both sign for so long
+WEBHOOK_LIMIT_S = 10.0  # one request; a receiver that works longer answers first
+WEBHOOK_ANSWER_MAX_BYTES = 4_096  # only the status counts
+WEBHOOK_SWEEP_S = 1.0  # between looks for new events and due deliveries
+WEBHOOK_FAN_OUT_MAX = 500  # events in one transaction
+WEBHOOK_DELIVERIES_MAX = 32  # under way in one process
+WEBHOOK_PER_ENDPOINT_MAX = 4  # ... to one endpoint: a slow one holds no more than these
+WEBHOOK_HIDE_S = 60.0  # a delivery that someone took is not taken again before this
+WEBHOOK_RETRY_FIRST_S = 5.0  # it grows fourfold, with jitter
+WEBHOOK_RETRY_MAX_S = 4 * 3_600.0
+WEBHOOK_KEEP_TRYING_S = 3 * 86_400.0  # a weekend
+WEBHOOK_ORDER_ATTEMPTS = 4  # about seven minutes; then later events of the grant overtake
+WEBHOOK_DEAD_KEEP_S = 30 * 86_400.0
+WEBHOOK_DEAD_SWEEP_MAX = 1_000
+REDELIVER_MAX_COUNT = 500  # named events in one call
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope

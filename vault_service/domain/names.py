@@ -3,7 +3,8 @@
 ``tenants/{t}``, ``tenants/{t}/providers/{p}``, ``tenants/{t}/oauthClients/{c}``,
 ``tenants/{t}/grants/{uuid}``, ``tenants/{t}/owners/{o}/grantAliases/{label}``,
 ``tenants/{t}/secrets/{s}`` (application level), ``tenants/{t}/owners/{o}/secrets/{s}``
-(user level). Parsing is strict: what parses prints back to the same text.
+(user level), ``tenants/{t}/webhooks/{w}``. Parsing is strict: what parses prints back to the same
+text.
 """
 
 from __future__ import annotations
@@ -202,6 +203,25 @@ class SecretParent:
 
     def __str__(self) -> str:
         return f"tenants/{self.tenant}" + (f"/owners/{self.owner}" if self.owner else "")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookName:
+    """``tenants/{t}/webhooks/{w}``"""
+
+    tenant: str
+    webhook: str
+
+    @classmethod
+    def parse(cls, name: str) -> WebhookName:
+        """Strict; raises NAME_MALFORMED."""
+        tenant, webhook = _split(
+            name, ("tenants", "webhooks"), "'tenants/{tenant}/webhooks/{webhook}'"
+        )
+        return cls(require_id(tenant, "Tenant"), require_id(webhook, "Webhook"))
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/webhooks/{self.webhook}"
 
 
 GrantTarget = GrantName | GrantAliasName

@@ -126,14 +126,36 @@ class HttpClient:
         headers = {"Authorization": f"Bearer {bearer.reveal_text()}"}
         return await self._request("GET", url, None, headers, limit_s)
 
+    async def post_body(
+        self,
+        url: str,
+        body: Sensitive,
+        *,
+        headers: Mapping[str, str],
+        limit_s: float,
+        answer_max_bytes: int,
+    ) -> HttpAnswer:
+        """As ``post_form``, with these bytes as application/json, with ``headers`` beside the usual
+        ones, and an answer of which no more than ``answer_max_bytes`` are read."""
+        sent = {**headers, "Content-Type": _JSON}
+        return await self._request("POST", url, body.reveal(), sent, limit_s, answer_max_bytes)
+
     async def _request(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], limit_s: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        limit_s: float,
+        answer_max_bytes: int = limits.BODY_MAX_BYTES,
     ) -> HttpAnswer:
         progress = _Progress()
         try:
             target = _pinned_url(self._guard.endpoint(url).url)
             async with asyncio.timeout(limit_s):
-                return await self._exchange(method, target, body, {**_HEADERS, **headers}, progress)
+                return await self._exchange(
+                    method, target, body, {**_HEADERS, **headers}, progress, answer_max_bytes
+                )
         except VaultError as error:
             raise TransportFailure(False, error.message) from error
         # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
@@ -153,6 +175,7 @@ class HttpClient:
         body: bytes | None,
         headers: Mapping[str, str],
         progress: _Progress,
+        answer_max_bytes: int,
     ) -> HttpAnswer:
         session = self._open_session()
         async with session.request(
@@ -163,7 +186,7 @@ class HttpClient:
             allow_redirects=False,
             trace_request_ctx=progress,
         ) as response:
-            content, refusal = await _read(response)
+            content, refusal = await _read(response, answer_max_bytes)
             return HttpAnswer(
                 status=response.status,
                 content_type=response.headers.get("Content-Type", "")[: limits.TEXT_MAX_CHARS],
@@ -256,7 +279,7 @@ def _basic(basic: Sensitive | None) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, str]:
     """(body, refusal). A body that is refused is left on the wire: its connection is closed."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -265,10 +288,9 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
     body = bytearray()
     while chunk := await response.content.read(limits.HTTP_READ_CHUNK_BYTES):
         body += chunk
-        if len(body) > limits.BODY_MAX_BYTES:
+        if len(body) > max_bytes:
             response.close()
-            cut = bytes(body[: limits.BODY_MAX_BYTES])
-            return cut, f"longer than {limits.BODY_MAX_BYTES} bytes"
+            return bytes(body[:max_bytes]), f"longer than {max_bytes} bytes"
     return bytes(body), ""
 
 

@@ -23,7 +23,8 @@ permit (
     principal == Caller::"spiffe://{TRUST_DOMAIN}/calendar-app",
     action in [Action::"UseTenant", Action::"StartAuthorization", Action::"CompleteAuthorization",
                Action::"GetAccessToken", Action::"GetGrant", Action::"LinkAlias",
-               Action::"UnlinkAlias", Action::"PutSecret", Action::"GetSecretValue",
+               Action::"UnlinkAlias", Action::"WatchGrants", Action::"ReportRejectedToken",
+               Action::"PutSecret", Action::"GetSecretValue",
                Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
                Action::"DestroySecretVersion", Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
@@ -37,9 +38,12 @@ permit (
                Action::"SuspendOAuthClient", Action::"ResumeOAuthClient",
                Action::"StartAuthorization", Action::"CompleteAuthorization", Action::"GetGrant",
                Action::"ListGrants", Action::"RevokeGrant", Action::"DeleteGrant",
-               Action::"LinkAlias", Action::"UnlinkAlias", Action::"PutSecret",
-               Action::"GetSecret", Action::"ListSecrets", Action::"ListSecretVersions",
-               Action::"DestroySecretVersion", Action::"DeleteSecret"],
+               Action::"LinkAlias", Action::"UnlinkAlias", Action::"WatchGrants",
+               Action::"PutWebhook", Action::"ListWebhooks", Action::"DeleteWebhook",
+               Action::"ListDeadLetters", Action::"RedeliverDeadLetters",
+               Action::"PutSecret", Action::"GetSecret", Action::"ListSecrets",
+               Action::"ListSecretVersions", Action::"DestroySecretVersion",
+               Action::"DeleteSecret"],
     resource in Tenant::"{TENANT}"
 );
 @id("auditors-read-the-record")

@@ -21,6 +21,7 @@ from vault_service.domain.grant import (
     Grant,
     GrantFilter,
     ProviderRevocation,
+    Rejection,
 )
 from vault_service.domain.names import (
     GrantAliasName,
@@ -39,6 +40,8 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.ports.budgets import RateBudget as RateBudget
 from vault_service.ports.budgets import Taken as Taken
 from vault_service.ports.endpoints import TokenEndpoint as TokenEndpoint
+from vault_service.ports.events import EventBell as EventBell
+from vault_service.ports.events import EventStore as EventStore
 from vault_service.ports.pages import Page as Page
 from vault_service.ports.refresh import AttemptStore as AttemptStore
 from vault_service.ports.refresh import Ending as Ending
@@ -49,6 +52,9 @@ from vault_service.ports.schedule import Look as Look
 from vault_service.ports.schedule import RefreshSchedule as RefreshSchedule
 from vault_service.ports.secrets import SecretReminders as SecretReminders
 from vault_service.ports.secrets import SecretStore as SecretStore
+from vault_service.ports.webhooks import WebhookEndpoint as WebhookEndpoint
+from vault_service.ports.webhooks import WebhookQueue as WebhookQueue
+from vault_service.ports.webhooks import WebhookStore as WebhookStore
 
 
 class Clock(Protocol):
@@ -232,6 +238,10 @@ class GrantStore(Protocol):
         """Tombstone: REVOKED, envelopes out of the row, leases ended; when ``queued`` the refresh
         token's envelope goes to the revocation queue in the same transaction. Returns the row
         as it stands, None when it was gone. A grant already REVOKED stays as it is."""
+
+    async def reject(self, grant: Grant, interval_s: float, record: AuditRecord) -> Rejection:
+        """Mark ``grant.generation`` as refused by an API, once, and not within ``interval_s`` of
+        another generation's mark; the record goes with the mark only. GRANT_NOT_FOUND."""
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord

@@ -71,6 +71,6 @@ class Bounded:
 
 
 def _bounded(handler: Any) -> Any:
-    if handler.request_streaming or handler.response_streaming:
-        return handler  # only unary handlers know what an Unreadable is
+    if handler.request_streaming:
+        return handler  # ``handled`` and ``streamed`` know what an Unreadable is; they take one request
     return handler._replace(request_deserializer=reader(handler.request_deserializer))

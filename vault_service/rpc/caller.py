@@ -57,6 +57,10 @@ class CallerReader:
 
     def read(self, auth_context: Mapping[str, Iterable[bytes]]) -> Caller:
         """The caller; raises CALLER_UNKNOWN with what is wrong with the certificate."""
+        return self.read_until(auth_context)[0]
+
+    def read_until(self, auth_context: Mapping[str, Iterable[bytes]]) -> tuple[Caller, datetime]:
+        """As ``read``, with the end of the certificate's life (UTC)."""
         versions = auth_context.get(_TLS_KEY, ())
         if list(versions) != [b"TLSv1.3"]:
             raise _unknown("the connection is not TLS 1.3")
@@ -69,7 +73,7 @@ class CallerReader:
         # TLS checked the time at the handshake only, and connections live longer than that.
         if judged.not_after is None or judged.not_after <= self._clock.now():
             raise _unknown("the certificate has expired")
-        return judged.caller
+        return judged.caller, judged.not_after
 
     def _judge(self, pem: bytes) -> _Judged:
         known = self._judged.get(pem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind
 
 # RFC 6749 §3.3: printable ASCII without space, double quote and backslash.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,%d}" % limits.SCOPE_MAX_CHARS)
@@ -70,6 +71,16 @@ def moment(field: str, value: Timestamp | None) -> datetime | None:
         return value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise malformed(field, "is a moment of the years 1 to 9999") from None
+
+
+def event_kinds(field: str, values: Collection[int]) -> frozenset[EventKind]:
+    """Kinds of events; FIELD_MALFORMED."""
+    if len(values) > limits.WATCH_KINDS_MAX:
+        raise malformed(field, f"has at most {limits.WATCH_KINDS_MAX} entries")
+    try:
+        return frozenset(map(EventKind, values))
+    except ValueError:
+        raise malformed(field, "names kinds of events") from None
 
 
 def page_size(value: int) -> int:

@@ -6,6 +6,7 @@ from tokenvault.v1 import grant_service_pb2 as pb
 from tokenvault.v1 import grant_service_pb2_grpc
 from vault_service.domain import limits
 from vault_service.domain.access import Call
+from vault_service.domain.event import EventFilter, GrantEvent
 from vault_service.domain.grant import GrantFilter, GrantState
 from vault_service.domain.names import (
     GrantAliasName,
@@ -19,12 +20,14 @@ from vault_service.domain.names import (
 from vault_service.domain.sensitive import Sensitive
 from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
+from vault_service.rpc.streaming import Write, streamed
 from vault_service.usecases.complete_authorization import Callback, CompleteAuthorization
 from vault_service.usecases.delete_grant import DeleteGrant
 from vault_service.usecases.grant_aliases import GrantAliases
 from vault_service.usecases.grants import ReadGrants
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.start_authorization import AuthorizationRequest, StartAuthorization
+from vault_service.usecases.watch_grants import WatchGrants
 
 
 class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
@@ -40,6 +43,7 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         revoke: RevokeGrant,
         delete: DeleteGrant,
         aliases: GrantAliases,
+        watch: WatchGrants,
     ) -> None:
         self.handling = handling
         self._start = start
@@ -48,6 +52,7 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         self._revoke = revoke
         self._delete = delete
         self._aliases = aliases
+        self._watch = watch
 
     @handled("GrantService", lambda request: request.oauth_client)
     async def StartAuthorization(
@@ -123,22 +128,43 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         await self._aliases.unlink(call, GrantAliasName.parse(request.alias))
         return pb.UnlinkAliasResponse()
 
+    @streamed("GrantService", lambda request: request.parent)
+    async def WatchGrants(self, request: pb.WatchGrantsRequest, call: Call, write: Write) -> None:
+        """See the proto."""
 
-def _filter(request: pb.ListGrantsRequest) -> GrantFilter:
+        async def send(event: GrantEvent | None, cursor: str) -> None:
+            told = translate.grant_event(event) if event else None
+            await write(pb.WatchGrantsResponse(event=told, cursor=cursor))
+
+        tenant, only = parse_tenant(request.parent), _event_filter(request)
+        cursor = fields.text("cursor", request.cursor, limits.CURSOR_MAX_CHARS, optional=True)
+        await self._watch(call, tenant, only, cursor, send)
+
+
+def _registered(request: pb.ListGrantsRequest | pb.WatchGrantsRequest) -> tuple[str, str]:
+    """The ids of the OAuthClient and the provider that narrow; "" where none is named."""
     tenant = parse_tenant(request.parent)
     client = OAuthClientName.parse(request.oauth_client) if request.oauth_client else None
     provider = ProviderName.parse(request.provider) if request.provider else None
     if any(name and name.tenant != tenant for name in (client, provider)):
         raise fields.malformed("parent", "is the tenant of oauth_client and provider")
+    return client.oauth_client if client else "", provider.provider if provider else ""
+
+
+def _event_filter(request: pb.WatchGrantsRequest) -> EventFilter:
+    oauth_client, provider = _registered(request)
+    owner = require_owner(request.owner) if request.owner else ""
+    kinds = fields.event_kinds("kinds", request.kinds)
+    return EventFilter(owner, oauth_client, provider, kinds)
+
+
+def _filter(request: pb.ListGrantsRequest) -> GrantFilter:
+    oauth_client, provider = _registered(request)
     try:
         state = GrantState(request.state) if request.state else None
     except ValueError:
         raise fields.malformed("state", "is ACTIVE, REAUTHORIZATION_REQUIRED or REVOKED") from None
-    return GrantFilter(
-        state=state,
-        oauth_client=client.oauth_client if client else "",
-        provider=provider.provider if provider else "",
-    )
+    return GrantFilter(state=state, oauth_client=oauth_client, provider=provider)
 
 
 def _authorization_request(request: pb.StartAuthorizationRequest) -> AuthorizationRequest:

@@ -72,19 +72,28 @@ class Handling:
         self._traces = traces or Traces()
 
     async def run(
-        self, rpc: str, asked: str, context: Context, work: Callable[[Call], Awaitable[R]]
+        self,
+        rpc: str,
+        asked: str,
+        context: Context,
+        work: Callable[[Call], Awaitable[R]],
+        *,
+        life_s: float | None = None,
     ) -> R:
-        """The answer of ``work``; a refusal goes on record, then out with its reason."""
+        """The answer of ``work``; a refusal goes on record, then out with its reason.
+
+        ``life_s`` is for streams: their longest life, unless the certificate's ends before.
+        """
         started = self._clock.monotonic()
-        under_way = self._begin(rpc, context, started)
+        under_way = self._begin(rpc, context, started, life_s)
         self._meter.begun(rpc)
         try:
             with under_way.span:
-                await self._end(under_way, asked, context, work)
+                await self._end(under_way, asked, context, work, life_s)
         finally:
             self._told(under_way, started)
         if under_way.refusal is not None:
-            await _abort(context, under_way.call, under_way.refusal)
+            await abort(context, under_way.call, under_way.refusal)
         context.set_trailing_metadata(((REQUEST_ID_KEY, under_way.call.request_id),))
         return cast("R", under_way.answer)
 
@@ -94,10 +103,17 @@ class Handling:
         asked: str,
         context: Context,
         work: Callable[[Call], Awaitable[R]],
+        life_s: float | None,
     ) -> None:
         try:
-            caller = self._callers.read(context.auth_context())
+            caller, until = self._callers.read_until(context.auth_context())
             under_way.call = replace(under_way.call, caller=caller)
+            if life_s is not None:
+                left_s = (until - self._clock.now()).total_seconds()
+                ends = self._clock.monotonic() + left_s
+                under_way.call = replace(
+                    under_way.call, deadline=min(under_way.call.deadline, ends)
+                )
             under_way.answer = await self._within_budget(under_way.call, work)
             under_way.code = OK
             return
@@ -123,9 +139,12 @@ class Handling:
                 Reason.AUDIT_UNAVAILABLE, "the refusal could not be put on record; try again"
             )
 
-    def _begin(self, rpc: str, context: Context, started: float) -> _UnderWay[Any]:
+    def _begin(
+        self, rpc: str, context: Context, started: float, life_s: float | None
+    ) -> _UnderWay[Any]:
         left_s = context.time_remaining()
-        budget_s = limits.RPC_DEFAULT_BUDGET_S if left_s is None else left_s
+        default_s = limits.RPC_DEFAULT_BUDGET_S if life_s is None else life_s
+        budget_s = default_s if left_s is None else left_s
         span, trace_id = self._traces.call(rpc, read_traceparent(context.invocation_metadata()))
         call = Call(
             caller=_NOBODY,
@@ -133,7 +152,7 @@ class Handling:
             # Ours and not the caller's: an id that others choose is no evidence.
             request_id=self._entropy.uuid7().hex,
             source=context.peer()[: limits.TEXT_MAX_CHARS],
-            deadline=started + min(budget_s, limits.RPC_MAX_BUDGET_S),
+            deadline=started + min(budget_s, life_s or limits.RPC_MAX_BUDGET_S),
             trace_id=trace_id or self._entropy.token(_TRACE_ID_BYTES).hex(),
         )
         work_for_call(call.request_id, call.trace_id)
@@ -166,7 +185,8 @@ class Handling:
         )
 
 
-async def _abort(context: Context, call: Call, error: VaultError) -> NoReturn:
+async def abort(context: Context, call: Call, error: VaultError) -> NoReturn:
+    """End the call with the reason."""
     status = to_status(error)
     await context.abort(
         GRPC_CODE[error.code],

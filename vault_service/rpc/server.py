@@ -23,6 +23,8 @@ from tokenvault.v1 import (
     secret_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from vault_service.domain import limits
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -32,6 +34,7 @@ from vault_service.rpc.health import HealthServicer
 from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.rpc.webhook_servicer import WebhookServicer
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", limits.TRANSPORT_MAX_BYTES),
@@ -50,6 +53,7 @@ _SERVICES = (
     grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name,
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name,
     secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"].full_name,
+    webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name,
     audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
@@ -86,6 +90,7 @@ class Servicers:
     grant: GrantServicer
     provider: ProviderServicer
     secret: SecretServicer
+    webhook: WebhookServicer
     audit: AuditServicer
 
 
@@ -101,6 +106,7 @@ class Server:
         grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, bounded)
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(servicers.provider, bounded)
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, bounded)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(servicers.webhook, bounded)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, bounded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from tokenvault.v1 import resources_pb2, token_service_pb2, token_service_pb2_grpc
+from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.grant import AccessToken
 from vault_service.domain.names import GrantAliasName, GrantName, GrantTarget, malformed
 from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
 from vault_service.usecases.get_access_token import GetAccessToken
+from vault_service.usecases.report_rejected_token import ReportRejectedToken
 
 
 class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
     """Short-lived access tokens."""
 
-    def __init__(self, handling: Handling, get_access_token: GetAccessToken) -> None:
+    def __init__(
+        self, handling: Handling, get_access_token: GetAccessToken, report: ReportRejectedToken
+    ) -> None:
         self.handling = handling
         self._get_access_token = get_access_token
+        self._report = report
 
     @handled("TokenService", lambda request: request.grant or request.alias)
     async def GetAccessToken(
@@ -27,8 +32,22 @@ class TokenServicer(token_service_pb2_grpc.TokenServiceServicer):
         scopes = frozenset(fields.scopes(request.scopes))
         return _response(await self._get_access_token(call, _target(request), min_ttl_s, scopes))
 
+    @handled("TokenService", lambda request: request.grant or request.alias)
+    async def ReportRejectedToken(
+        self, request: token_service_pb2.ReportRejectedTokenRequest, call: Call
+    ) -> token_service_pb2.ReportRejectedTokenResponse:
+        """See the proto."""
+        target, shown = _target(request), request.token_fingerprint
+        fingerprint = fields.text("token_fingerprint", shown, limits.FINGERPRINT_MAX_CHARS)
+        grant, already_refreshed = await self._report(call, target, fingerprint)
+        return token_service_pb2.ReportRejectedTokenResponse(
+            grant=str(grant.name), already_refreshed=already_refreshed
+        )
 
-def _target(request: token_service_pb2.GetAccessTokenRequest) -> GrantTarget:
+
+def _target(
+    request: token_service_pb2.GetAccessTokenRequest | token_service_pb2.ReportRejectedTokenRequest,
+) -> GrantTarget:
     kind = request.WhichOneof("target")
     if kind == "grant":
         return GrantName.parse(request.grant)

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tokenvault.v1 import resources_pb2 as pb
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import Level
+from vault_service.domain.event import EventKind, GrantEvent
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
@@ -77,6 +78,28 @@ def grant(value: Grant) -> pb.Grant:
         create_time=timestamp(value.create_time),
         update_time=timestamp(value.update_time),
         delete_time=timestamp(value.delete_time),
+    )
+
+
+def event_kind(value: EventKind) -> pb.GrantEventKind.ValueType:
+    """GRANT_EVENT_KIND_*."""
+    return pb.GrantEventKind.ValueType(value.value)
+
+
+def grant_event(value: GrantEvent) -> pb.GrantEvent:
+    """An event on the wire."""
+    return pb.GrantEvent(
+        id=str(value.event_id),
+        grant=str(value.grant),
+        kind=event_kind(value.kind),
+        owner=value.owner,
+        oauth_client=str(OAuthClientName(value.tenant, value.oauth_client)),
+        provider=str(ProviderName(value.tenant, value.provider)),
+        state=pb.GrantState.ValueType(value.state.value),
+        cause=pb.ReauthorizationCause.ValueType(value.cause.value if value.cause else 0),
+        generation=value.generation,
+        revision=value.revision,
+        event_time=timestamp(value.event_time),
     )
 
 

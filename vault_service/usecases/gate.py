@@ -59,6 +59,10 @@ class Gate:
             )
         return decision
 
+    def allows(self, call: Call, permission: Permission, resource: Resource) -> bool:
+        """For what is left out where it is not allowed, without a refusal."""
+        return self._policy.decide(call.caller, permission, resource).allowed
+
     def require_on_grant(
         self, call: Call, permission: Permission, target: GrantTarget, grant: Grant | None
     ) -> tuple[Grant, Decision]:

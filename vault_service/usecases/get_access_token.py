@@ -183,14 +183,19 @@ class GetAccessToken:
         )
 
 
-def _require_usable(grant: Grant, wanted_s: float, scopes: frozenset[str]) -> None:
-    """Raises what no refresh could mend."""
+def require_active(grant: Grant) -> None:
+    """GRANT_REVOKED, REAUTHORIZATION_REQUIRED."""
     if grant.state is GrantState.REVOKED:
         raise VaultError(
             Reason.GRANT_REVOKED, "the grant was revoked; a new consent makes a new grant"
         )
     if grant.state is GrantState.REAUTHORIZATION_REQUIRED:
         raise _reauthorization(grant.cause)
+
+
+def _require_usable(grant: Grant, wanted_s: float, scopes: frozenset[str]) -> None:
+    """Raises what no refresh could mend."""
+    require_active(grant)
     if not min_ttl_reachable(wanted_s, grant.access_life_s):
         raise _too_short(grant)
     if not scopes <= set(grant.scopes):

@@ -6,6 +6,7 @@ from tokenvault_client.enums import (
     AuditOutcome,
     BodyEncoding,
     ClientAuthMethod,
+    GrantEventKind,
     GrantState,
     Level,
     ProviderRevocation,
@@ -15,6 +16,7 @@ from tokenvault_client.enums import (
     SecretVersionState,
     Served,
     TransportProblem,
+    WebhookState,
 )
 from tokenvault_client.errors import (
     AlreadyExists,
@@ -25,6 +27,7 @@ from tokenvault_client.errors import (
     Conflict,
     ConnectionLost,
     Corrupt,
+    CursorExpired,
     DeadlineExceeded,
     GrantRevoked,
     InternalFault,
@@ -45,14 +48,19 @@ from tokenvault_client.models import (
     Authorization,
     ClientCredential,
     CompletedAuthorization,
+    DeadLetter,
     ErrorIn200,
     Grant,
+    GrantEvent,
     OAuthClient,
     Page,
     Provider,
+    RejectedToken,
     Secret,
     SecretValue,
     SecretVersion,
+    WatchStep,
+    Webhook,
 )
 from tokenvault_client.names import (
     grant_alias_name,
@@ -62,8 +70,10 @@ from tokenvault_client.names import (
     provider_name,
     secret_name,
     tenant_name,
+    webhook_name,
 )
 from tokenvault_client.sync_client import SyncTokenVaultClient
+from tokenvault_client.webhooks import WebhookRefused, verify_webhook
 
 __all__ = [
     "AccessToken",
@@ -83,9 +93,13 @@ __all__ = [
     "Conflict",
     "ConnectionLost",
     "Corrupt",
+    "CursorExpired",
+    "DeadLetter",
     "DeadlineExceeded",
     "ErrorIn200",
     "Grant",
+    "GrantEvent",
+    "GrantEventKind",
     "GrantRevoked",
     "GrantState",
     "InternalFault",
@@ -103,6 +117,7 @@ __all__ = [
     "ReauthorizationRequired",
     "Recovery",
     "RefreshClass",
+    "RejectedToken",
     "Secret",
     "SecretUnavailable",
     "SecretValue",
@@ -115,6 +130,10 @@ __all__ = [
     "TransportProblem",
     "TransportRefused",
     "TryLater",
+    "WatchStep",
+    "Webhook",
+    "WebhookRefused",
+    "WebhookState",
     "grant_alias_name",
     "grant_name",
     "oauth_client_name",
@@ -122,4 +141,6 @@ __all__ = [
     "provider_name",
     "secret_name",
     "tenant_name",
+    "verify_webhook",
+    "webhook_name",
 ]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final, TypeVar
 
 import grpc
 import grpc.aio
 
-from tokenvault_client._calls import Call, ResponseT, serialize
+from tokenvault_client._calls import Call, ResponseT, Stream, serialize
 from tokenvault_client._certificates import Certificates
-from tokenvault_client._retry import Attempts
+from tokenvault_client._limits import STREAM_LIFE_S
+from tokenvault_client._retry import Attempts, Resumes
 from tokenvault_client._settings import Settings, require_timeout
-from tokenvault_client._status import Ended, Failure, failure_of, note_earlier
+from tokenvault_client._status import Ended, Failure, broken_off, failure_of, note_earlier
 from tokenvault_client.errors import ClientClosed
 
 ResultT = TypeVar("ResultT")
@@ -53,6 +56,25 @@ class Connection:
         except grpc.aio.AioRpcError as fault:
             return fault
         finally:
+            self._open_calls -= 1
+            await self._close_if_unused()
+
+    async def messages(
+        self, stream: Stream[ResponseT, ResultT], cursor: str
+    ) -> AsyncGenerator[ResponseT, None]:
+        """The messages of one stream after the cursor; raises AioRpcError."""
+        method = self._channel.unary_stream(
+            stream.path,
+            request_serializer=serialize,
+            response_deserializer=stream.response_type.FromString,
+        )
+        self._open_calls += 1
+        call = method(stream.request(cursor), timeout=STREAM_LIFE_S)
+        try:
+            async for message in call:
+                yield message
+        finally:
+            call.cancel()
             self._open_calls -= 1
             await self._close_if_unused()
 
@@ -114,6 +136,34 @@ class Runner:
             if step.new_connection:
                 await self._replace(connection)
 
+    async def follow(self, stream: Stream[ResponseT, ResultT]) -> AsyncGenerator[ResultT, None]:
+        """The results of a stream that is opened again where it broke, after the last cursor;
+        raises as ``run``."""
+        cursor, resumes = stream.start, Resumes()
+        while True:
+            await self._follow_files()
+            connection = self._connect()
+            try:
+                async with aclosing(connection.messages(stream, cursor)) as messages:
+                    async for message in messages:
+                        resumes.heard()
+                        cursor = stream.cursor_of(message)
+                        yield stream.convert(message)
+                failure = broken_off()
+            except grpc.aio.AioRpcError as fault:
+                failure = connection.explain(fault)
+            except asyncio.CancelledError:
+                self._raise_if_closed()
+                raise
+            if self._closed:
+                raise ClientClosed("the client was closed while it watched")
+            step = resumes.next_step(failure, chance=_CHANCE.random())
+            if step is None:
+                raise failure.error
+            await asyncio.sleep(step.delay_s)
+            if step.new_connection:
+                await self._replace(connection)
+
     async def close(self) -> None:
         """Ends open calls with ClientClosed; may be called twice."""
         self._closed = True
@@ -142,10 +192,14 @@ class Runner:
         try:
             return await connection.attempt(call, attempts.remaining_s(time.monotonic()))
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._closed and (task is None or not task.cancelling()):
-                raise ClientClosed("the client was closed during the call") from None
+            self._raise_if_closed()
             raise
+
+    def _raise_if_closed(self) -> None:
+        """ClientClosed where it was ``close`` that cancelled, and not the caller's own task."""
+        task = asyncio.current_task()
+        if self._closed and (task is None or not task.cancelling()):
+            raise ClientClosed("the client was closed during the call") from None
 
     async def _replace(self, connection: Connection) -> None:
         """The next attempt connects anew, unless another call has seen to it already."""

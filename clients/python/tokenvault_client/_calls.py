@@ -48,6 +48,23 @@ class Call(Generic[ResponseT, ResultT]):
 
 
 @dataclass(frozen=True, slots=True)
+class Stream(Generic[ResponseT, ResultT]):
+    """A server stream that goes on from a cursor; ``request`` makes the message for one."""
+
+    rpc: str
+    request: Callable[[str], Message]
+    response_type: type[ResponseT]
+    convert: Callable[[ResponseT], ResultT]
+    cursor_of: Callable[[ResponseT], str]
+    start: str
+
+    @property
+    def path(self) -> str:
+        """As on the wire."""
+        return f"/{_PACKAGE}.{self.rpc}"
+
+
+@dataclass(frozen=True, slots=True)
 class PageOf:
     """Which page of a list: its length, 0 for the service's own, and where it begins."""
 
@@ -96,6 +113,29 @@ def get_access_token(
         request,
         token_service_pb2.GetAccessTokenResponse,
         _convert.access_token,
+        is_read=True,
+    )
+
+
+def report_rejected_token(
+    *, grant: str | None, alias: str | None, token_fingerprint: str
+) -> Call[token_service_pb2.ReportRejectedTokenResponse, models.RejectedToken]:
+    """TokenService.ReportRejectedToken, which counts once however often it is sent; raises
+    TypeError unless exactly one target is given."""
+    if (grant is None) == (alias is None):
+        raise TypeError("give exactly one of grant and alias")
+    request = token_service_pb2.ReportRejectedTokenRequest(token_fingerprint=token_fingerprint)
+    if grant is not None:
+        request.grant = grant
+    if alias is not None:
+        request.alias = alias
+    return Call(
+        "TokenService/ReportRejectedToken",
+        request,
+        token_service_pb2.ReportRejectedTokenResponse,
+        lambda response: models.RejectedToken(
+            grant=response.grant, already_refreshed=response.already_refreshed
+        ),
         is_read=True,
     )
 

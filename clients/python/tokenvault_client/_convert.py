@@ -9,7 +9,13 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tokenvault.v1 import grant_service_pb2, resources_pb2, secret_service_pb2, token_service_pb2
+from tokenvault.v1 import (
+    grant_service_pb2,
+    resources_pb2,
+    secret_service_pb2,
+    token_service_pb2,
+    webhook_service_pb2,
+)
 from tokenvault_client import enums, models
 from tokenvault_client.errors import InternalFault
 
@@ -93,6 +99,67 @@ def completed(
 ) -> models.CompletedAuthorization:
     """The grant and its alias."""
     return models.CompletedAuthorization(grant=grant(message.grant), alias=message.alias)
+
+
+def watch_step(message: grant_service_pb2.WatchGrantsResponse) -> models.WatchStep:
+    """A message of WatchGrants."""
+    event = grant_event(message.event) if message.HasField("event") else None
+    return models.WatchStep(event, message.cursor)
+
+
+def event_kind(number: int) -> enums.GrantEventKind:
+    """GRANT_EVENT_KIND_*."""
+    descriptor = resources_pb2.GrantEventKind.DESCRIPTOR
+    return enums.GrantEventKind.of(enum_name(descriptor, number, "GRANT_EVENT_KIND_"))
+
+
+def webhook(message: webhook_service_pb2.Webhook) -> models.Webhook:
+    """A webhook without its secret."""
+    descriptor = webhook_service_pb2.WebhookState.DESCRIPTOR
+    return models.Webhook(
+        name=message.name,
+        url=message.url,
+        kinds=tuple(map(event_kind, message.kinds)),
+        etag=message.etag,
+        state=enums.WebhookState.of(enum_name(descriptor, message.state, "WEBHOOK_STATE_")),
+        overlap_end_time=moment_of(message.overlap_end_time),
+        create_time=moment_of(message.create_time),
+        update_time=moment_of(message.update_time),
+    )
+
+
+def dead_letter(message: webhook_service_pb2.DeadLetter) -> models.DeadLetter:
+    """A delivery that was given up."""
+    return models.DeadLetter(
+        id=message.id,
+        webhook=message.webhook,
+        grant=message.grant,
+        kind=event_kind(message.kind),
+        attempts=message.attempts,
+        status=message.status,
+        detail=message.detail,
+        dead_time=moment_of(message.dead_time),
+    )
+
+
+def grant_event(message: resources_pb2.GrantEvent) -> models.GrantEvent:
+    """An event."""
+    cause = enum_name(
+        resources_pb2.ReauthorizationCause.DESCRIPTOR, message.cause, "REAUTHORIZATION_CAUSE_"
+    )
+    return models.GrantEvent(
+        id=message.id,
+        grant=message.grant,
+        kind=event_kind(message.kind),
+        owner=message.owner,
+        oauth_client=message.oauth_client,
+        provider=message.provider,
+        state=grant_state(message.state),
+        cause=enums.ReauthorizationCause.of(cause),
+        generation=message.generation,
+        revision=message.revision,
+        event_time=moment_of(message.event_time),
+    )
 
 
 def grant(message: resources_pb2.Grant) -> models.Grant:

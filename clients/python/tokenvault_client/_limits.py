@@ -13,6 +13,11 @@ JITTER_SHARE: Final = 0.25  # RetryInfo is a lower bound: jitter only lengthens 
 PAUSE_MIN_S: Final = 0.01  # a RetryInfo of 0 must not become a busy loop
 RECONNECT_PAUSE_S: Final = 0.05  # failed callers share one new connection instead of making many
 
+STREAM_LIFE_S: Final = 660.0  # a little more than the service gives a stream
+RESUME_FIRST_S: Final = 0.1  # pause before a watch is opened again; it doubles
+RESUME_MAX_S: Final = 30.0
+REFUSALS_MAX: Final = 5  # in a row: the TLS handshake of a service that restarts may break off too
+
 SENT_MAX_BYTES: Final = 262_144  # what the service accepts
 RECEIVED_MAX_BYTES: Final = 4_194_304  # 500 records of a full page come to more than 256 KiB
 

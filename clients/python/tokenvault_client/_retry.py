@@ -3,12 +3,16 @@
 - what carries google.rpc.RetryInfo, after that delay: the service says that nothing happened;
 - for reads, one bare UNAVAILABLE, on a new connection.
 
-Clock and randomness are arguments.
+A stream is opened again by rules of its own (``Resumes``): it is there to last. Clock and
+randomness are arguments.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+import grpc
 
 from tokenvault_client._limits import (
     ATTEMPTS_MAX,
@@ -16,8 +20,13 @@ from tokenvault_client._limits import (
     JITTER_SHARE,
     PAUSE_MIN_S,
     RECONNECT_PAUSE_S,
+    REFUSALS_MAX,
+    RESUME_FIRST_S,
+    RESUME_MAX_S,
 )
 from tokenvault_client._status import Failure
+from tokenvault_client.enums import TransportProblem
+from tokenvault_client.errors import TransportRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +71,55 @@ class Attempts:
         if failure.bare and self._is_read and not self._reconnected:
             return Step(RECONNECT_PAUSE_S * (1 + chance), True)
         return None
+
+
+_PASSING: Final = frozenset(
+    {
+        TransportProblem.UNSPECIFIED,
+        TransportProblem.NOTHING_LISTENING,
+        TransportProblem.UNREACHABLE,
+        TransportProblem.NAME_NOT_RESOLVED,
+    }
+)
+"""What a restart, or a network that comes back, mends without anybody's doing."""
+
+_BROKEN: Final = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+"""How a stream ends whose connection grew too old, where the service gave no reason."""
+
+
+class Resumes:
+    """When a stream is opened again. Until its first message came it is tried like a call, so
+    that what is wrong from the start is raised; after that a pause that doubles, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._failed = 0
+
+    def heard(self) -> None:
+        """A message came: all is well again."""
+        self._begun = True
+        self._failed = 0
+
+    def next_step(self, failure: Failure, *, chance: float) -> Step | None:
+        """What to do after the stream ended; None where its error is to be raised.
+
+        ``chance`` is a random number in [0, 1).
+        """
+        self._failed += 1
+        told_s = failure.error.retry_after_s
+        if told_s is None and not self._is_broken(failure):
+            return None
+        if not self._begun and (self._failed >= ATTEMPTS_MAX or told_s is None):
+            return None
+        grown_s = min(RESUME_FIRST_S * 2.0 ** (self._failed - 1), RESUME_MAX_S)
+        # The service's own word counts the first time; after that it is a lower bound.
+        pause_s = told_s if told_s and self._failed == 1 else max(told_s or 0.0, grown_s)
+        return Step(max(PAUSE_MIN_S, pause_s) * (1 + JITTER_SHARE * chance), told_s is None)
+
+    def _is_broken(self, failure: Failure) -> bool:
+        """Whether it was the way to the service, and not the service's word."""
+        error = failure.error
+        if isinstance(error, TransportRefused) and error.problem not in _PASSING:
+            return self._failed < REFUSALS_MAX
+        return failure.bare or (not error.reason and error.code in _BROKEN)

@@ -84,6 +84,12 @@ def failure_of(ended: Ended) -> Failure:
     return Failure(error, bare)
 
 
+def broken_off() -> Failure:
+    """A stream that ended without a status of its own: something between cut it."""
+    error = errors.ConnectionLost("", "the stream ended", grpc.StatusCode.UNAVAILABLE)
+    return Failure(error, bare=True)
+
+
 def note_earlier(failure: Failure, last: Failure | None) -> None:
     """A deadline that ran out on a retry says what was in the way before."""
     if last is not None and isinstance(failure.error, errors.DeadlineExceeded):

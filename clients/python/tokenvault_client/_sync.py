@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Final, TypeVar
 
 import grpc
 
-from tokenvault_client._calls import Call, ResponseT, serialize
+from tokenvault_client._calls import Call, ResponseT, Stream, serialize
 from tokenvault_client._certificates import Certificates
-from tokenvault_client._retry import Attempts
+from tokenvault_client._limits import STREAM_LIFE_S
+from tokenvault_client._retry import Attempts, Resumes
 from tokenvault_client._settings import Settings, require_timeout
-from tokenvault_client._status import Ended, Failure, failure_of, note_earlier
+from tokenvault_client._status import Ended, Failure, broken_off, failure_of, note_earlier
 from tokenvault_client.errors import ClientClosed
 
 ResultT = TypeVar("ResultT")
@@ -48,6 +49,21 @@ class Connection:
             return method(call.request, timeout=timeout_s)
         except grpc.RpcError as fault:
             return fault
+
+    def messages(
+        self, stream: Stream[ResponseT, ResultT], cursor: str
+    ) -> Generator[ResponseT, None, None]:
+        """The messages of one stream after the cursor; raises RpcError."""
+        method = self._channel.unary_stream(
+            stream.path,
+            request_serializer=serialize,
+            response_deserializer=stream.response_type.FromString,
+        )
+        call = method(stream.request(cursor), timeout=STREAM_LIFE_S)
+        try:
+            yield from call
+        finally:
+            call.cancel()
 
     def explain(self, fault: grpc.RpcError) -> Failure:
         """What the fault means, with the state of the connection where that tells more."""
@@ -107,6 +123,35 @@ class Runner:
             last = failure
             if self._closing.wait(step.delay_s):
                 raise ClientClosed("the client was closed during the call")
+            if step.new_connection:
+                self._replace(connection)
+
+    def follow(self, stream: Stream[ResponseT, ResultT]) -> Generator[ResultT, None, None]:
+        """The results of a stream that is opened again where it broke, after the last cursor;
+        raises as ``run``."""
+        cursor, resumes = stream.start, Resumes()
+        while True:
+            with self._lent() as connection:
+                try:
+                    with closing(connection.messages(stream, cursor)) as messages:
+                        for message in messages:
+                            resumes.heard()
+                            cursor = stream.cursor_of(message)
+                            yield stream.convert(message)
+                    failure = broken_off()
+                except grpc.RpcError as fault:
+                    failure = connection.explain(fault)
+                except ValueError as fault:  # gRPC's word for a channel that was closed just before
+                    if self._closing.is_set():
+                        raise ClientClosed("the client was closed while it watched") from fault
+                    raise
+            if self._closing.is_set():
+                raise ClientClosed("the client was closed while it watched")
+            step = resumes.next_step(failure, chance=_CHANCE.random())
+            if step is None:
+                raise failure.error
+            if self._closing.wait(step.delay_s):
+                raise ClientClosed("the client was closed while it watched")
             if step.new_connection:
                 self._replace(connection)
 

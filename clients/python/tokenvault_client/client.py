@@ -11,6 +11,7 @@ from typing import Self, overload
 from tokenvault_client import _calls as calls
 from tokenvault_client._aio import Runner
 from tokenvault_client._calls import GrantsOf, PageOf
+from tokenvault_client._events import EventMethods
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._secrets import SecretMethods, items
 from tokenvault_client._settings import Settings
@@ -24,10 +25,11 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
+    RejectedToken,
 )
 
 
-class TokenVaultClient(SecretMethods):
+class TokenVaultClient(SecretMethods, EventMethods):
     """Calls tokenvault over mutual TLS. Make one per process and event loop, and keep it.
 
     Every method raises ``TokenVaultError`` (see ``errors``) and takes ``timeout_s``, the
@@ -126,6 +128,22 @@ class TokenVaultClient(SecretMethods):
         ``min_ttl_s`` of life left (60 s where None), covering ``scopes``.
         """
         call = calls.get_access_token(grant=grant, alias=alias, min_ttl_s=min_ttl_s, scopes=scopes)
+        return await self._runner.run(call, timeout_s)
+
+    async def report_rejected_token(
+        self,
+        *,
+        grant: str | None = None,
+        alias: str | None = None,
+        token_fingerprint: str,
+        timeout_s: float | None = None,
+    ) -> RejectedToken:
+        """Says that an API answered 401 to a token (``AccessToken.fingerprint``): the next
+        ``get_access_token`` refreshes first. One report a minute counts for a grant.
+        """
+        call = calls.report_rejected_token(
+            grant=grant, alias=alias, token_fingerprint=token_fingerprint
+        )
         return await self._runner.run(call, timeout_s)
 
     async def start_authorization(

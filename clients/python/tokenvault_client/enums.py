@@ -46,6 +46,20 @@ class Served(_OpenEnum):
     STALE_PROVIDER_DOWN = "STALE_PROVIDER_DOWN"
 
 
+class GrantEventKind(_OpenEnum):
+    """What happened to a grant; RECOVERED and RECONNECTED are new consents of the same account,
+    which was in need of one or not."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    CREATED = "CREATED"
+    RECOVERED = "RECOVERED"
+    RECONNECTED = "RECONNECTED"
+    REAUTHORIZATION_REQUIRED = "REAUTHORIZATION_REQUIRED"
+    EXPIRING_SOON = "EXPIRING_SOON"
+    REVOKED = "REVOKED"
+    DELETED = "DELETED"
+
+
 class ProviderRevocation(_OpenEnum):
     """What became of a revocation at the provider (RFC 7009)."""
 
@@ -65,6 +79,14 @@ class RefreshClass(_OpenEnum):
     M = "M"
     G = "G"
     S = "S"
+
+
+class WebhookState(_OpenEnum):
+    """GONE: its endpoint answered 410; put it again to go on."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    ENABLED = "ENABLED"
+    GONE = "GONE"
 
 
 class BodyEncoding(_OpenEnum):

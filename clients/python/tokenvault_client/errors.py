@@ -105,6 +105,10 @@ class SecretUnavailable(PreconditionFailed):
     """The version has expired or was destroyed; an older one never stands in."""
 
 
+class CursorExpired(PreconditionFailed):
+    """Events after the cursor may be gone: list the grants, then watch without a cursor."""
+
+
 class Misconfigured(PreconditionFailed):
     """An operator must mend the tenant or the registration at the provider; no user can."""
 

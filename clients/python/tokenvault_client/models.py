@@ -12,6 +12,7 @@ from tokenvault_client.enums import (
     AuditOutcome,
     BodyEncoding,
     ClientAuthMethod,
+    GrantEventKind,
     GrantState,
     Level,
     ProviderRevocation,
@@ -20,6 +21,7 @@ from tokenvault_client.enums import (
     RefreshClass,
     SecretVersionState,
     Served,
+    WebhookState,
 )
 
 ItemT = TypeVar("ItemT")
@@ -80,6 +82,36 @@ class CompletedAuthorization:
 
     grant: Grant
     alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantEvent:
+    """Something that happened to a grant, and how it stood after it.
+
+    Of two events of one grant the one with the greater ``revision`` is the later.
+    """
+
+    id: str
+    grant: str
+    kind: GrantEventKind
+    owner: str
+    oauth_client: str
+    provider: str
+    state: GrantState
+    cause: ReauthorizationCause
+    generation: int
+    revision: int
+    event_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStep:
+    """One step of a watch. ``event`` is None where only time passed; ``cursor`` is where to go on
+    from after it: keep it once the event is dealt with.
+    """
+
+    event: GrantEvent | None
+    cursor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +244,45 @@ class AuditRecord:
     detail: Mapping[str, str] = field(hash=False)
     deployment: str
     instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An endpoint that is told what happens to grants; its secret never comes back.
+
+    ``kinds`` empty means all. ``state`` and the times are the service's; they are not sent.
+    """
+
+    name: str
+    url: str
+    kinds: tuple[GrantEventKind, ...] = ()
+    etag: str = ""
+    state: WebhookState = WebhookState.UNSPECIFIED
+    overlap_end_time: datetime | None = None
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A delivery that was given up. ``status`` is that of the last answer, 0 where none came."""
+
+    id: str
+    webhook: str
+    grant: str
+    kind: GrantEventKind
+    attempts: int
+    status: int
+    detail: str
+    dead_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedToken:
+    """What a report did. ``already_refreshed``: a newer token was there already."""
+
+    grant: str
+    already_refreshed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,11 @@ def owner_name(tenant: str, owner: str) -> str:
     return f"{tenant_name(tenant)}/owners/{_owner(owner)}"
 
 
+def webhook_name(tenant: str, webhook: str) -> str:
+    """``tenants/{tenant}/webhooks/{webhook}``"""
+    return f"{tenant_name(tenant)}/webhooks/{_id(webhook, 'a webhook')}"
+
+
 def secret_name(tenant: str, secret: str, *, owner: str | None = None) -> str:
     """``tenants/{tenant}/secrets/{secret}``, or with an owner (user-level)
     ``tenants/{tenant}/owners/{owner}/secrets/{secret}``.

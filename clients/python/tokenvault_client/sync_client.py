@@ -16,6 +16,7 @@ from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._settings import Settings
 from tokenvault_client._sync import Runner
+from tokenvault_client._sync_events import EventMethods
 from tokenvault_client._sync_secrets import SecretMethods, items
 from tokenvault_client.enums import GrantState
 from tokenvault_client.models import (
@@ -27,10 +28,11 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
+    RejectedToken,
 )
 
 
-class SyncTokenVaultClient(SecretMethods):
+class SyncTokenVaultClient(SecretMethods, EventMethods):
     """Calls tokenvault over mutual TLS. Make one per process, after it
     forked, and keep it; any number of threads may use it at once.
 
@@ -130,6 +132,22 @@ class SyncTokenVaultClient(SecretMethods):
         ``min_ttl_s`` of life left (60 s where None), covering ``scopes``.
         """
         call = calls.get_access_token(grant=grant, alias=alias, min_ttl_s=min_ttl_s, scopes=scopes)
+        return self._runner.run(call, timeout_s)
+
+    def report_rejected_token(
+        self,
+        *,
+        grant: str | None = None,
+        alias: str | None = None,
+        token_fingerprint: str,
+        timeout_s: float | None = None,
+    ) -> RejectedToken:
+        """Says that an API answered 401 to a token (``AccessToken.fingerprint``): the next
+        ``get_access_token`` refreshes first. One report a minute counts for a grant.
+        """
+        call = calls.report_rejected_token(
+            grant=grant, alias=alias, token_fingerprint=token_fingerprint
+        )
         return self._runner.run(call, timeout_s)
 
     def start_authorization(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.leases import (
     acquire_lease,
     end_lease,
@@ -35,6 +36,7 @@ from vault_service.domain.attempt import (
 )
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     Grant,
     GrantState,
@@ -109,7 +111,7 @@ _LOCK_GRANT: Final = f"""
 _WHERE_IT_STANDS: Final = """
     SELECT generation, state FROM grants WHERE tenant = $1 AND grant_id = $2
 """
-_REFRESH: Final = """
+_REFRESH: Final = f"""
     UPDATE grants SET
         state = 1, cause = NULL, generation = $3, access_envelope = $4, access_generation = $3,
         access_expire_time = $5, access_life_s = $6,
@@ -117,12 +119,14 @@ _REFRESH: Final = """
         refresh_generation = CASE WHEN $7 IS NULL THEN refresh_generation ELSE $3 END,
         scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2
-"""
-_CONDEMN: Final = """
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
+_CONDEMN: Final = f"""
     UPDATE grants SET
         state = $3, cause = $4, revision = revision + 1, update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2
-"""
+    RETURNING {rows.GRANT}
+"""  # noqa: S608
 _REFUSED: Final = """
     SELECT refused_time FROM grant_upkeep
     WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
@@ -230,10 +234,11 @@ class PostgresAttemptStore:
     ) -> bool:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(grant.tenant) as connection:
-            if not await _may_change(connection, lease, attempt):
+            before = await _may_change(connection, lease, attempt)
+            if before is None:
                 done = await is_recorded(connection, record)
                 return self._counted(done, state, "")
-            await connection.execute(
+            row = await connection.fetchrow(
                 _REFRESH, grant.tenant, grant.grant_id, tokens.generation,
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
@@ -241,6 +246,10 @@ class PostgresAttemptStore:
             await _to_state(connection, attempt, state, "")
             await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
+            # A refresh is no event; that it returned the grant to ACTIVE is one.
+            if row is not None and before.state is not GrantState.ACTIVE:
+                recovered = rows.grant_from(row)
+                await insert_event(connection, record.record_id, recovered, EventKind.RECOVERED)
         return self._counted(True, state, "")
 
     async def end(
@@ -274,15 +283,18 @@ class PostgresAttemptStore:
     ) -> bool:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(attempt.tenant) as connection:
-            if not await _may_change(connection, lease, attempt):
+            if await _may_change(connection, lease, attempt) is None:
                 done = await is_recorded(connection, record)
                 return self._counted(done, state, _CONDEMNED)
             condemned = GrantState.REAUTHORIZATION_REQUIRED.value
-            await connection.execute(
+            row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
             await _to_state(connection, attempt, state, cause.name)
             await insert_record(connection, record)
+            assert row is not None, "its row is locked"
+            grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
+            await insert_event(connection, record.record_id, grant, kind)
         return self._counted(True, state, _CONDEMNED)
 
     async def keep_orphan(
@@ -346,17 +358,18 @@ async def _hindrance(connection: Connection, grant: Grant) -> Deferred | Busy | 
     return None
 
 
-async def _may_change(connection: Connection, lease: Lease, attempt: RefreshAttempt) -> bool:
-    """Lock the grant and end the lease; whether both are still what the attempt began with.
+async def _may_change(
+    connection: Connection, lease: Lease, attempt: RefreshAttempt
+) -> Grant | None:
+    """Lock the grant and end the lease; the row, if both are still what the attempt began with.
 
     The grant comes first, as in a revocation.
     """
     row = await connection.fetchrow(_LOCK_GRANT, attempt.tenant, attempt.grant_id)
-    if row is None:
-        return False
-    if not attempt.may_change(rows.grant_from(row)):
-        return False
-    return await end_lease(connection, attempt.tenant, lease)
+    current = rows.grant_from(row) if row else None
+    if current is None or not attempt.may_change(current):
+        return None
+    return current if await end_lease(connection, attempt.tenant, lease) else None
 
 
 async def _to_state(

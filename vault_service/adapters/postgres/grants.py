@@ -6,20 +6,27 @@ and writes then, in statements of their own: each sees what the locks before it 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
 from vault_service.adapters.postgres.upkeep import note_consented
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
     GrantFilter,
     GrantState,
     ProviderRevocation,
+    Rejection,
+    RejectionKind,
 )
 from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
@@ -98,6 +105,17 @@ _END_LEASES: Final = """
     UPDATE grant_leases SET fence = 0, lease_until = '-infinity'
     WHERE tenant = $1 AND grant_id = $2
 """
+_LOCK_REPORTED: Final = f"""
+    SELECT {rows.GRANT}, coalesce(
+        extract(epoch FROM rejected_time + $3::interval - clock_timestamp()), 0)::float8 AS wait_s
+    FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
+"""  # noqa: S608
+_REJECT: Final = """
+    UPDATE grants SET
+        rejected_generation = generation, rejected_time = clock_timestamp(),
+        revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2
+"""
 _QUEUED_LATE: Final = """
     UPDATE grants SET
         provider_revocation = $3, revision = revision + 1, update_time = clock_timestamp()
@@ -143,6 +161,8 @@ class PostgresGrantStore:
             await note_consented(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
+            stored = replace(grant, revision=1)
+            await insert_event(connection, record.record_id, stored, EventKind.CREATED)
         return True
 
     async def reconnect(
@@ -160,11 +180,16 @@ class PostgresGrantStore:
         async with self._database.tenant_transaction(grant.tenant) as connection:
             if await _has_outcome(connection, authorization):
                 return True
+            row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
             await note_consented(connection, grant)
             await _point_to(connection, grant, authorization)
             await insert_record(connection, record)
+            active = row is not None and row["state"] == GrantState.ACTIVE.value
+            kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
+            stored = replace(grant, revision=expected_revision + 1)
+            await insert_event(connection, record.record_id, stored, kind)
         return True
 
     async def list(
@@ -209,7 +234,29 @@ class PostgresGrantStore:
                     current.refresh_generation,
                 )  # fmt: skip
             await insert_record(connection, record)
-        return rows.grant_from(tombstone) if tombstone else None
+            assert tombstone is not None, "its row is locked"
+            revoked = rows.grant_from(tombstone)
+            await insert_event(connection, record.record_id, revoked, EventKind.REVOKED)
+        return revoked
+
+    async def reject(self, grant: Grant, interval_s: float, record: AuditRecord) -> Rejection:
+        """Mark ``grant.generation`` as refused by an API, once. GRANT_NOT_FOUND."""
+        key = (grant.tenant, grant.grant_id)
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            row = await connection.fetchrow(_LOCK_REPORTED, *key, timedelta(seconds=interval_s))
+            if row is None:
+                raise VaultError(Reason.GRANT_NOT_FOUND, "the grant is gone")
+            current = rows.grant_from(row)
+            alive = current.state is GrantState.ACTIVE
+            if not alive or current.generation != grant.generation:
+                return Rejection(RejectionKind.MOVED)
+            if current.rejected_generation == current.generation:
+                return Rejection(RejectionKind.STANDING)
+            if row["wait_s"] > 0:
+                return Rejection(RejectionKind.TOO_SOON, row["wait_s"])
+            await connection.execute(_REJECT, *key)
+            await insert_record(connection, record)
+        return Rejection(RejectionKind.MARKED)
 
     async def queue_revocation(
         self, grant: Grant, refresh_envelope: bytes, generation: int, record: AuditRecord
@@ -234,6 +281,8 @@ class PostgresGrantStore:
             if row is not None:
                 await connection.execute(_UNLINK_ALL, *key)
                 await insert_record(connection, record)
+                deleted = rows.grant_from(row)
+                await insert_event(connection, record.record_id, deleted, EventKind.DELETED)
         return rows.grant_from(row) if row else None
 
 

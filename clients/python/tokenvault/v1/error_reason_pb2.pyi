@@ -114,6 +114,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: The OAuthClient has no such credential that is not retired."""
     ERROR_REASON_CREDENTIAL_LIMIT: _ErrorReason.ValueType  # 45
     """FAILED_PRECONDITION: An OAuthClient keeps one to five credentials; add or retire another one first."""
+    ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION: The cursor is older than events are kept; list the grants, then watch without a cursor."""
+    ERROR_REASON_STREAM_ENDED: _ErrorReason.ValueType  # 51
+    """UNAVAILABLE: The stream was open for its longest time, or the process stops; open it again with the last cursor."""
+    ERROR_REASON_CALLER_RATE_LIMITED: _ErrorReason.ValueType  # 52
+    """RESOURCE_EXHAUSTED: This caller asks too often or holds too many streams; try again after RetryInfo."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 53
+    """NOT_FOUND: No such webhook in this tenant."""
+    ERROR_REASON_WEBHOOK_LIMIT: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. google.rpc.ErrorInfo.reason is the name without the
@@ -215,4 +225,14 @@ ERROR_REASON_CREDENTIAL_NOT_FOUND: ErrorReason.ValueType  # 44
 """NOT_FOUND: The OAuthClient has no such credential that is not retired."""
 ERROR_REASON_CREDENTIAL_LIMIT: ErrorReason.ValueType  # 45
 """FAILED_PRECONDITION: An OAuthClient keeps one to five credentials; add or retire another one first."""
+ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION: The cursor is older than events are kept; list the grants, then watch without a cursor."""
+ERROR_REASON_STREAM_ENDED: ErrorReason.ValueType  # 51
+"""UNAVAILABLE: The stream was open for its longest time, or the process stops; open it again with the last cursor."""
+ERROR_REASON_CALLER_RATE_LIMITED: ErrorReason.ValueType  # 52
+"""RESOURCE_EXHAUSTED: This caller asks too often or holds too many streams; try again after RetryInfo."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 53
+"""NOT_FOUND: No such webhook in this tenant."""
+ERROR_REASON_WEBHOOK_LIMIT: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -470,3 +470,75 @@ class UnlinkAliasResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnlinkAliasResponse: _TypeAlias = UnlinkAliasResponse  # noqa: Y015
+
+@_typing.final
+class WatchGrantsRequest(_message.Message):
+    """What to be told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"tenants/{tenant}" """
+    cursor: _builtins.str
+    """The last cursor that was received; empty: from now on."""
+    owner: _builtins.str
+    """Only grants whose first owner this is."""
+    oauth_client: _builtins.str
+    """Only grants of "tenants/{tenant}/oauthClients/{oauth_client}"."""
+    provider: _builtins.str
+    """Only grants at "tenants/{tenant}/providers/{provider}"."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_resources_pb2.GrantEventKind.ValueType]:
+        """Only these kinds; all where empty."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        oauth_client: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        kinds: _abc.Iterable[_resources_pb2.GrantEventKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "kinds", b"kinds", "oauth_client", b"oauth_client", "owner", b"owner", "parent", b"parent", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchGrantsRequest: _TypeAlias = WatchGrantsRequest  # noqa: Y015
+
+@_typing.final
+class WatchGrantsResponse(_message.Message):
+    """One event, or none: then only the cursor moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on from after this message; opaque."""
+    @_builtins.property
+    def event(self) -> _resources_pb2.GrantEvent:
+        """What happened; unset in a heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        event: _resources_pb2.GrantEvent | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchGrantsResponse: _TypeAlias = WatchGrantsResponse  # noqa: Y015

@@ -75,6 +75,11 @@ class GrantServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.FromString,
                 _registered_method=True)
+        self.WatchGrants = channel.unary_stream(
+                '/tokenvault.v1.GrantService/WatchGrants',
+                request_serializer=tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsResponse.FromString,
+                _registered_method=True)
 
 
 class GrantServiceServicer:
@@ -189,6 +194,25 @@ class GrantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchGrants(self, request, context):
+        """Tells what happens to grants, from now on or from where a cursor says: each
+        change once it is certain, those of one grant in their order. Every message
+        has the cursor after it; the first one, and one at least every 15 seconds,
+        has nothing else. Whoever comes back with the last cursor within seven days,
+        to whatever replica, misses nothing. The stream ends with STREAM_ENDED after
+        ten minutes, when the process stops or the caller's certificate expires: open
+        it again.
+
+        Changes: nothing. Who: UseTenant and WatchGrants, on the tenant and on each
+        grant: events of grants that are not allowed are left out. Fails with:
+        NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+        CURSOR_EXPIRED, CALLER_RATE_LIMITED, STREAM_ENDED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GrantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +255,11 @@ def add_GrantServiceServicer_to_server(servicer, server):
                     servicer.UnlinkAlias,
                     request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.SerializeToString,
+            ),
+            'WatchGrants': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchGrants,
+                    request_deserializer=tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -450,6 +479,33 @@ class GrantService:
             '/tokenvault.v1.GrantService/UnlinkAlias',
             tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasRequest.SerializeToString,
             tokenvault_dot_v1_dot_grant__service__pb2.UnlinkAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tokenvault.v1.GrantService/WatchGrants',
+            tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsRequest.SerializeToString,
+            tokenvault_dot_v1_dot_grant__service__pb2.WatchGrantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -109,6 +109,21 @@ class GrantServiceStub:
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
+    WatchGrants: _grpc.UnaryStreamMultiCallable[_grant_service_pb2.WatchGrantsRequest, _grant_service_pb2.WatchGrantsResponse]
+    """Tells what happens to grants, from now on or from where a cursor says: each
+    change once it is certain, those of one grant in their order. Every message
+    has the cursor after it; the first one, and one at least every 15 seconds,
+    has nothing else. Whoever comes back with the last cursor within seven days,
+    to whatever replica, misses nothing. The stream ends with STREAM_ENDED after
+    ten minutes, when the process stops or the caller's certificate expires: open
+    it again.
+
+    Changes: nothing. Who: UseTenant and WatchGrants, on the tenant and on each
+    grant: events of grants that are not allowed are left out. Fails with:
+    NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+    CURSOR_EXPIRED, CALLER_RATE_LIMITED, STREAM_ENDED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class GrantServiceAsyncStub(GrantServiceStub):
@@ -190,6 +205,21 @@ class GrantServiceAsyncStub(GrantServiceStub):
     owner and label.
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    WatchGrants: _aio.UnaryStreamMultiCallable[_grant_service_pb2.WatchGrantsRequest, _grant_service_pb2.WatchGrantsResponse]  # type: ignore[assignment]
+    """Tells what happens to grants, from now on or from where a cursor says: each
+    change once it is certain, those of one grant in their order. Every message
+    has the cursor after it; the first one, and one at least every 15 seconds,
+    has nothing else. Whoever comes back with the last cursor within seven days,
+    to whatever replica, misses nothing. The stream ends with STREAM_ENDED after
+    ten minutes, when the process stops or the caller's certificate expires: open
+    it again.
+
+    Changes: nothing. Who: UseTenant and WatchGrants, on the tenant and on each
+    grant: events of grants that are not allowed are left out. Fails with:
+    NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+    CURSOR_EXPIRED, CALLER_RATE_LIMITED, STREAM_ENDED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
     """
 
 class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -317,6 +347,27 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         owner and label.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, ETAG_MISMATCH,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchGrants(
+        self,
+        request: _grant_service_pb2.WatchGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_grant_service_pb2.WatchGrantsResponse], _abc.AsyncIterator[_grant_service_pb2.WatchGrantsResponse]]:
+        """Tells what happens to grants, from now on or from where a cursor says: each
+        change once it is certain, those of one grant in their order. Every message
+        has the cursor after it; the first one, and one at least every 15 seconds,
+        has nothing else. Whoever comes back with the last cursor within seven days,
+        to whatever replica, misses nothing. The stream ends with STREAM_ENDED after
+        ten minutes, when the process stops or the caller's certificate expires: open
+        it again.
+
+        Changes: nothing. Who: UseTenant and WatchGrants, on the tenant and on each
+        grant: events of grants that are not allowed are left out. Fails with:
+        NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+        CURSOR_EXPIRED, CALLER_RATE_LIMITED, STREAM_ENDED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
         """
 
 def add_GrantServiceServicer_to_server(servicer: GrantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -264,6 +264,50 @@ REAUTHORIZATION_CAUSE_BY_OPERATOR: ReauthorizationCause.ValueType  # 5
 """An operator asked for it."""
 Global___ReauthorizationCause: _TypeAlias = ReauthorizationCause  # noqa: Y015
 
+class _GrantEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GrantEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GrantEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRANT_EVENT_KIND_UNSPECIFIED: _GrantEventKind.ValueType  # 0
+    """Not used."""
+    GRANT_EVENT_KIND_CREATED: _GrantEventKind.ValueType  # 1
+    """A consent made it."""
+    GRANT_EVENT_KIND_RECOVERED: _GrantEventKind.ValueType  # 2
+    """A new consent of the same account returned it to ACTIVE."""
+    GRANT_EVENT_KIND_RECONNECTED: _GrantEventKind.ValueType  # 3
+    """A new consent of the same account while it was ACTIVE."""
+    GRANT_EVENT_KIND_REAUTHORIZATION_REQUIRED: _GrantEventKind.ValueType  # 4
+    """Consent is needed again; cause says why."""
+    GRANT_EVENT_KIND_EXPIRING_SOON: _GrantEventKind.ValueType  # 5
+    """It will need consent soon, unless it is used."""
+    GRANT_EVENT_KIND_REVOKED: _GrantEventKind.ValueType  # 6
+    """It was revoked."""
+    GRANT_EVENT_KIND_DELETED: _GrantEventKind.ValueType  # 7
+    """It was deleted."""
+
+class GrantEventKind(_GrantEventKind, metaclass=_GrantEventKindEnumTypeWrapper):
+    """What happened to a grant."""
+
+GRANT_EVENT_KIND_UNSPECIFIED: GrantEventKind.ValueType  # 0
+"""Not used."""
+GRANT_EVENT_KIND_CREATED: GrantEventKind.ValueType  # 1
+"""A consent made it."""
+GRANT_EVENT_KIND_RECOVERED: GrantEventKind.ValueType  # 2
+"""A new consent of the same account returned it to ACTIVE."""
+GRANT_EVENT_KIND_RECONNECTED: GrantEventKind.ValueType  # 3
+"""A new consent of the same account while it was ACTIVE."""
+GRANT_EVENT_KIND_REAUTHORIZATION_REQUIRED: GrantEventKind.ValueType  # 4
+"""Consent is needed again; cause says why."""
+GRANT_EVENT_KIND_EXPIRING_SOON: GrantEventKind.ValueType  # 5
+"""It will need consent soon, unless it is used."""
+GRANT_EVENT_KIND_REVOKED: GrantEventKind.ValueType  # 6
+"""It was revoked."""
+GRANT_EVENT_KIND_DELETED: GrantEventKind.ValueType  # 7
+"""It was deleted."""
+Global___GrantEventKind: _TypeAlias = GrantEventKind  # noqa: Y015
+
 class _ProviderRevocation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -837,6 +881,70 @@ class Grant(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
+
+@_typing.final
+class GrantEvent(_message.Message):
+    """Something that happened to a grant, and how the grant stood after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID; the record of the change has the same id."""
+    grant: _builtins.str
+    """"tenants/{tenant}/grants/{uuid}" """
+    kind: Global___GrantEventKind.ValueType
+    """What happened."""
+    owner: _builtins.str
+    """The first owner."""
+    oauth_client: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    provider: _builtins.str
+    """"tenants/{tenant}/providers/{provider}" """
+    state: Global___GrantState.ValueType
+    """Lifecycle."""
+    cause: Global___ReauthorizationCause.ValueType
+    """Why consent is needed again."""
+    generation: _builtins.int
+    """Successful refreshes and consents, from 1."""
+    revision: _builtins.int
+    """Grows with every change of the grant: of two events of one grant the greater is the later."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, on the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        grant: _builtins.str = ...,
+        kind: Global___GrantEventKind.ValueType = ...,
+        owner: _builtins.str = ...,
+        oauth_client: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        state: Global___GrantState.ValueType = ...,
+        cause: Global___ReauthorizationCause.ValueType = ...,
+        generation: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "event_time", b"event_time", "generation", b"generation", "grant", b"grant", "id", b"id", "kind", b"kind", "oauth_client", b"oauth_client", "owner", b"owner", "provider", b"provider", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantEvent: _TypeAlias = GrantEvent  # noqa: Y015
 
 @_typing.final
 class Secret(_message.Message):

@@ -118,3 +118,61 @@ class GetAccessTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAccessTokenResponse: _TypeAlias = GetAccessTokenResponse  # noqa: Y015
+
+@_typing.final
+class ReportRejectedTokenRequest(_message.Message):
+    """Which token an API refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    TOKEN_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """"tenants/{tenant}/grants/{uuid}" """
+    alias: _builtins.str
+    """"tenants/{tenant}/owners/{owner}/grantAliases/{label}" """
+    token_fingerprint: _builtins.str
+    """token_fingerprint of the answer that brought the token."""
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        token_fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant", "target", b"target", "token_fingerprint", b"token_fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["grant", "alias"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___ReportRejectedTokenRequest: _TypeAlias = ReportRejectedTokenRequest  # noqa: Y015
+
+@_typing.final
+class ReportRejectedTokenResponse(_message.Message):
+    """What the report did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    ALREADY_REFRESHED_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """"tenants/{tenant}/grants/{uuid}", also where an alias was reported."""
+    already_refreshed: _builtins.bool
+    """A newer token is there already, so nothing was marked: get it."""
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        already_refreshed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_refreshed", b"already_refreshed", "grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRejectedTokenResponse: _TypeAlias = ReportRejectedTokenResponse  # noqa: Y015

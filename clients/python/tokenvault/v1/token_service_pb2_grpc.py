@@ -40,6 +40,11 @@ class TokenServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenResponse.FromString,
                 _registered_method=True)
+        self.ReportRejectedToken = channel.unary_unary(
+                '/tokenvault.v1.TokenService/ReportRejectedToken',
+                request_serializer=tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenResponse.FromString,
+                _registered_method=True)
 
 
 class TokenServiceServicer:
@@ -63,6 +68,23 @@ class TokenServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportRejectedToken(self, request, context):
+        """An API answered 401 to a token: named by its fingerprint, its generation is
+        marked, and the next GetAccessToken refreshes first, however much life the
+        token has left. A report counts once; one of a token that is not the newest
+        any more changes nothing and says so. Marks of one grant are a minute apart:
+        a successor that is refused too is no matter of freshness.
+
+        Changes: marks the grant's generation. Who: UseTenant and
+        ReportRejectedToken. Fails with: NAME_MALFORMED, FIELD_MALFORMED,
+        CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, TENANT_NOT_PROVISIONED, GRANT_REVOKED,
+        REAUTHORIZATION_REQUIRED, CALLER_RATE_LIMITED, KEK_UNREACHABLE,
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TokenServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -70,6 +92,11 @@ def add_TokenServiceServicer_to_server(servicer, server):
                     servicer.GetAccessToken,
                     request_deserializer=tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenResponse.SerializeToString,
+            ),
+            'ReportRejectedToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportRejectedToken,
+                    request_deserializer=tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -100,6 +127,33 @@ class TokenService:
             '/tokenvault.v1.TokenService/GetAccessToken',
             tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenRequest.SerializeToString,
             tokenvault_dot_v1_dot_token__service__pb2.GetAccessTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportRejectedToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.TokenService/ReportRejectedToken',
+            tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenRequest.SerializeToString,
+            tokenvault_dot_v1_dot_token__service__pb2.ReportRejectedTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,19 @@ class TokenServiceStub:
     REFRESH_IN_DOUBT, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
     OVERLOADED, BUDGET_TOO_SHORT, ENVELOPE_CORRUPT.
     """
+    ReportRejectedToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.ReportRejectedTokenRequest, _token_service_pb2.ReportRejectedTokenResponse]
+    """An API answered 401 to a token: named by its fingerprint, its generation is
+    marked, and the next GetAccessToken refreshes first, however much life the
+    token has left. A report counts once; one of a token that is not the newest
+    any more changes nothing and says so. Marks of one grant are a minute apart:
+    a successor that is refused too is no matter of freshness.
+
+    Changes: marks the grant's generation. Who: UseTenant and
+    ReportRejectedToken. Fails with: NAME_MALFORMED, FIELD_MALFORMED,
+    CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, TENANT_NOT_PROVISIONED, GRANT_REVOKED,
+    REAUTHORIZATION_REQUIRED, CALLER_RATE_LIMITED, KEK_UNREACHABLE,
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
+    """
 
 @_typing.type_check_only
 class TokenServiceAsyncStub(TokenServiceStub):
@@ -64,6 +77,19 @@ class TokenServiceAsyncStub(TokenServiceStub):
     PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, REFRESH_IN_PROGRESS,
     REFRESH_IN_DOUBT, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
     OVERLOADED, BUDGET_TOO_SHORT, ENVELOPE_CORRUPT.
+    """
+    ReportRejectedToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ReportRejectedTokenRequest, _token_service_pb2.ReportRejectedTokenResponse]  # type: ignore[assignment]
+    """An API answered 401 to a token: named by its fingerprint, its generation is
+    marked, and the next GetAccessToken refreshes first, however much life the
+    token has left. A report counts once; one of a token that is not the newest
+    any more changes nothing and says so. Marks of one grant are a minute apart:
+    a successor that is refused too is no matter of freshness.
+
+    Changes: marks the grant's generation. Who: UseTenant and
+    ReportRejectedToken. Fails with: NAME_MALFORMED, FIELD_MALFORMED,
+    CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, TENANT_NOT_PROVISIONED, GRANT_REVOKED,
+    REAUTHORIZATION_REQUIRED, CALLER_RATE_LIMITED, KEK_UNREACHABLE,
+    STORE_UNREACHABLE, AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -86,6 +112,25 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED, REFRESH_IN_PROGRESS,
         REFRESH_IN_DOUBT, KEK_UNREACHABLE, STORE_UNREACHABLE, AUDIT_UNAVAILABLE,
         OVERLOADED, BUDGET_TOO_SHORT, ENVELOPE_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportRejectedToken(
+        self,
+        request: _token_service_pb2.ReportRejectedTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_token_service_pb2.ReportRejectedTokenResponse, _abc.Awaitable[_token_service_pb2.ReportRejectedTokenResponse]]:
+        """An API answered 401 to a token: named by its fingerprint, its generation is
+        marked, and the next GetAccessToken refreshes first, however much life the
+        token has left. A report counts once; one of a token that is not the newest
+        any more changes nothing and says so. Marks of one grant are a minute apart:
+        a successor that is refused too is no matter of freshness.
+
+        Changes: marks the grant's generation. Who: UseTenant and
+        ReportRejectedToken. Fails with: NAME_MALFORMED, FIELD_MALFORMED,
+        CALLER_NOT_ALLOWED, GRANT_NOT_FOUND, TENANT_NOT_PROVISIONED, GRANT_REVOKED,
+        REAUTHORIZATION_REQUIRED, CALLER_RATE_LIMITED, KEK_UNREACHABLE,
+        STORE_UNREACHABLE, AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
