@@ -21,6 +21,7 @@ from tokenvault.v1 import (
     provider_service_pb2_grpc,
     secret_service_pb2_grpc,
     token_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from vault_service.rpc.bounds import Bounded
 from vault_service.rpc.status import REQUEST_ID_KEY, STATUS_KEY
@@ -88,6 +89,7 @@ class Wire:
         grant_service_pb2_grpc.add_GrantServiceServicer_to_server(made.grant, bounded)
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(made.provider, bounded)
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(made.secret, bounded)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(made.webhook, bounded)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(made.audit, bounded)
 
     def add_generic_rpc_handlers(self, handlers: tuple[Any, ...]) -> None:

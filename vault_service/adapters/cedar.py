@@ -37,7 +37,7 @@ _TOO_DEEP: Final = (
     '["a", "b"].contains(...)'
 )
 _APPLIES: Final = re.compile(
-    r"action ([\w,\s]+?)\s+appliesTo \{ principal: Caller, resource: (\w+) \}"
+    r"action ([\w,\s]+?)\s+appliesTo \{ principal: Caller, resource: \[?(?:\w+, )*(\w+)\]? \}"
 )
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;|\n|[^"/;\n]+|.', re.DOTALL)
 

@@ -72,5 +72,5 @@ class Bounded:
 
 def _bounded(handler: Any) -> Any:
     if handler.request_streaming:
-        return handler  # ``handled`` and ``streamed`` know what an Unreadable is; they take one request
+        return handler  # ``handled`` and ``streamed`` take one request, and know an Unreadable
     return handler._replace(request_deserializer=reader(handler.request_deserializer))

@@ -46,7 +46,6 @@ def streamed(
         async def handler(self: S, request: Q | Unreadable, context: Context) -> None:
             if isinstance(request, Unreadable):
                 await self.handling.run(rpc, "", context, request.refuse, life_s=life_s)
-                return
             message = request
             ended: list[tuple[Call, VaultError]] = []
 
