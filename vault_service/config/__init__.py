@@ -7,14 +7,16 @@ environment with two underscores: TOKENVAULT_DATABASE__HOST.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,177 +24,30 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vault_service.config.sections import (
+    DatabaseConfig,
+    DekCacheConfig,
+    EgressConfig,
+    LogConfig,
+    MetricsConfig,
+    Name,
+    SchedulerConfig,
+    SecretsConfig,
+    ServerConfig,
+    SpoolConfig,
+    TracesConfig,
+    TransitConfig,
+)
 from vault_service.domain import limits
 
 _PREFIX = "TOKENVAULT_"
 _OTHER_VARIABLES = frozenset({"CONFIG", "CLIENT", "OUTPUT"})  # options of the command line
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-Port = Annotated[int, Field(ge=1, le=65_535)]
-HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", max_length=262)]
-TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,255}$")]
 
 _PATH_SHOWN_MAX = 256
 
 
 class ConfigInvalid(ValueError):
     """The configuration cannot be used; each line of the text is one fault."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerConfig(_Section):
-    """Where callers connect (mTLS, TLS 1.3)."""
-
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        default=8443, description="TCP port, 0 to 65535; 0 lets the system choose."
-    )
-    certificate_file: Path = Field(description="PEM chain of the server.")
-    key_file: Path = Field(description="PEM key of the server.")
-    client_ca_file: Path = Field(description="PEM bundle of the CAs that issue callers.")
-    trust_domains: tuple[TrustDomain, ...] = Field(
-        min_length=1, max_length=20, description="SPIFFE trust domains whose callers may connect."
-    )
-    reflection: bool = Field(default=False, description="Serve gRPC reflection; off in production.")
-    port_file: Path | None = Field(
-        default=None, description="Written with the port once listening, for port 0."
-    )
-
-
-class DatabaseConfig(_Section):
-    """PostgreSQL, by TLS verify-full or over a private socket."""
-
-    host: str = Field(description="Host name, or the absolute path of the socket directory.")
-    port: Port = Field(default=5432, description="TCP port, or the number in the socket's name.")
-    name: str = Field(default="tokenvault", description="Database.")
-    user: str = Field(default="tokenvault_app", description="Role that serves requests.")
-    password_file: Path = Field(description="File with the role's password.")
-    worker_user: str = Field(default="tokenvault_worker", description="Role of background work.")
-    worker_password_file: Path | None = Field(
-        default=None, description="File with the worker's password; needed by `serve`."
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM bundle that verifies the server; needed unless host is a socket.",
-    )
-    pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
-        default=10, description="Connections for requests, 1 to 200."
-    )
-    statement_limit_s: Annotated[float, Field(ge=0.1, le=60)] = Field(
-        default=5.0, description="Longest statement in seconds, 0.1 to 60."
-    )
-
-    @property
-    def is_socket(self) -> bool:
-        """Whether ``host`` is a socket directory."""
-        return self.host.startswith("/")
-
-
-class TransitConfig(_Section):
-    """HashiCorp Vault or OpenBao transit, by AppRole."""
-
-    address: str = Field(
-        description="https URL of the server.", pattern=r"^https://[^\s/@]+(/[^\s]*)?$"
-    )
-    ca_file: Path = Field(description="PEM bundle that verifies the server.")
-    mount: str = Field(default="transit", description="Mount path of the transit engine.")
-    key_prefix: Name = Field(
-        default="tokenvault-", description="Prefix of the tenants' transit keys."
-    )
-    auth_mount: str = Field(default="approle", description="Mount path of the AppRole method.")
-    role_id_file: Path = Field(description="File with the role id.")
-    secret_id_file: Path = Field(description="File with the secret id.")
-
-
-class EgressConfig(_Section):
-    """The way out to providers."""
-
-    allowed_private: tuple[HostPort, ...] = Field(
-        default=(),
-        max_length=50,
-        description='Exceptions from the address rules, as "host:port" in URLs.',
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM bundle trusted beside the system's, for providers of your own.",
-    )
-
-
-class DekCacheConfig(_Section):
-    """How long opened DEKs stay in memory."""
-
-    soft_life_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
-        default=300.0, description="Refreshed in the background after this many seconds, 1 to 3600."
-    )
-    hard_life_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
-        default=3_600.0, description="Never used after this many seconds, 1 to 86400 (24 h)."
-    )
-    entries_max: Annotated[int, Field(ge=10, le=50_000)] = Field(
-        default=50_000, description="DEKs in memory, 10 to 50000."
-    )
-
-
-class SecretsConfig(_Section):
-    """Secrets with an expire_time."""
-
-    reminder_s: Annotated[float, Field(ge=60, le=31_536_000)] = Field(
-        default=float(limits.SECRET_REMINDER_S),
-        description="The record has SECRET_EXPIRING_SOON so many seconds before, 60 to 31536000.",
-    )
-
-
-class SpoolConfig(_Section):
-    """Where this host keeps what it asked of providers and what came back, until the database
-    has it (docs/how-to/spool.md). On a disk that outlives the process."""
-
-    path: Path | None = Field(
-        default=None,
-        description="Folder of its own, mode 0700, made if missing; processes of one host may "
-        "share it. Needed by `serve`.",
-    )
-    slots: Annotated[int, Field(ge=limits.SPOOL_SLOTS_MIN, le=limits.SPOOL_SLOTS_MAX)] = Field(
-        default=limits.SPOOL_SLOTS,
-        description="Refreshes that may be under way or wait for the database, in one process, "
-        "16 to 4096; each takes 76 KiB of disk.",
-    )
-
-
-class SchedulerConfig(_Section):
-    """Refreshes before anybody asks (docs/how-to/scheduler.md)."""
-
-    enabled: bool = Field(
-        default=True, description="Whether this process takes part; others may go on without it."
-    )
-    in_use_s: Annotated[float, Field(ge=0, le=limits.IN_USE_MAX_S)] = Field(
-        default=limits.IN_USE_S,
-        description="A grant counts as in use for so many seconds after a disclosure, 0 to "
-        "31536000; its token is refreshed at 80 % of its life. 0: only callers and the keep-alive "
-        "refresh.",
-    )
-    batch: Annotated[int, Field(ge=1, le=limits.SCHEDULER_BATCH_MAX)] = Field(
-        default=limits.SCHEDULER_BATCH, description="Due grants that one tick takes, 1 to 1000."
-    )
-    parallel: Annotated[int, Field(ge=1, le=limits.SCHEDULER_PARALLEL_MAX)] = Field(
-        default=limits.SCHEDULER_PARALLEL,
-        description="Such refreshes under way in one process, 1 to 256; fewer while callers wait.",
-    )
-    rate_per_s: Annotated[float, Field(ge=0.1, le=limits.RATE_MAX)] = Field(
-        default=limits.SCHEDULER_RATE_PER_S,
-        description="Such refreshes a second of one OAuthClient, over all replicas, whose "
-        "provider's profile has no rate budget, 0.1 to 10000. Where it has one, they take half.",
-    )
-
-
-class LogConfig(_Section):
-    """Logs go to standard error; they never hold a message."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level."
-    )
-    json_lines: bool = Field(default=True, description="JSON lines; false prints for people.")
 
 
 class Config(BaseSettings):
@@ -220,6 +75,8 @@ class Config(BaseSettings):
     spool: SpoolConfig = Field(default_factory=SpoolConfig)
     scheduler: SchedulerConfig = Field(default_factory=SchedulerConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    traces: TracesConfig = Field(default_factory=TracesConfig)
 
     @classmethod
     def settings_customise_sources(
@@ -248,6 +105,8 @@ def load(path: Path | None) -> Config:
             raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigInvalid(f"{path}: is not TOML: {error}") from None
+        except RecursionError:
+            raise ConfigInvalid(f"{path}: is nested too deep") from None
         _resolve(values, path.resolve().parent)
     try:
         return Config(**values)
@@ -281,6 +140,8 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("spool.path: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
         found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
+    if not _private_or_tls(config.traces.otlp_endpoint):
+        found.append("traces.otlp_endpoint: is plain http to another machine; use https")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
     # What can be read must also be what it should be.
     return found or _unusable(config, serving)
@@ -302,6 +163,7 @@ def _files(config: Config, serving: bool) -> list[tuple[str, Path]]:
             "server.certificate_file": config.server.certificate_file,
             "server.key_file": config.server.key_file,
             "server.client_ca_file": config.server.client_ca_file,
+            "traces.ca_file": config.traces.ca_file,
         }
     return [(name, file) for name, file in files.items() if file is not None]
 
@@ -312,6 +174,7 @@ def _unusable(config: Config, serving: bool) -> list[str]:
         "transit.ca_file": config.transit.ca_file,
         "egress.ca_file": config.egress.ca_file,
         "server.client_ca_file": config.server.client_ca_file if serving else None,
+        "traces.ca_file": config.traces.ca_file if serving else None,
     }
     found = []
     for name, file in bundles.items():
@@ -332,6 +195,16 @@ def _unusable(config: Config, serving: bool) -> list[str]:
                 f"{server.certificate_file}"
             )
     return found
+
+
+def _private_or_tls(endpoint: str | None) -> bool:
+    if endpoint is None or endpoint.startswith("https://"):
+        return True
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _unreadable(name: str, file: Path) -> str:
