@@ -211,24 +211,3 @@ async def test_cursor_of_a_future_that_is_not_ours(stores: Stores) -> None:
     with pytest.raises(VaultError) as refused:
         await stores.events.begin("acme", cursors.encode(ahead))
     assert refused.value.reason is Reason.CURSOR_EXPIRED
-
-
-async def test_expiring_soon_is_told_once_a_generation(stores: Stores) -> None:
-    """That a grant will need consent soon is told once, with a record, for each generation, and not
-    of a grant that moved or ended meanwhile."""
-    grant = await _put(stores)
-    cursor = await stores.events.begin("acme", "")
-    record = a_record()
-    assert await stores.events.expiring_soon(grant, record)
-    assert not await stores.events.expiring_soon(grant, a_record())
-    assert not await stores.events.expiring_soon(replace(grant, generation=2), a_record())
-    begun = await begin(stores.attempts, grant)
-    assert await _commit(stores, begun, grant, 2)
-    assert not await stores.events.expiring_soon(grant, a_record())
-    assert await stores.events.expiring_soon(replace(grant, generation=2), a_record())
-    await stores.grants.revoke(grant, False, a_record())
-    assert not await stores.events.expiring_soon(replace(grant, generation=2), a_record())
-    told = await _read(stores, cursor)
-    kinds = [event.kind for event in told]
-    assert kinds == [EventKind.EXPIRING_SOON, EventKind.EXPIRING_SOON, EventKind.REVOKED]
-    assert told[0].event_id == record.record_id

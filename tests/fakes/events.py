@@ -10,9 +10,7 @@ from tests.fakes.tables import FakeTables
 from vault_service.adapters.postgres import cursors
 from vault_service.adapters.postgres.cursors import Place
 from vault_service.domain import limits
-from vault_service.domain.audit import AuditRecord
-from vault_service.domain.event import EventBatch, EventKind
-from vault_service.domain.grant import Grant, GrantState
+from vault_service.domain.event import EventBatch
 
 _KEEP = timedelta(seconds=limits.EVENT_KEEP_S)
 _LAST = 2**63 - 1
@@ -47,22 +45,6 @@ class FakeEventStore:
         ]
         more = len(later) > limit
         return EventBatch(later[:limit], later[limit - 1][1] if more else self._end(), more)
-
-    async def expiring_soon(self, grant: Grant, record: AuditRecord) -> bool:
-        await self._tables.reach()
-        current, kind = self._tables.grants.get(grant.grant_id), EventKind.EXPIRING_SOON
-        if current is None or current.state is not GrantState.ACTIVE:
-            return False
-        told = any(
-            (event.grant_id, event.kind, event.generation)
-            == (grant.grant_id, kind, current.generation)
-            for event in self._tables.events
-        )
-        if told or current.generation != grant.generation:
-            return False
-        self._tables.record(record)
-        self._tables.tell(record, current, kind)
-        return True
 
     def _end(self) -> str:
         return cursors.encode(Place(len(self._tables.events), _LAST, self._tables.clock.now()))

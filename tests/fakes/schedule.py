@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from tests.fakes.tables import FakeTables
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import Grant, GrantState
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.pacing import Plan, Slots, share_out
@@ -81,6 +82,7 @@ class FakeRefreshSchedule:
             return False
         self._tables.record(record)
         row.warned_generation = due.generation
+        self._tables.tell(record, grant, EventKind.EXPIRING_SOON)
         return True
 
     async def backlog(self) -> Backlog:

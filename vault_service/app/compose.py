@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
@@ -44,6 +45,7 @@ from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
+from vault_service.domain.priority import Priority
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
@@ -196,7 +198,7 @@ class Parts:
         self.refresh_ahead = RefreshAhead(
             schedule=self.schedule,
             grants=self.grants,
-            refresh=self.engine.refresh,
+            refresh=partial(self.engine.refresh, priority=Priority.BACKGROUND),
             recorder=self.recorder,
             clock=self.clock,
             flights=self.flights,
@@ -210,6 +212,8 @@ class Parts:
         """In the order of use: what waits is settled before its connections go."""
         with contextlib.suppress(VaultError):  # no store to write to
             await self.counted_refusals.write()
+        with contextlib.suppress(VaultError):
+            await self.used_grants.write()
         await self.audit.close()
         await self.spool.close()
         await self.http.close()

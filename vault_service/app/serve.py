@@ -44,7 +44,7 @@ from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
 from vault_service.worker.revocations import RevocationSweep
 from vault_service.worker.scheduler import INTERVAL_S as SCHEDULER_INTERVAL_S
-from vault_service.worker.scheduler import Scheduler
+from vault_service.worker.scheduler import USED_INTERVAL_S, Scheduler
 from vault_service.worker.upkeep import INTERVAL_S as REMINDER_INTERVAL_S
 from vault_service.worker.upkeep import ReminderSweep
 from vault_service.worker.webhooks import WebhookDispatch
@@ -112,6 +112,7 @@ async def serve(config: Config) -> None:
             )
             await signals.stop.wait()
             watched.draining = True
+            await parts.refresh_ahead.stop()
             notice_s = config.server.drain_notice_s
             await parts.refresh_ahead.stop()
             parts.events.watches.close()
@@ -119,7 +120,6 @@ async def serve(config: Config) -> None:
         finally:
             await stop([*watches, *sweeps])
             await dispatch.close()
-            await _write_used(parts)
             await _close(parts, status)
 
 
@@ -153,13 +153,6 @@ async def _open_spool(parts: Parts) -> None:
     except VaultError as error:
         # A refresh needs it and tries again; tokens that are fresh need it not.
         _log.warning("spool_unavailable", error=error)
-
-
-async def _write_used(parts: Parts) -> None:
-    try:
-        await parts.used_grants.write()
-    except VaultError as error:
-        _log.warning("uses_forgotten", error=error)
 
 
 def _write_port(file: Path, port: int) -> None:
@@ -220,6 +213,7 @@ def _sweeps(config: Config, parts: Parts, dispatch: WebhookDispatch) -> list[asy
     loops = [
         asyncio.create_task(every("webhooks", limits.WEBHOOK_SWEEP_S, dispatch.step)),
         asyncio.create_task(every("events", limits.EVENT_SWEEP_S, sweep_events)),
+        asyncio.create_task(every("used_grants", USED_INTERVAL_S, parts.used_grants.write)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vault_service.domain.audit import AuditRecord
 from vault_service.domain.event import EventBatch
-from vault_service.domain.grant import Grant
 
 
 class EventStore(Protocol):
@@ -23,10 +21,6 @@ class EventStore(Protocol):
 
     async def read(self, tenant: str, cursor: str, limit: int) -> EventBatch:
         """At most ``limit`` events after the cursor. Raises as ``begin``."""
-
-    async def expiring_soon(self, grant: Grant, record: AuditRecord) -> bool:
-        """Tell that the grant will need consent soon, once a generation; False when that was told,
-        or the grant is not ACTIVE at this generation any more. Then nothing is recorded."""
 
 
 class EventBell(Protocol):

@@ -30,7 +30,6 @@ from vault_service.domain.schedule import (
     retry_pause_s,
 )
 from vault_service.ports import Ask, Clock, GrantStore, Look, RefreshSchedule
-from vault_service.usecases.client_turns import ClientTurn
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.recorder import Recorder
 
@@ -78,7 +77,7 @@ class RefreshAhead:
         self._scheduling = scheduling
         self._tasks: set[asyncio.Task[None]] = set()
         self._by_client: Counter[OAuthClientName] = Counter()
-        self._turns: dict[OAuthClientName, ClientTurn] = {}
+        self._turns: dict[OAuthClientName, asyncio.Semaphore] = {}
         self._under_way = 0
         self._faults: list[BaseException] = []
         self._stopped = False
@@ -185,15 +184,21 @@ class RefreshAhead:
     async def _run(self, call: Call, wish: _Wish, slot: datetime, taken_at: float) -> None:
         due = wish.due
         await asyncio.sleep((slot - self._now(due, taken_at)).total_seconds())
-        turn = self._turns.setdefault(due.client, ClientTurn())
-        async with turn:
+        async with self._turn(due.client):
             # The flights of callers tell nobody when they end.
             while self._under_way >= self._places():  # noqa: ASYNC110
                 await asyncio.sleep(limits.LEASE_POLL_S)
-            gap_s = self._gap(due).total_seconds()
-            await asyncio.sleep(turn.claim_s(self._clock.monotonic(), gap_s))
-            if self._now(due, taken_at) < due.leased_until - _LEASE_LEFT:
+            now = self._now(due, taken_at)
+            if now - slot <= _LATE:
                 await self._refresh_one(call, wish, taken_at)
+                return
+        self.counts.put_off += 1
+        await self._schedule.put_off([Look(due, now)])
+
+    def _turn(self, client: OAuthClientName) -> asyncio.Semaphore:
+        if client not in self._turns:
+            self._turns[client] = asyncio.Semaphore(limits.SCHEDULER_CLIENT_PARALLEL_MAX)
+        return self._turns[client]
 
     async def _refresh_one(self, call: Call, wish: _Wish, taken_at: float) -> None:
         due = wish.due
@@ -235,8 +240,8 @@ class RefreshAhead:
         return due.read_time + timedelta(seconds=self._clock.monotonic() - taken_at)
 
 
-# Of a row's lease: less is not enough for one refresh, and another replica may have it then.
-_LEASE_LEFT = timedelta(seconds=limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
+# What waited while the process, the database or the provider stood still is not sent in one moment.
+_LATE = timedelta(seconds=limits.SCHEDULER_LATE_S)
 
 
 def _wanted(wish: _Wish) -> Wanted:

@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import cursors, rows
-from vault_service.adapters.postgres.audit import insert_record
 from vault_service.adapters.postgres.cursors import Place
 from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
-from vault_service.domain.audit import AuditRecord
 from vault_service.domain.event import EventBatch, EventKind, GrantEvent
 from vault_service.domain.grant import Grant, GrantState, ReauthorizationCause
 
@@ -56,13 +54,6 @@ _READ: Final = f"""
     FROM here LEFT JOIN readable ON true
     ORDER BY readable.order_xid, readable.position
 """  # noqa: S608  # column names of ours
-_LOCK: Final = f"""
-    SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
-"""  # noqa: S608
-_TOLD: Final = """
-    SELECT true FROM grant_events
-    WHERE tenant = $1 AND grant_id = $2 AND kind = $3 AND generation = $4 LIMIT 1
-"""
 _SWEEP: Final = """
     DELETE FROM grant_events WHERE position IN (
         SELECT position FROM grant_events WHERE event_time < now() - $1::interval
@@ -156,22 +147,6 @@ class PostgresEventStore:
         # All below the horizon has been seen: the place moves there, so that a watcher without
         # events does not grow old.
         return EventBatch(batch, cursors.encode(_end(horizon, now)), found[0]["unripe"])
-
-    async def expiring_soon(self, grant: Grant, record: AuditRecord) -> bool:
-        """Tell that the grant will need consent soon, once a generation."""
-        kind = EventKind.EXPIRING_SOON
-        key = (grant.tenant, grant.grant_id)
-        async with self._database.tenant_transaction(grant.tenant) as connection:
-            row = await connection.fetchrow(_LOCK, *key)
-            current = rows.grant_from(row) if row else None
-            if current is None or current.state is not GrantState.ACTIVE:
-                return False
-            told = await connection.fetchval(_TOLD, *key, kind.value, current.generation)
-            if told or current.generation != grant.generation:
-                return False
-            await insert_record(connection, record)
-            await insert_event(connection, record.record_id, current, kind)
-        return True
 
 
 class PostgresEventSweeper:

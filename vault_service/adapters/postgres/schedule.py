@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record
+from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.event import EventKind
 from vault_service.domain.grant import Grant, GrantState
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.pacing import Plan, Slots, share_out
@@ -177,9 +179,10 @@ class PostgresRefreshSchedule:
         return Backlog(row["due"], max(0.0, float(row["lag_s"])))
 
 
-async def _tell(connection: Connection, record: AuditRecord, _: Grant) -> None:
+async def _tell(connection: Connection, record: AuditRecord, grant: Grant) -> None:
     """What the world learns of EXPIRING_SOON, in the transaction that marked it: the grant's row
     is locked, and given as it stands."""
+    await insert_event(connection, record.record_id, grant, EventKind.EXPIRING_SOON)
     await insert_record(connection, record)
 
 
