@@ -160,6 +160,34 @@ class SpoolConfig(_Section):
     )
 
 
+class RefreshConfig(_Section):
+    """How long the parts of a refresh may take; the same for all processes of a deployment. The
+    lease of a grant lives for post_limit_s plus lease_margin_s."""
+
+    post_limit_s: Annotated[
+        float, Field(ge=limits.POST_LIMIT_MIN_S, le=limits.POST_LIMIT_S, allow_inf_nan=False)
+    ] = Field(
+        default=limits.POST_LIMIT_S,
+        description="Longest request for tokens in seconds, connect to last byte, 1 to 20. What "
+        "takes longer is in doubt.",
+    )
+    lease_margin_s: Annotated[
+        float,
+        Field(ge=limits.LEASE_MARGIN_MIN_S, le=limits.LEASE_MARGIN_MAX_S, allow_inf_nan=False),
+    ] = Field(
+        default=limits.LEASE_MARGIN_S,
+        description="How much longer than its request a lease lives, in seconds, 0.5 to 30. A "
+        "request that could not begin within it is not sent.",
+    )
+    spool_wait_s: Annotated[
+        float, Field(ge=limits.SPOOL_WAIT_MIN_S, le=limits.SPOOL_WAIT_MAX_S, allow_inf_nan=False)
+    ] = Field(
+        default=limits.SPOOL_WAIT_S,
+        description="How long a class S grant in doubt waits for the spool of a process that is "
+        "gone, in seconds, 10 to 86400.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -192,6 +220,7 @@ class Config(BaseSettings):
     dek_cache: DekCacheConfig = Field(default_factory=DekCacheConfig)
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     spool: SpoolConfig = Field(default_factory=SpoolConfig)
+    refresh: RefreshConfig = Field(default_factory=RefreshConfig)
     log: LogConfig = Field(default_factory=LogConfig)
 
     @classmethod

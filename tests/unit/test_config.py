@@ -169,6 +169,9 @@ _BOUNDS: list[tuple[str, Any, Any, list[Any]]] = [
     ("dek_cache__hard_life_s", 300, 86_400, [0, 86_401]),
     ("dek_cache__entries_max", 10, 50_000, [9, 50_001]),
     ("spool__slots", 16, 4_096, [15, 4_097, "many"]),
+    ("refresh__post_limit_s", 1, 20, [0.9, 20.1, "inf"]),
+    ("refresh__lease_margin_s", 0.5, 30, [0.4, 31, "nan"]),
+    ("refresh__spool_wait_s", 10, 86_400, [9, 86_401]),
     ("log__level", "debug", "error", ["trace", "INFO"]),
 ]
 

@@ -21,13 +21,16 @@ from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
-from vault_service.app.settings import database_settings, spool_settings, transit_settings
+from vault_service.app.settings import (
+    database_settings,
+    refresh_times,
+    spool_settings,
+    transit_settings,
+)
 from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
-from vault_service.domain import limits
-from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -77,7 +80,8 @@ class Parts:
         self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
         self.guard = EgressGuard(config.egress.allowed_private)
         self.http = HttpClient(self.guard, config.egress.ca_file)
-        self.endpoint = OAuthTokenEndpoint(self.http, self.clock)
+        times = refresh_times(config)
+        self.endpoint = OAuthTokenEndpoint(self.http, self.clock, times.post_limit_s)
         lives = Lives(
             config.dek_cache.soft_life_s,
             config.dek_cache.hard_life_s,
@@ -110,7 +114,7 @@ class Parts:
             EngineParts(
                 grants=self.grants,
                 attempts=PostgresAttemptStore(
-                    self.database, self.worker_database, limits.SPOOL_WAIT_S
+                    self.database, self.worker_database, config.refresh.spool_wait_s
                 ),
                 spool=self.spool,
                 audit=self.audit,
@@ -122,7 +126,7 @@ class Parts:
                 clock=self.clock,
                 entropy=self.entropy,
                 flights=self.flights,
-                times=RefreshTimes(),
+                times=times,
             )
         )
         self.remind = RemindOfSecrets(

@@ -6,6 +6,7 @@ from vault_service.adapters.postgres.pool import DatabaseSettings
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.transit.settings import TransitSettings
 from vault_service.config import Config
+from vault_service.domain.refresh_times import RefreshTimes
 
 _WORKER_POOL = 3
 
@@ -48,3 +49,9 @@ def spool_settings(config: Config) -> SpoolSettings:
     """Its folder as an absolute path. ValueError for a folder that is not ours alone."""
     assert config.spool.path is not None, "config.faults asked for it"
     return SpoolSettings(folder=config.spool.path.absolute(), slots=config.spool.slots)
+
+
+def refresh_times(config: Config) -> RefreshTimes:
+    """A lease that outlives its request by the margin."""
+    refresh = config.refresh
+    return RefreshTimes(refresh.post_limit_s, refresh.lease_margin_s)
