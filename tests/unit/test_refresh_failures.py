@@ -10,6 +10,7 @@ from tests.support.house import House, refused
 from tests.support.refreshing import expired, of_class, until
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
+from vault_service.domain.attempt import AttemptState
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason
 from vault_service.domain.grant import GrantState, ReauthorizationCause
@@ -110,6 +111,24 @@ async def test_invalid_grant_after_a_sibling_won(house: House) -> None:
     assert (await waiting).value.reveal() == b"at-3"
     row = await house.row(grant.name)
     assert (row.state, row.generation) == (GrantState.ACTIVE, 2)
+
+
+@pytest.mark.parametrize("refresh_class", list(RefreshClass))
+async def test_invalid_grant_after_a_revocation(house: House, refresh_class: RefreshClass) -> None:
+    """A refusal that came because the grant was revoked meanwhile is told as what it is."""
+    grant = await expired(house, **of_class(refresh_class))
+    held = house.endpoint.hold()
+    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    waiting = asyncio.create_task(house.token(grant.name, budget_s=60))
+    await until(house, 1)
+    house.endpoint.gate = None
+    await House.beside(house).revoke(house.call(), grant.name)
+    held.set()
+    await refused(Reason.GRANT_REVOKED, waiting)
+    (record,) = house.records(AuditAction.REFRESH_ATTEMPT_RESOLVED)
+    assert record.detail["state"] == AttemptState.RESOLVED_SUPERSEDED.name
+    assert (await house.row(grant.name)).state is GrantState.REVOKED
+    assert not any(house.spool.folder.entries.values())
 
 
 FAILURES = [

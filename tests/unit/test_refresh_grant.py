@@ -20,8 +20,7 @@ from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation
 from vault_service.domain.names import GrantAliasName, OAuthClientName
-from vault_service.domain.oauth import OAuthClient
-from vault_service.ports import SealedCredential
+from vault_service.domain.oauth import OAuthClient, SealedCredential
 
 
 @pytest.fixture
