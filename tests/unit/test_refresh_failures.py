@@ -10,7 +10,6 @@ from tests.support.house import House, refused
 from tests.support.refreshing import expired, of_class, until
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
-from vault_service.domain.attempt import AttemptState
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason
 from vault_service.domain.grant import GrantState, ReauthorizationCause
@@ -125,8 +124,8 @@ async def test_invalid_grant_after_a_revocation(house: House, refresh_class: Ref
     await House.beside(house).revoke(house.call(), grant.name)
     held.set()
     await refused(Reason.GRANT_REVOKED, waiting)
-    (record,) = house.records(AuditAction.REFRESH_ATTEMPT_RESOLVED)
-    assert record.detail["state"] == AttemptState.RESOLVED_SUPERSEDED.name
+    (record,) = house.records(AuditAction.GRANT_REFRESH_FAILED)
+    assert record.reason == Reason.REAUTHORIZATION_REQUIRED.name
     assert (await house.row(grant.name)).state is GrantState.REVOKED
     assert not any(house.spool.folder.entries.values())
 

@@ -89,7 +89,7 @@ class RefreshOutcomes:
         current = await self._grants.get(tried.grant.name)
         if current is None or not tried.attempt.may_change(current):
             # Revoked, consented anew, or a sibling won: what is dead is no longer the grant's.
-            await self.superseded(call, tried, "the grant had moved on when it was refused")
+            await self._end(call, tried, Ending(AttemptState.RESOLVED_SUPERSEDED, ""), fault)
             return
         if not tried.keeps_its_token and not await self._is_confirmed(tried):
             await self._await_confirmation(call, tried, fault)
