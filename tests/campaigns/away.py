@@ -194,7 +194,7 @@ def _judged(deployment: Deployment, owner: str, watch: Watch) -> dict[str, int]:
     assert refused_posts(deployment.server, names) == []
     assert family.killed is None
     assert watch.final == []
-    assert watch.violations() == []
+    assert watch.violations() == {}
     posts = len(deployment.server.entries(kind="refresh_token", families=names))
     assert posts == family.generation - 1 == 3
     return {"calls": watch.calls, "refused_for_now": watch.retryable.total(), "posts": posts}

@@ -69,12 +69,13 @@ class Watch:
         """How many tokens were given."""
         return sum(map(len, self.given.values()))
 
-    def violations(self, *, every_generation_seen: bool = True) -> list[Violation]:
-        """Of the history of any grant."""
-        return [
+    def violations(self, *, every_generation_seen: bool = True) -> dict[str, int]:
+        """Of the history of any grant: rules, and how often each was broken."""
+        found: list[Violation] = [
             violation
             for observations in self.given.values()
             for violation in check_history(
                 observations, every_generation_seen=every_generation_seen
             )
         ]
+        return dict(Counter(violation.rule for violation in found))

@@ -135,6 +135,7 @@ ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a
 HTTP_CONNECTIONS_MAX = 256  # to all providers together
 HTTP_CONNECTIONS_PER_HOST_MAX = 16  # bulkhead: a slow provider holds no more than these
 HTTP_CONNECT_LIMIT_S = 10.0  # one address, handshake included; then the next address is tried
+HTTP_LATE_READ_S = 0.25  # beyond a limit, to read what came while the process stood still
 HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egress/client.py
 HTTP_READ_CHUNK_BYTES = 8_192
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
