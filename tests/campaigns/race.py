@@ -63,8 +63,9 @@ class Found:
     def clean(self) -> bool:
         """Whether nothing went wrong."""
         wrong = (
-            self.second_posts, self.posts_refused, self.families_killed, len(self.history_violations),
-            self.not_renewable, len(self.final), self.posts - self.generations,
+            self.second_posts, self.posts_refused, self.families_killed,
+            len(self.history_violations), self.not_renewable, len(self.final),
+            self.posts - self.generations,
         )  # fmt: skip
         return not any(wrong)
 
