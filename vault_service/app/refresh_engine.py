@@ -106,6 +106,7 @@ class RefreshEngine:
             attempts=parts.attempts,
             spool=parts.spool,
             resolve=resolve,
+            recorder=parts.recorder,
             flights=parts.flights,
             times=parts.times,
         )

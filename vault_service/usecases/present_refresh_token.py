@@ -98,7 +98,10 @@ class PresentRefreshToken:
         ``asked``: the monotonic moment before the lease was asked for. The entry is freed as soon
         as the database knows how it ended, and left where it does not.
         """
-        entry = await self._spool.mark_sent(entry)
+        try:
+            entry = await self._spool.mark_sent(entry)
+        except VaultError as fault:
+            await self._outcomes.not_sent(call, tried, fault)
         if not self._fits(asked):
             # What took longer than the margin, the disk included, would let the POST outlive the
             # lease.
@@ -168,7 +171,7 @@ class PresentRefreshToken:
         error: TokenEndpointError,
         kept: list[_Kept] | None = None,
     ) -> None:
-        if kept:
+        if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
             orphan = self._recorder.done(
                 call,

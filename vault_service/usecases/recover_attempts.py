@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from vault_service.domain import limits
@@ -18,13 +19,14 @@ from vault_service.domain.attempt import (
     AttemptState,
     RefreshAttempt,
     SpoolEntry,
-    SpoolMark,
     by_attempt,
 )
+from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Spool
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.resolve_attempt import ResolveAttempt
 
 Entries = Mapping[uuid.UUID, SpoolEntry]
@@ -39,12 +41,14 @@ class RecoverAttempts:
         attempts: AttemptStore,
         spool: Spool,
         resolve: ResolveAttempt,
+        recorder: Recorder,
         flights: Flights,
         times: RefreshTimes,
     ) -> None:
         self._attempts = attempts
         self._spool = spool
         self._resolve = resolve
+        self._recorder = recorder
         self._flights = flights
         self._times = times
 
@@ -53,7 +57,7 @@ class RecoverAttempts:
         one that takes longer than the call goes on without it."""
         entries = by_attempt(await self._spool.left_over())
         due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
-        strays = await self._strays(entries, due)
+        strays = await self._strays(call, entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
         return len(due) + len(strays)
 
@@ -76,7 +80,7 @@ class RecoverAttempts:
             await self._resolve(call, *taken, entry)
 
     async def _strays(
-        self, entries: Entries, due: Sequence[RefreshAttempt]
+        self, call: Call, entries: Entries, due: Sequence[RefreshAttempt]
     ) -> list[RefreshAttempt]:
         """Entries that say more than the database knew when it gave an attempt up; what it knows
         all about is freed."""
@@ -88,8 +92,22 @@ class RecoverAttempts:
                 continue
             attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
             lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
-            if attempt is not None and lost and entry.mark is SpoolMark.RECEIVED:
-                found.append(attempt)
+            if attempt is not None and lost and entry.envelope is not None:
+                found.append(await self._kept(call, attempt, entry.envelope))
             elif attempt is None or attempt.state not in UNRESOLVED:
                 await self._spool.free(entry)
         return found
+
+    async def _kept(self, call: Call, attempt: RefreshAttempt, envelope: bytes) -> RefreshAttempt:
+        """With its answer, found after all, in its row: so anybody may resolve it."""
+        if attempt.orphan_envelope == envelope:
+            return attempt
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ORPHAN_KEPT,
+            attempt.tenant,
+            str(attempt.grant),
+            detail={"attempt": str(attempt.attempt_id), "how": "found in a spool"},
+        )
+        await self._attempts.keep_orphan(attempt, envelope, record)
+        return replace(attempt, orphan_envelope=envelope)
