@@ -72,7 +72,7 @@ class Deployment:
     @property
     def loose_ends(self) -> list[str]:
         """Of both processes."""
-        return loose_ends(self.vault, map(self.spool, self.ports))
+        return loose_ends(self.vault, self.server, map(self.spool, self.ports))
 
     @contextlib.asynccontextmanager
     async def connected(self, **provider: str) -> AsyncIterator[Callers]:
@@ -163,7 +163,7 @@ def deployed(vault: RealVault) -> Iterator[Deployment]:
 
 async def play(
     deployment: Deployment, callers: Callers, point: str, fault: Fault, away_s: float
-) -> dict[str, int]:
+) -> dict[str, float]:
     """One refresh of a new grant with the fault at this point. AssertionError where anything was
     lost; else how many calls were made and refused for now."""
     server, watch = deployment.server, Watch()
@@ -187,7 +187,7 @@ async def play(
     return _judged(deployment, owner, watch)
 
 
-def _judged(deployment: Deployment, owner: str, watch: Watch) -> dict[str, int]:
+def _judged(deployment: Deployment, owner: str, watch: Watch) -> dict[str, float]:
     (family,) = deployment.server.families(subject=owner)
     names = [family.name]
     assert second_posts(deployment.server, names) == []
@@ -197,7 +197,12 @@ def _judged(deployment: Deployment, owner: str, watch: Watch) -> dict[str, int]:
     assert watch.violations() == {}
     posts = len(deployment.server.entries(kind="refresh_token", families=names))
     assert posts == family.generation - 1 == 3
-    return {"calls": watch.calls, "refused_for_now": watch.retryable.total(), "posts": posts}
+    return {
+        "calls": watch.calls,
+        "refused_for_now": watch.retryable.total(),
+        "longest_call_s": round(max(watch.durations_s), 1),
+        "posts": posts,
+    }
 
 
 @dataclass

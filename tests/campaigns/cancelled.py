@@ -133,7 +133,7 @@ async def _play(
         for name in names:
             await token_of(watch, clients, name)
         spools = [vault.directory / f"spool-{name}" for name in NAMES]
-        await until(lambda: not loose_ends(vault, spools))
+        await until(lambda: not loose_ends(vault, server, spools))
     return watch, cancelled
 
 

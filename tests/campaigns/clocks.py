@@ -134,7 +134,7 @@ async def _play(
             await asyncio.to_thread(expire, vault)
             await token_of(watch, clients, name)
         spools = [vault.directory / f"spool-{name}" for name in REPLICAS]
-        await until(lambda: not loose_ends(vault, spools))
+        await until(lambda: not loose_ends(vault, server, spools))
     families = server.families()
     steps = sum(family.generation - 1 for family in families)
     return Found(

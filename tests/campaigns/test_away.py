@@ -14,7 +14,8 @@ One refresh of a class S grant through a `serve` process that reaches PostgreSQL
 with a sibling asked for the same grant; at each point of the refresh PostgreSQL is killed
 (immediate), paused or cut off for 2.5 s, or OpenBao is sealed. Afterwards both processes give
 tokens without hands, and two more refreshes prove that the held refresh token is the newest. posts
-is 3 where no refresh token was presented twice: the one under the fault and those two."""
+is 3 where no refresh token was presented twice: the one under the fault and those two. longest_call_s is what a caller waited,
+retries of its client included."""
 
 
 @pytest.mark.long
@@ -22,7 +23,7 @@ is 3 where no refresh token was presented twice: the one under the fault and tho
 async def test_nothing_is_lost_at_any_point(vault: RealVault) -> None:
     """For each fault at each point: one POST for each generation, no grant lost, and both processes
     work again by themselves."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, float]] = {}
     with away.deployed(vault) as deployment:
         async with deployment.connected() as callers:
             for name, fault in away.FAULTS.items():

@@ -69,10 +69,13 @@ async def token_of(
     return token
 
 
-def loose_ends(vault: RealVault, spools: Iterable[Path]) -> list[str]:
-    """Attempts that nobody has resolved, and entries that are left in spools."""
+def loose_ends(vault: RealVault, server: Controls, spools: Iterable[Path]) -> list[str]:
+    """Attempts at this server that nobody has resolved, and entries that are left in spools."""
+    client = server.oauth_client.rpartition("/")[2]
     (attempts,) = vault.sql(
-        "SELECT count(*) FROM tokenvault.refresh_attempts WHERE state IN (1, 5)"
+        "SELECT count(*) FROM tokenvault.refresh_attempts a"
+        " JOIN tokenvault.grants g USING (tenant, grant_id)"
+        f" WHERE a.state IN (1, 5) AND g.oauth_client = '{client}'"
     )
     entries = [
         entry.mark.name

@@ -72,7 +72,7 @@ class PostgresProxy:
     @contextlib.contextmanager
     def running(self) -> Iterator[PostgresProxy]:
         """Until the block ends."""
-        self.folder.mkdir(mode=0o700)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         self._thread.start()
         self._do(self._listen())
         try:

@@ -175,22 +175,6 @@ async def test_slow_drip_is_cut(server: Server, http: HttpClient, head_first: bo
     assert (failure.sent, failure.detail) == (True, "no whole answer within the limit")
 
 
-async def test_an_answer_that_came_while_the_process_stood_still(
-    server: Server, http: HttpClient
-) -> None:
-    """A process that was stopped past the limit takes the answer that waits in its buffers: it may
-    hold the only copy of a refresh token."""
-    answer = reply(b"{}")
-
-    async def stand_still(request: Request, writer: asyncio.StreamWriter) -> None:
-        await answer(request, writer)
-        await writer.drain()
-        time.sleep(0.6)  # noqa: ASYNC251  the whole loop, the client too, as in a stopped process
-
-    server.behaviour = stand_still
-    assert (await http.post_form(server.url, {}, limit_s=0.4)).body.reveal() == b"{}"
-
-
 async def _reset(request: Request, writer: asyncio.StreamWriter) -> None:
     reset(writer)
 
