@@ -10,8 +10,8 @@ async def test_a_herd_over_processes_makes_one_post_a_generation(real_vault: Rea
     """One POST for each generation of each grant, no family killed, and every caller has the
     winner's token or a reason to try again; so too where tokens end under callers that go on."""
     plan = race.Plan(
-        callers=64, processes=2, grants=10, generations=1, steady_grants=2, steady_s=4,
-        steady_life_s=2,
+        callers=64, processes=2, grants=10, generations=1, steady_grants=2, steady_s=5,
+        steady_life_s=3,
     )  # fmt: skip
     found = await race.play(real_vault, plan)
     assert found.clean, found
