@@ -33,6 +33,11 @@ from tests.support.watch import Watch
 _BEGIN = "INSERT INTO refresh_attempts"
 _LEASE = "INSERT INTO grant_leases"
 _REFRESH = "UPDATE grants SET\n        state = 1"
+# The process under the fault has no DEK in memory but those of the refresh under way.
+_FORGETFUL = {
+    "TOKENVAULT_DEK_CACHE__SOFT_LIFE_S": "1",
+    "TOKENVAULT_DEK_CACHE__HARD_LIFE_S": "1.2",
+}
 _owners = (f"away-{number}" for number in itertools.count(1))
 
 # Where the refresh stands when the fault comes. POSTED is held by the provider.
@@ -153,7 +158,7 @@ def deployed(vault: RealVault) -> Iterator[Deployment]:
         server.configure(family_kill_on_reuse=True)
         deployment = Deployment(vault, server, proxy)
         try:
-            deployment.start("victim")
+            deployment.start("victim", **_FORGETFUL)
             deployment.start("sibling")
             yield deployment
         finally:

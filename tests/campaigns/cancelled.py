@@ -31,11 +31,12 @@ NAMES = ("hung-up-1", "hung-up-2")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it; all must be 0 or empty but the first four."""
+    """What came of it; all must be 0 or empty but the first five."""
 
     calls: int
     cancelled: int
     tokens: int
+    retryable: dict[str, int]
     generations: int
     posts_beyond: int
     second_posts: int
@@ -89,6 +90,7 @@ async def play(vault: RealVault, *, grants: int, callers: int, rounds: int, seed
             calls=watch.calls + cancelled,
             cancelled=cancelled,
             tokens=watch.answers,
+            retryable=dict(watch.retryable),
             generations=steps,
             posts_beyond=len(server.sent("refresh_token")) - steps,
             second_posts=len(second_posts(server)),
