@@ -11,8 +11,8 @@ from vault_service.domain import limits
 
 _AWAY_S = 2.5
 _WHAT = """\
-One refresh of a class S grant through a `serve` process that reaches PostgreSQL through a proxy,
-with a sibling asked for the same grant; it forgets opened keys after a second; at each point of
+One refresh of a class S grant through a `serve` process that forgets opened keys after a second
+and reaches PostgreSQL through a proxy, with a sibling asked for the same grant; at each point of
 the refresh PostgreSQL is killed (immediate), paused or cut off for 2.5 s, or OpenBao is sealed.
 Afterwards both processes give tokens without hands, and two more refreshes prove that the held
 refresh token is the newest. posts is 3 where no refresh token was presented twice: the one under
