@@ -184,7 +184,7 @@ class RefreshConfig(_Section):
     ] = Field(
         default=limits.SPOOL_WAIT_S,
         description="How long a class S grant in doubt waits for the spool of a process that is "
-        "gone, in seconds, 10 to 86400.",
+        "gone, in seconds, 10 to 86400, and not less than a lease.",
     )
 
 
@@ -283,6 +283,10 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("spool.path: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
         found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
+    refresh = config.refresh
+    if refresh.spool_wait_s < refresh.post_limit_s + refresh.lease_margin_s:
+        # Before a lease has ended, nobody knows that its process is gone.
+        found.append("refresh.spool_wait_s: is less than post_limit_s plus lease_margin_s")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
     # What can be read must also be what it should be.
     return found or _unusable(config, serving)

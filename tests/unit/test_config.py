@@ -102,6 +102,7 @@ def test_sound(tmp_path: Path) -> None:
     assert faults(config, serving=True) == []
     assert (config.server.host, config.server.port) == ("127.0.0.1", 8443)
     assert (config.server.reflection, config.egress.allowed_private) == (False, ())
+    assert (config.refresh.post_limit_s, config.refresh.lease_margin_s) == (20, 5)
     assert (config.database.user, config.database.port) == ("tokenvault_app", 5432)
     assert config.instance
 
@@ -327,6 +328,15 @@ def test_cache_lives(tmp_path: Path) -> None:
     (fault,) = faults(short, serving=True)
     assert fault.startswith("dek_cache.hard_life_s: is less than")
     enough = configured(tmp_path, dek_cache__soft_life_s=100, dek_cache__hard_life_s=120)
+    assert faults(enough, serving=True) == []
+
+
+def test_nobody_gives_up_a_spool_before_its_lease_ends(tmp_path: Path) -> None:
+    """The wait for a spool is not shorter than a lease."""
+    times = {"refresh__post_limit_s": 10, "refresh__lease_margin_s": 5}
+    (fault,) = faults(configured(tmp_path, **times, refresh__spool_wait_s=14), serving=True)
+    assert fault.startswith("refresh.spool_wait_s: is less than")
+    enough = configured(tmp_path, **times, refresh__spool_wait_s=15)
     assert faults(enough, serving=True) == []
 
 
