@@ -286,7 +286,7 @@ async def test_the_post_limit_is_the_one_of_the_lease(
 
     server.behaviour = behave
     http = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
-    endpoint = OAuthTokenEndpoint(http, FakeClock(), 0.3)
+    endpoint = OAuthTokenEndpoint(http, FakeClock(), post_limit_s=0.3)
     started = time.monotonic()
     for encoding in BodyEncoding:
         failure = await _refresh(endpoint, replace(profile, body_encoding=encoding))
