@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +24,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vault_service.config.refresh import RefreshConfig, SpoolConfig
+from vault_service.config.section import Section
 from vault_service.domain import limits
 
 _PREFIX = "TOKENVAULT_"
@@ -41,11 +43,7 @@ class ConfigInvalid(ValueError):
     """The configuration cannot be used; each line of the text is one fault."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """Where callers connect (mTLS, TLS 1.3)."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -70,7 +68,7 @@ class ServerConfig(_Section):
     )
 
 
-class DatabaseConfig(_Section):
+class DatabaseConfig(Section):
     """PostgreSQL, by TLS verify-full or over a private socket."""
 
     host: str = Field(description="Host name, or the absolute path of the socket directory.")
@@ -99,7 +97,7 @@ class DatabaseConfig(_Section):
         return self.host.startswith("/")
 
 
-class TransitConfig(_Section):
+class TransitConfig(Section):
     """HashiCorp Vault or OpenBao transit, by AppRole."""
 
     address: str = Field(
@@ -115,7 +113,7 @@ class TransitConfig(_Section):
     secret_id_file: Path = Field(description="File with the secret id.")
 
 
-class EgressConfig(_Section):
+class EgressConfig(Section):
     """The way out to providers."""
 
     allowed_private: tuple[HostPort, ...] = Field(
@@ -129,7 +127,7 @@ class EgressConfig(_Section):
     )
 
 
-class DekCacheConfig(_Section):
+class DekCacheConfig(Section):
     """How long opened DEKs stay in memory."""
 
     soft_life_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
@@ -143,7 +141,7 @@ class DekCacheConfig(_Section):
     )
 
 
-class SecretsConfig(_Section):
+class SecretsConfig(Section):
     """Secrets with an expire_time."""
 
     reminder_s: Annotated[float, Field(ge=60, le=31_536_000)] = Field(
@@ -152,51 +150,7 @@ class SecretsConfig(_Section):
     )
 
 
-class SpoolConfig(_Section):
-    """Where this host keeps what it asked of providers and what came back, until the database
-    has it (docs/how-to/spool.md). On a disk that outlives the process."""
-
-    path: Path | None = Field(
-        default=None,
-        description="Folder of its own, mode 0700, made if missing; processes of one host may "
-        "share it. Needed by `serve`.",
-    )
-    slots: Annotated[int, Field(ge=limits.SPOOL_SLOTS_MIN, le=limits.SPOOL_SLOTS_MAX)] = Field(
-        default=limits.SPOOL_SLOTS,
-        description="Refreshes that may be under way or wait for the database, in one process, "
-        "16 to 4096; each takes 76 KiB of disk.",
-    )
-
-
-class RefreshConfig(_Section):
-    """How long the parts of a refresh may take; the same for all processes of a deployment. The
-    lease of a grant lives for post_limit_s plus lease_margin_s."""
-
-    post_limit_s: Annotated[
-        float, Field(ge=limits.POST_LIMIT_MIN_S, le=limits.POST_LIMIT_S, allow_inf_nan=False)
-    ] = Field(
-        default=limits.POST_LIMIT_S,
-        description="Longest request for tokens in seconds, connect to last byte, 1 to 20. What "
-        "takes longer is in doubt.",
-    )
-    lease_margin_s: Annotated[
-        float,
-        Field(ge=limits.LEASE_MARGIN_MIN_S, le=limits.LEASE_MARGIN_MAX_S, allow_inf_nan=False),
-    ] = Field(
-        default=limits.LEASE_MARGIN_S,
-        description="How much longer than its request a lease lives, in seconds, 0.5 to 30. A "
-        "request that could not begin within it is not sent.",
-    )
-    spool_wait_s: Annotated[
-        float, Field(ge=limits.SPOOL_WAIT_MIN_S, le=limits.SPOOL_WAIT_MAX_S, allow_inf_nan=False)
-    ] = Field(
-        default=limits.SPOOL_WAIT_S,
-        description="How long a class S grant in doubt waits for the spool of a process that is "
-        "gone, in seconds, 10 to 86400, and not less than a lease.",
-    )
-
-
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """Metrics and health over plain http: `/metrics`, `/livez`, `/readyz`. They hold no secret, no
     tenant and no caller; whoever reaches the port reads them."""
 
@@ -211,7 +165,7 @@ class MetricsConfig(_Section):
     )
 
 
-class TracesConfig(_Section):
+class TracesConfig(Section):
     """OpenTelemetry traces, off without an endpoint. A request to the collector carries names of
     RPCs, statements, operations and hosts, request ids and reasons."""
 
@@ -232,7 +186,7 @@ class TracesConfig(_Section):
     )
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """Logs go to standard error; they never hold a message."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
