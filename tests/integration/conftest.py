@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.support.oidc import OidcProvider
-from tests.support.vault import RealVault
-
-
-@contextmanager
-def running_vault() -> Iterator[RealVault]:
-    """A deployment of its own, gone afterwards."""
-    # Not pytest's directory: PostgreSQL runs as another uid when this is root, and socket paths
-    # are short.
-    directory = Path(tempfile.mkdtemp(prefix="tv-"))
-    directory.chmod(0o711)
-    vault = RealVault(directory)
-    try:
-        yield vault.start()
-    finally:
-        vault.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+from tests.support.vault import RealVault, running_vault
 
 
 @pytest.fixture(scope="session")

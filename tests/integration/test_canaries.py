@@ -21,14 +21,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import running_vault
 from tests.rpc.test_contract import METHODS
 from tests.support.authserver import AuthServer, Behaviour, RefreshClass
 from tests.support.canaries import Canaries, files_under, forms
 from tests.support.canary_campaign import Campaign
 from tests.support.canary_places import Observed, dump, processes
 from tests.support.canary_wire import ALLOWED, OPERATOR, Wire
-from tests.support.vault import RealVault
+from tests.support.vault import RealVault, running_vault
 from vault_service.domain.errors import Reason
 
 pytestmark = pytest.mark.timeout(600)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.clock import FakeClock
+from tests.support.small_disk import fill, small_disk
 from vault_service.adapters.clock import SystemEntropy
 from vault_service.adapters.spool.record import PAGE_BYTES, SLOT_BYTES
 from vault_service.adapters.spool.settings import SpoolSettings
@@ -58,33 +56,6 @@ class BadDisk(Syscalls):
 def spool_in(folder: Path, system: Syscalls | None = None, slots: int = SLOTS) -> FileSpool:
     """A process of its own."""
     return FileSpool(SpoolSettings(folder, slots), FakeClock(), SystemEntropy(), system)
-
-
-@contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[Path]:
-    """A file system of a MiB, for this test alone."""
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size=1m,{options}", "tmpfs", str(folder)],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        pytest.skip("only root may mount a small file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(file: Path) -> None:
-    """Take what is left of a disk."""
-    with file.open("wb", buffering=0) as opened:
-        for _ in range(10_000):
-            try:
-                opened.write(bytes(PAGE_BYTES))
-            except OSError:
-                break
-    assert os.statvfs(file).f_bavail == 0
 
 
 async def _unreachable(spool: FileSpool, says: str) -> VaultError:

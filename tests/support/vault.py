@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +39,12 @@ def oauth_client_of(provider: OidcProvider) -> str:
 class RealVault:
     """One deployment: servers once, any number of ``serve`` processes beside each other."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """``clock`` is that of the certificates."""
         self.directory = directory
-        self.ca = DevCA(directory)
+        self.ca = DevCA(directory, clock)
         self.postgres = EmbeddedPostgres(directory)
         self.openbao = EmbeddedOpenBao(directory, self.ca, for_tests=True)
         self.processes: dict[str, Child] = {}
@@ -176,6 +183,23 @@ class RealVault:
         )
         assert done.returncode == fails, f"{arguments} ended {done.returncode}: {done.stderr}"
         return done.stdout + done.stderr
+
+
+@contextmanager
+def running_vault(
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Iterator[RealVault]:
+    """A deployment of its own, gone afterwards."""
+    # Not pytest's directory: PostgreSQL runs as another uid when this is root, and socket paths
+    # are short.
+    directory = Path(tempfile.mkdtemp(prefix="tv-"))
+    directory.chmod(0o711)
+    vault = RealVault(directory, clock)
+    try:
+        yield vault.start()
+    finally:
+        vault.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def register(operator: sdk.TokenVaultClient, provider: OidcProvider) -> None:

@@ -102,6 +102,7 @@ def test_sound(tmp_path: Path) -> None:
     assert faults(config, serving=True) == []
     assert (config.server.host, config.server.port) == ("127.0.0.1", 8443)
     assert (config.server.reflection, config.egress.allowed_private) == (False, ())
+    assert (config.refresh.post_limit_s, config.refresh.lease_margin_s) == (20, 5)
     assert (config.database.user, config.database.port) == ("tokenvault_app", 5432)
     assert config.instance
 
@@ -174,6 +175,9 @@ _BOUNDS: list[tuple[str, Any, Any, list[Any]]] = [
     ("scheduler__parallel", 1, 256, [0, 257]),
     ("scheduler__rate_per_s", 0.1, 10_000, [0, 10_001]),
     ("scheduler__enabled", False, True, ["perhaps", 2]),
+    ("refresh__post_limit_s", 1, 20, [0.9, 20.1, "inf"]),
+    ("refresh__lease_margin_s", 0.5, 30, [0.4, 31, "nan"]),
+    ("refresh__spool_wait_s", 10, 86_400, [9, 86_401]),
     ("log__level", "debug", "error", ["trace", "INFO"]),
     ("server__drain_notice_s", 0, 60, [-1, 61, "nan"]),
     ("metrics__port", 0, 65_535, [-1, 65_536, "http"]),
@@ -344,6 +348,15 @@ def test_cache_lives(tmp_path: Path) -> None:
     (fault,) = faults(short, serving=True)
     assert fault.startswith("dek_cache.hard_life_s: is less than")
     enough = configured(tmp_path, dek_cache__soft_life_s=100, dek_cache__hard_life_s=120)
+    assert faults(enough, serving=True) == []
+
+
+def test_nobody_gives_up_a_spool_before_its_lease_ends(tmp_path: Path) -> None:
+    """The wait for a spool is not shorter than a lease."""
+    times = {"refresh__post_limit_s": 10, "refresh__lease_margin_s": 5}
+    (fault,) = faults(configured(tmp_path, **times, refresh__spool_wait_s=14), serving=True)
+    assert fault.startswith("refresh.spool_wait_s: is less than")
+    enough = configured(tmp_path, **times, refresh__spool_wait_s=15)
     assert faults(enough, serving=True) == []
 
 

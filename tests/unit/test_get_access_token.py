@@ -317,3 +317,21 @@ async def test_all_callers_hang_up(house: House) -> None:
     assert await house.flights.drain(1) == 0
     assert (await house.row(grant.name)).generation == 2
     assert not (await house.token(grant.name)).refreshed
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+async def test_token_that_ends_while_it_is_recorded(house: House, remembered: bool) -> None:
+    """When writing the record took so long that the token has ended by then, its caller gets a
+    newer one instead."""
+    grant = await house.grant()
+    if remembered:
+        await house.token(grant.name)
+
+    async def slowly(_: Grant) -> None:
+        house.audit.before_disclose = None
+        house.clock.advance(3_600)
+
+    house.audit.before_disclose = slowly
+    token = await house.token(grant.name, budget_s=4_000)
+    assert token.value.reveal() == b"at-2"
+    assert token.expire_time > house.clock.now()

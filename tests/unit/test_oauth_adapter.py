@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from urllib.parse import parse_qsl
@@ -271,6 +272,28 @@ async def test_reset_after_the_request_is_in_doubt(
     server.behaviour = cut
     assert (await _refresh(endpoint, profile)).answer_class is AnswerClass.IN_DOUBT
     assert len(server.requests) == 1
+
+
+async def test_the_post_limit_is_the_one_of_the_lease(
+    server: Server, certificates: DevCertificates, profile: ProviderProfile
+) -> None:
+    """A request for tokens ends at the configured limit, in doubt, whatever its body's form."""
+    silent = asyncio.Event()
+
+    async def behave(_: Request, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+        writer.close()
+
+    server.behaviour = behave
+    http = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
+    endpoint = OAuthTokenEndpoint(http, FakeClock(), post_limit_s=0.3)
+    started = time.monotonic()
+    for encoding in BodyEncoding:
+        failure = await _refresh(endpoint, replace(profile, body_encoding=encoding))
+        assert failure.answer_class is AnswerClass.IN_DOUBT
+    assert 0.6 <= time.monotonic() - started < 5
+    silent.set()
+    await http.close()
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,24 @@ async def test_invalid_grant_after_a_sibling_won(house: House) -> None:
     assert (row.state, row.generation) == (GrantState.ACTIVE, 2)
 
 
+@pytest.mark.parametrize("refresh_class", list(RefreshClass))
+async def test_invalid_grant_after_a_revocation(house: House, refresh_class: RefreshClass) -> None:
+    """A refusal that came because the grant was revoked meanwhile is told as what it is."""
+    grant = await expired(house, **of_class(refresh_class))
+    held = house.endpoint.hold()
+    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
+    waiting = asyncio.create_task(house.token(grant.name, budget_s=60))
+    await until(house, 1)
+    house.endpoint.gate = None
+    await House.beside(house).revoke(house.call(), grant.name)
+    held.set()
+    await refused(Reason.GRANT_REVOKED, waiting)
+    (record,) = house.records(AuditAction.GRANT_REFRESH_FAILED)
+    assert record.reason == Reason.REAUTHORIZATION_REQUIRED.name
+    assert (await house.row(grant.name)).state is GrantState.REVOKED
+    assert not any(house.spool.folder.entries.values())
+
+
 FAILURES = [
     (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE, None),
     (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE, None),

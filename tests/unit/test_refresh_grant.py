@@ -14,11 +14,13 @@ from tests.support.house import CLIENT_SECRET, PROVIDER, TENANT, House, refused
 from tests.support.refreshing import expired, until
 from tests.support.samples import a_profile
 from vault_service.domain import limits
-from vault_service.domain.attempt import AttemptState, Beginning
+from vault_service.domain.answers import AnswerClass
+from vault_service.domain.attempt import AttemptState, Beginning, SpoolEntry
 from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation
-from vault_service.domain.names import GrantAliasName
+from vault_service.domain.names import GrantAliasName, OAuthClientName
+from vault_service.domain.oauth import OAuthClient, SealedCredential
 
 
 @pytest.fixture
@@ -189,6 +191,45 @@ async def test_slow_beginning_gives_up_the_post(
     assert house.endpoint.ledger == []
     (attempt,) = house.stores.tables.attempts.values()
     assert attempt.state is AttemptState.NOT_SENT
+
+
+async def test_slow_disk_gives_up_the_post(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the mark before the POST took so long that the POST could outlive its lease, nothing is
+    sent, and the next one asks again."""
+    grant = await expired(house)
+    mark = house.spool.mark_sent
+
+    async def mark_slowly(entry: SpoolEntry) -> SpoolEntry:
+        house.clock.advance(limits.LEASE_MARGIN_S + 1)
+        return await mark(entry)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(house.spool, "mark_sent", mark_slowly)
+        await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
+    assert house.endpoint.ledger == []
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.NOT_SENT
+    assert not any(house.spool.folder.entries.values())
+    house.clock.advance(limits.BACKOFF_MAX_S)
+    assert (await house.token(grant.name)).refreshed
+
+
+async def test_slow_second_credential_is_not_presented(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When finding the older credential took so long that a second POST could outlive the lease,
+    none is sent."""
+    grant = await expired(house)
+    house.endpoint.fail(AnswerClass.CLIENT_REFUSED, error="invalid_client")
+    client = house.stores.tables.oauth_clients[OAuthClientName(TENANT, grant.oauth_client)]
+
+    async def find_slowly(_: OAuthClient) -> SealedCredential:
+        house.clock.advance(limits.LEASE_MARGIN_S + 1)
+        return SealedCredential(client.credential_version, client.credential_envelope)
+
+    monkeypatch.setattr(house.stores.oauth_clients, "older_credential", find_slowly)
+    await refused(Reason.CLIENT_MISCONFIGURED, house.token(grant.name))
+    assert len(house.endpoint.ledger) == 1
 
 
 @pytest.mark.parametrize("fault", ["unreachable", "audit_unavailable"])

@@ -35,6 +35,7 @@ from vault_service.app.instruments import Instruments
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.app.settings import (
     database_settings,
+    refresh_times,
     scheduling,
     spool_settings,
     transit_settings,
@@ -43,10 +44,8 @@ from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
-from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.domain.priority import Priority
-from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.rpc.audit_servicer import AuditServicer
@@ -121,7 +120,9 @@ class Parts:
         )
         self.guard = EgressGuard(config.egress.allowed_private)
         self.http = HttpClient(self.guard, config.egress.ca_file)
-        self.endpoint = OAuthTokenEndpoint(self.http, self.clock, ProviderMeter(metrics))
+        self.endpoint = OAuthTokenEndpoint(
+            self.http, self.clock, ProviderMeter(metrics), config.refresh.post_limit_s
+        )
         lives = Lives(
             config.dek_cache.soft_life_s,
             config.dek_cache.hard_life_s,
@@ -159,7 +160,7 @@ class Parts:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
-        self.engine = self._engine()
+        self.engine = self._engine(config)
         self._build_scheduler(config)
         self.remind = RemindOfSecrets(
             reminders=PostgresSecretReminders(self.database, self.worker_database),
@@ -167,14 +168,14 @@ class Parts:
             within_s=config.secrets.reminder_s,
         )
 
-    def _engine(self) -> RefreshEngine:
+    def _engine(self, config: Config) -> RefreshEngine:
         return RefreshEngine(
             EngineParts(
                 grants=self.grants,
                 attempts=PostgresAttemptStore(
                     self.database,
                     self.worker_database,
-                    limits.SPOOL_WAIT_S,
+                    config.refresh.spool_wait_s,
                     AttemptMeter(self.instruments.metrics),
                 ),
                 spool=self.spool,
@@ -188,7 +189,7 @@ class Parts:
                 entropy=self.entropy,
                 flights=self.flights,
                 outages=self.outages,
-                times=RefreshTimes(),
+                times=refresh_times(config),
             )
         )
 

@@ -53,7 +53,10 @@ class RefreshEngine:
 
     def __init__(self, parts: EngineParts) -> None:
         outcomes = RefreshOutcomes(
-            attempts=parts.attempts, audit=parts.audit, recorder=parts.recorder
+            grants=parts.grants,
+            attempts=parts.attempts,
+            audit=parts.audit,
+            recorder=parts.recorder,
         )
         store = StoreSuccessor(
             grants=parts.grants,

@@ -6,6 +6,7 @@ from vault_service.adapters.postgres.pool import DatabaseSettings
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.transit.settings import TransitSettings
 from vault_service.config import Config
+from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.schedule import Scheduling
 
 _WORKER_POOL = 3
@@ -55,3 +56,9 @@ def scheduling(config: Config) -> Scheduling:
     """What the operator decided."""
     chosen = config.scheduler
     return Scheduling(chosen.in_use_s, chosen.batch, chosen.parallel, chosen.rate_per_s)
+
+
+def refresh_times(config: Config) -> RefreshTimes:
+    """A lease that outlives its request by the margin."""
+    refresh = config.refresh
+    return RefreshTimes(refresh.post_limit_s, refresh.lease_margin_s)

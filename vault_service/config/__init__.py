@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vault_service.config.refresh import RefreshConfig, SpoolConfig
 from vault_service.config.sections import (
     DatabaseConfig,
     DekCacheConfig,
@@ -34,7 +35,6 @@ from vault_service.config.sections import (
     SchedulerConfig,
     SecretsConfig,
     ServerConfig,
-    SpoolConfig,
     TracesConfig,
     TransitConfig,
 )
@@ -74,6 +74,7 @@ class Config(BaseSettings):
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     spool: SpoolConfig = Field(default_factory=SpoolConfig)
     scheduler: SchedulerConfig = Field(default_factory=SchedulerConfig)
+    refresh: RefreshConfig = Field(default_factory=RefreshConfig)
     log: LogConfig = Field(default_factory=LogConfig)
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     traces: TracesConfig = Field(default_factory=TracesConfig)
@@ -140,6 +141,10 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("spool.path: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
         found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
+    refresh = config.refresh
+    if refresh.spool_wait_s < refresh.post_limit_s + refresh.lease_margin_s:
+        # Before a lease has ended, nobody knows that its process is gone.
+        found.append("refresh.spool_wait_s: is less than post_limit_s plus lease_margin_s")
     if not _private_or_tls(config.traces.otlp_endpoint):
         found.append("traces.otlp_endpoint: is plain http to another machine; use https")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from vault_service.config.section import Section
 from vault_service.domain import limits
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -15,11 +16,7 @@ HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s/@]+:[0-9]{1,5}$", ma
 TrustDomain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,255}$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """Where callers connect (mTLS, TLS 1.3)."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -44,7 +41,7 @@ class ServerConfig(_Section):
     )
 
 
-class DatabaseConfig(_Section):
+class DatabaseConfig(Section):
     """PostgreSQL, by TLS verify-full or over a private socket."""
 
     host: str = Field(description="Host name, or the absolute path of the socket directory.")
@@ -73,7 +70,7 @@ class DatabaseConfig(_Section):
         return self.host.startswith("/")
 
 
-class TransitConfig(_Section):
+class TransitConfig(Section):
     """HashiCorp Vault or OpenBao transit, by AppRole."""
 
     address: str = Field(
@@ -89,7 +86,7 @@ class TransitConfig(_Section):
     secret_id_file: Path = Field(description="File with the secret id.")
 
 
-class EgressConfig(_Section):
+class EgressConfig(Section):
     """The way out to providers."""
 
     allowed_private: tuple[HostPort, ...] = Field(
@@ -103,7 +100,7 @@ class EgressConfig(_Section):
     )
 
 
-class DekCacheConfig(_Section):
+class DekCacheConfig(Section):
     """How long opened DEKs stay in memory."""
 
     soft_life_s: Annotated[float, Field(ge=1, le=3_600)] = Field(
@@ -117,7 +114,7 @@ class DekCacheConfig(_Section):
     )
 
 
-class SecretsConfig(_Section):
+class SecretsConfig(Section):
     """Secrets with an expire_time."""
 
     reminder_s: Annotated[float, Field(ge=60, le=31_536_000)] = Field(
@@ -126,23 +123,7 @@ class SecretsConfig(_Section):
     )
 
 
-class SpoolConfig(_Section):
-    """Where this host keeps what it asked of providers and what came back, until the database
-    has it (docs/how-to/spool.md). On a disk that outlives the process."""
-
-    path: Path | None = Field(
-        default=None,
-        description="Folder of its own, mode 0700, made if missing; processes of one host may "
-        "share it. Needed by `serve`.",
-    )
-    slots: Annotated[int, Field(ge=limits.SPOOL_SLOTS_MIN, le=limits.SPOOL_SLOTS_MAX)] = Field(
-        default=limits.SPOOL_SLOTS,
-        description="Refreshes that may be under way or wait for the database, in one process, "
-        "16 to 4096; each takes 76 KiB of disk.",
-    )
-
-
-class SchedulerConfig(_Section):
+class SchedulerConfig(Section):
     """Refreshes before anybody asks (docs/how-to/scheduler.md)."""
 
     enabled: bool = Field(
@@ -168,7 +149,7 @@ class SchedulerConfig(_Section):
     )
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """Metrics and health over plain http: `/metrics`, `/livez`, `/readyz`. They hold no secret, no
     tenant and no caller; whoever reaches the port reads them."""
 
@@ -183,7 +164,7 @@ class MetricsConfig(_Section):
     )
 
 
-class TracesConfig(_Section):
+class TracesConfig(Section):
     """OpenTelemetry traces, off without an endpoint. A request to the collector carries names of
     RPCs, statements, operations and hosts, request ids and reasons."""
 
@@ -204,7 +185,7 @@ class TracesConfig(_Section):
     )
 
 
-class LogConfig(_Section):
+class LogConfig(Section):
     """Logs go to standard error; they never hold a message."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(

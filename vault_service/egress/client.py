@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,8 @@ from vault_service.egress.resolver import (
     system_lookup,
 )
 
+_LATE_S: Final = 0.05  # a timer that is later than this belongs to a process that stood still
+_LATE_LOOKS_MAX: Final = 4  # a machine that is late again and again still ends a request
 _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = "application/json"
 _HEADERS: Final = {
@@ -152,7 +155,7 @@ class HttpClient:
         progress = _Progress()
         try:
             target = _pinned_url(self._guard.endpoint(url).url)
-            async with asyncio.timeout(limit_s):
+            async with _limited(limit_s):
                 return await self._exchange(
                     method, target, body, {**_HEADERS, **headers}, progress, answer_max_bytes
                 )
@@ -221,6 +224,31 @@ class HttpClient:
             limit=limits.HTTP_CONNECTIONS_MAX,
             limit_per_host=limits.HTTP_CONNECTIONS_PER_HOST_MAX,
         )
+
+
+@contextlib.asynccontextmanager
+async def _limited(limit_s: float) -> AsyncIterator[None]:
+    """As ``asyncio.timeout``, but a process that stood still past the limit (a stopped machine, a
+    starved one) first reads what waits in its buffers: it may be the only copy of a token."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as scope:
+        timer: asyncio.TimerHandle
+
+        def end(due: float, looks: int) -> None:
+            nonlocal timer
+            now = loop.time()
+            if now - due < _LATE_S or looks == 0:
+                scope.reschedule(now)
+                return
+            due = now + limits.HTTP_LATE_READ_S
+            timer = loop.call_at(due, end, due, looks - 1)
+
+        due = loop.time() + limit_s
+        timer = loop.call_at(due, end, due, _LATE_LOOKS_MAX)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def _mark_sent(

@@ -88,9 +88,10 @@ class Credentials:
         except TokenEndpointError as error:
             older = None
             refused = error.answer_class is AnswerClass.CLIENT_REFUSED
-            if refused and error.error == _CLIENT_UNKNOWN and may_try_again():
+            if refused and error.error == _CLIENT_UNKNOWN:
                 older = await self._older(registration.client)
-            if older is None:
+            # Asked last: the look-up and the key store take their time too.
+            if older is None or not may_try_again():
                 raise
         else:
             return Presented(answer, registration.client.credential_version)

@@ -148,8 +148,8 @@ class GetAccessToken:
     async def _disclose(
         self, call: Call, target: GrantTarget, grant: Grant, decision: Decision, served: Served
     ) -> AccessToken | None:
-        """The token once its record is durable; None when the grant changed meanwhile, or its
-        OAuthClient is suspended."""
+        """The token once its record is durable; None when the grant changed meanwhile, its token
+        ended, or its OAuthClient is suspended."""
         if grant.access_envelope is None or grant.access_expire_time is None:
             raise VaultError(Reason.ENVELOPE_CORRUPT, "the grant's row has no access token")
         value = await self._envelopes.open(grant.access_binding(), grant.access_envelope)
@@ -169,6 +169,9 @@ class GetAccessToken:
         )
         alias = target if isinstance(target, GrantAliasName) else None
         if not await self._audit.disclose(record, grant, alias):
+            return None
+        if self._known.has_ended(target, grant):
+            # The database stood still: the record says more than was given.
             return None
         self._used.note(grant)
         return AccessToken(

@@ -56,6 +56,13 @@ class KnownGrants:
         self._known.move_to_end(target)
         return known.grant, known.grant.read_time + age
 
+    def has_ended(self, target: GrantTarget, grant: Grant) -> bool:
+        """Whether the grant's access token has ended by now on the database's clock; True where
+        too little is remembered to tell."""
+        recalled = self.recall(target)
+        expire_time = grant.access_expire_time
+        return recalled is None or expire_time is None or expire_time <= recalled[1]
+
     async def read(self, target: GrantTarget) -> Grant | None:
         """The row as it stands in the database, which is remembered. Raises as GrantStore.get."""
         # The clocks are read before the row: its age is never taken for less than it is.

@@ -105,15 +105,16 @@ class PresentRefreshToken:
         ``asked``: the monotonic moment before the lease was asked for. The entry is freed as soon
         as the database knows how it ended, and left where it does not.
         """
-        if not self._fits(asked):
-            # A preparation that took longer than the margin would let the POST outlive the lease.
-            error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
-            await self._give_up(call, tried, entry, error)
-            return
         try:
             entry = await self._spool.mark_sent(entry)
         except VaultError as fault:
             await self._outcomes.not_sent(call, tried, fault)
+        if not self._fits(asked):
+            # What took longer than the margin, the disk included, would let the POST outlive the
+            # lease.
+            error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
+            await self._give_up(call, tried, entry, error)
+            return
         kept: list[_Kept] = []
         try:
             answer, version = await self._post(tried, prepared, permit, entry, asked, kept)

@@ -18,7 +18,7 @@ from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
-from vault_service.ports import AttemptStore, AuditLog, Ending
+from vault_service.ports import AttemptStore, AuditLog, Ending, GrantStore
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
 
@@ -46,7 +46,10 @@ class Attempted:
 class RefreshOutcomes:
     """Writes it down and raises what callers are told."""
 
-    def __init__(self, *, attempts: AttemptStore, audit: AuditLog, recorder: Recorder) -> None:
+    def __init__(
+        self, *, grants: GrantStore, attempts: AttemptStore, audit: AuditLog, recorder: Recorder
+    ) -> None:
+        self._grants = grants
         self._attempts = attempts
         self._audit = audit
         self._recorder = recorder
@@ -92,6 +95,11 @@ class RefreshOutcomes:
         raise fault
 
     async def _refused(self, call: Call, tried: Attempted, fault: VaultError) -> None:
+        current = await self._grants.get(tried.grant.name)
+        if current is None or not tried.attempt.may_change(current):
+            # Revoked, consented anew, or a sibling won: what is dead is no longer the grant's.
+            await self._end(call, tried, Ending(AttemptState.RESOLVED_SUPERSEDED, ""), fault)
+            return
         if not tried.keeps_its_token and not await self._is_confirmed(tried):
             await self._await_confirmation(call, tried, fault)
         cause = await self._cause(tried)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from vault_service.adapters.oauth.client_auth import Fields, authenticated
 from vault_service.adapters.oauth.liveness import read_introspection, read_probe
+from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
@@ -39,12 +40,20 @@ class OAuthTokenEndpoint:
     """Implements ports.TokenEndpoint over the one HTTP client. Raises ``TokenEndpointError``.
 
     NOT_SENT: nothing left this host; IN_DOUBT: sent, and no answer; else as the answer says.
+    ``post_limit_s`` is the longest request for tokens: the lease of a refresh is made for it.
     """
 
-    def __init__(self, http: HttpClient, clock: Clock, meter: ProviderMeter | None = None) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        clock: Clock,
+        meter: ProviderMeter | None = None,
+        post_limit_s: float = limits.POST_LIMIT_S,
+    ) -> None:
         self._http = http
         self._clock = clock
         self._meter = meter or ProviderMeter(Metrics())
+        self._limit_s = post_limit_s
 
     async def exchange_code(
         self,
@@ -160,12 +169,14 @@ class OAuthTokenEndpoint:
     ) -> HttpAnswer:
         if profile.body_encoding is BodyEncoding.JSON:
             body, basic = authenticated(client, fields)
-            return await _answered(self._http.post_json(url, body, basic=basic))
+            request = self._http.post_json(url, body, basic=basic, limit_s=self._limit_s)
+            return await _answered(request)
         return await self._post_form(url, client, fields)
 
     async def _post_form(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
         body, basic = authenticated(client, fields)
-        return await _answered(self._http.post_form(url, body, basic=basic))
+        request = self._http.post_form(url, body, basic=basic, limit_s=self._limit_s)
+        return await _answered(request)
 
 
 async def _answered(request: Awaitable[HttpAnswer]) -> HttpAnswer:
