@@ -85,7 +85,6 @@ class RefreshEngine:
             outcomes=outcomes,
             store=store,
             recorder=parts.recorder,
-            clock=parts.clock,
         )
         self.refresh = RefreshGrant(
             grants=parts.grants,
@@ -104,5 +103,6 @@ class RefreshEngine:
             spool=parts.spool,
             resolve=resolve,
             flights=parts.flights,
+            clock=parts.clock,
             times=parts.times,
         )

@@ -23,7 +23,7 @@ from vault_service.domain.attempt import (
 )
 from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
-from vault_service.ports import AttemptStore, Spool
+from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.resolve_attempt import ResolveAttempt
 
@@ -40,12 +40,14 @@ class RecoverAttempts:
         spool: Spool,
         resolve: ResolveAttempt,
         flights: Flights,
+        clock: Clock,
         times: RefreshTimes,
     ) -> None:
         self._attempts = attempts
         self._spool = spool
         self._resolve = resolve
         self._flights = flights
+        self._clock = clock
         self._times = times
 
     async def __call__(self, call: Call) -> int:
@@ -71,9 +73,10 @@ class RecoverAttempts:
         self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry | None
     ) -> None:
         held = self._spool.holds()
+        asked = self._clock.monotonic()
         taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
         if taken is not None:
-            await self._resolve(call, *taken, entry)
+            await self._resolve(call, *taken, entry, asked)
 
     async def _strays(
         self, entries: Entries, due: Sequence[RefreshAttempt]

@@ -116,7 +116,7 @@ class RefreshGrant:
             raise _deferred(begun)
         if isinstance(begun, Unresolved):
             earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
-            await self._resolve(call, begun.lease, begun.attempt, earlier)
+            await self._resolve(call, begun.lease, begun.attempt, earlier, asked)
             return False
         return begun is Busy.HELD
 

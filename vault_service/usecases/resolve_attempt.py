@@ -28,7 +28,7 @@ from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Liveness
 from vault_service.domain.provider import Recovery, RefreshClass
 from vault_service.domain.token_answer import read_refresh
-from vault_service.ports import AttemptStore, Clock, GrantStore, Spool, TokenEndpoint
+from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
@@ -52,7 +52,6 @@ class ResolveAttempt:
         outcomes: RefreshOutcomes,
         store: StoreSuccessor,
         recorder: Recorder,
-        clock: Clock,
     ) -> None:
         self._grants = grants
         self._attempts = attempts
@@ -64,17 +63,20 @@ class ResolveAttempt:
         self._outcomes = outcomes
         self._store = store
         self._recorder = recorder
-        self._clock = clock
 
     async def __call__(
-        self, call: Call, lease: Lease, attempt: RefreshAttempt, entry: SpoolEntry | None
+        self,
+        call: Call,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        entry: SpoolEntry | None,
+        asked: float,
     ) -> None:
         """Returns when it is resolved or the row has moved on; raises why it is not.
 
         ``entry`` is what a spool that this process holds knows of it. It is freed once the
-        database knows the outcome.
+        database knows the outcome. ``asked``: the monotonic moment before the lease was asked for.
         """
-        asked = self._clock.monotonic()
         grant = await self._grants.get(attempt.grant)
         if grant is None:
             return  # its tenant is gone, and everything with it
