@@ -98,7 +98,7 @@ class PresentRefreshToken:
         ``asked``: the monotonic moment before the lease was asked for. The entry is freed as soon
         as the database knows how it ended, and left where it does not.
         """
-        if not self._fits(asked):
+        if not self.fits(asked):
             # A preparation that took longer than the margin would let the POST outlive the lease.
             error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
             await self._give_up(call, tried, entry, error)
@@ -145,7 +145,7 @@ class PresentRefreshToken:
             return read_refresh(raw, profile, sent)
 
         presented = await self._credentials.present(
-            prepared.registration, request, lambda: self._fits(asked)
+            prepared.registration, request, lambda: self.fits(asked)
         )
         return presented.answer, presented.credential_version
 
@@ -185,7 +185,7 @@ class PresentRefreshToken:
             raise
         await self._spool.free(entry)
 
-    def _fits(self, asked: float) -> bool:
+    def fits(self, asked: float) -> bool:
         """Whether a POST that begins now ends inside the lease, which runs on the database's clock
         since the monotonic moment ``asked`` or later."""
         return self._times.post_fits(self._clock.monotonic() - asked)

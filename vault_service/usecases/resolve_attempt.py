@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain.access import Call
-from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import (
     AttemptState,
     RefreshAttempt,
@@ -31,6 +32,7 @@ from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
+from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
@@ -220,6 +222,8 @@ class ResolveAttempt:
             detail=facts,
         )
         try:
+            if not self._present.fits(asked):
+                await self._put_off(tried, entry)
             spool_id = self._spool.spool_id
             if not await self._attempts.retry(tried.lease, attempt, spool_id, record):
                 await self._spool.free(entry)
@@ -230,6 +234,14 @@ class ResolveAttempt:
             await self._present(call, again, prepared, entry, asked)
         finally:
             self._spool.leave(entry)
+
+    async def _put_off(self, tried: Attempted, entry: SpoolEntry) -> NoReturn:
+        """What was prepared too slowly for its lease is prepared again: it was no try, so nothing
+        is counted, and no pause that was meant for the provider delays the next one."""
+        await self._spool.free(entry)
+        await self._attempts.release(tried.lease, tried.attempt.tenant)
+        how = "the lease is too short by now"
+        raise refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
 
 
 def _in_grace(attempt: RefreshAttempt) -> bool:

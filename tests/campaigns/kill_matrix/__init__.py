@@ -10,7 +10,7 @@ the authorization server's ledger decides whether the grant was lost (``authserv
 grant is used once more.
 
 - ``plan``: which runs there are; run n is always the same one.
-- ``moments``, ``mortal``: where a victim dies, by sub classes of the real adapters and nothing else.
+- ``moments``, ``mortal``: where a victim dies, by sub classes of the real adapters alone.
 - ``life``: what a process that was killed had reached, in memory that survives it.
 - ``vault``: the engine from real adapters. ``place``: the servers. ``slot``: a fork server, which
   has imported everything and has no loop, thread or connection.

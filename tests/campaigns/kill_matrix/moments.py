@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.support.authserver import Cut, Fault
@@ -78,8 +79,8 @@ class Provider:
 
     name: str
     refresh_class: str
-    behaviour: dict[str, object] = field(default_factory=dict)
-    profile: dict[str, object] = field(default_factory=dict)
+    behaviour: Mapping[str, object] = field(default_factory=dict)
+    profile: Mapping[str, object] = field(default_factory=dict)
 
 
 _S = {"family_kill_on_reuse": True}

@@ -32,7 +32,7 @@ class Case:
     restart_s: float  # how long the victim stays away
     asks: bool  # callers ask for a token while it recovers
     is_cold: bool  # its connection to the provider is a new one
-    rival_after_s: float  # since the kill, when callers of a live replica begin to ask
+    asks_after_s: float  # when they begin, and those of a live replica
     at_s: float = 0.0
     again_at_s: float = 0.0  # the successor is killed too, 0: it is not
     server_before_s: float = 0.0  # of random moments
@@ -117,7 +117,7 @@ def _case(random: Random, number: int, facts: dict[str, object]) -> Case:
         "restart_s": random.uniform(0, 0.4),
         "asks": random.random() < 0.5,
         "is_cold": facts["moment"] in _COLD or random.random() < 0.3,
-        "rival_after_s": random.uniform(0, 1.5),
+        "asks_after_s": random.uniform(0, 1.6) if random.random() < 0.2 else 1.3,
         **facts,
     }
     return Case(number=number, **made)  # type: ignore[arg-type]

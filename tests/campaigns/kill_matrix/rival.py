@@ -15,7 +15,7 @@ from tests.campaigns.kill_matrix.vault import SPOOL_GONE_S, Place, Vault
 from vault_service.domain import limits
 from vault_service.egress.client import HttpClient
 
-ASK_S, SWEEP_S = 0.1, 0.2
+ASK_S, SWEEP_S = 0.1, 0.15
 
 
 async def live(
@@ -35,7 +35,8 @@ async def live(
             await stop(at_work)
             at_work = None
         if order:
-            work = compete(vaults[order["destroyed"]], uuid.UUID(order["grant"]), order["asks"])
+            vault, grant_id = vaults[order["destroyed"]], uuid.UUID(order["grant"])
+            work = compete(vault, grant_id, order["asks"], order["idle"])
             at_work = asyncio.create_task(work)
         else:
             for vault in vaults.values():
@@ -46,8 +47,14 @@ async def live(
         await vault.close()
 
 
-async def compete(vault: Vault, grant_id: uuid.UUID, asks_after_s: float | None) -> None:
-    """For ever: sweeps, and callers that want a newer token than the first; None: no callers."""
+async def compete(
+    vault: Vault, grant_id: uuid.UUID, asks_after_s: float | None, idle_s: float
+) -> None:
+    """For ever: sweeps, and callers that want a newer token than the first; None: no callers.
+
+    ``idle_s``: nobody sweeps for so long after the first time. While the lease of the victim goes
+    on there is nothing to find, and a campaign of thousands would look for it all the time.
+    """
 
     async def ask(after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -58,6 +65,8 @@ async def compete(vault: Vault, grant_id: uuid.UUID, asks_after_s: float | None)
             await asyncio.sleep(ASK_S)
 
     async def sweep() -> None:
+        await vault.sweep()
+        await asyncio.sleep(idle_s)
         while True:
             await vault.sweep()
             await asyncio.sleep(SWEEP_S)

@@ -35,7 +35,7 @@ from tests.campaigns.kill_matrix.life import Life
 from tests.campaigns.kill_matrix.moments import BY_NAME
 from tests.campaigns.kill_matrix.plan import RANDOM, Case, case
 from tests.campaigns.kill_matrix.rival import live
-from tests.campaigns.kill_matrix.successor import RESOLVE_LIMIT_S, Before
+from tests.campaigns.kill_matrix.successor import LEASE_SPAN_S, RESOLVE_LIMIT_S, Before
 from tests.campaigns.kill_matrix.vault import Place
 from tests.campaigns.kill_matrix.victim import MISSED, Birth, live_and_die
 from tests.support.authserver import Fault, Held, Issued, RemoteAuthServer, Rule
@@ -94,11 +94,11 @@ class Slot:
         before = Before(case, self._entropy.uuid7(), issued.family, 0.0, False)
         self._script(case, issued.family)
         if case.rivals_first:
-            self._compete(before, 0.0)
+            self._compete(before, 0.0, 0.0)
         died_at = self._kill_victim(before, issued)
         before = replace(before, killed_s=time.monotonic(), in_danger=self._danger(case) is True)
         if not case.rivals_first:
-            self._compete(before, case.rival_after_s)
+            self._compete(before, case.asks_after_s, LEASE_SPAN_S)
         if case.spool_destroyed:
             shutil.rmtree(self._spools, ignore_errors=True)
         time.sleep(case.restart_s)
@@ -120,12 +120,12 @@ class Slot:
         if fault is not None:
             self._server.add_rules(Rule(fault=fault, family=family, kind="refresh_token"))
 
-    def _compete(self, before: Before, after_s: float) -> None:
+    def _compete(self, before: Before, after_s: float, idle_s: float) -> None:
         if before.case.replicas == 1:
             return
         about = {"grant": str(before.grant_id), "destroyed": before.case.spool_destroyed}
         for rival, asks in zip(self._rivals, (after_s, None), strict=True):
-            rival.say({**about, "asks": asks})
+            rival.say({**about, "asks": asks, "idle": idle_s})
 
     def _kill_victim(self, before: Before, issued: Issued) -> str:
         """The latest moment that it had come to."""
@@ -187,6 +187,7 @@ class Slot:
             "retries": then["retries"],
             "states": then["states"],
             "used_again": later["used_again"],
+            "spool_left": later["spool_left"],
             "verdict_after_use": second.verdict.value,
             "double_posts": len({*first.double_posts, *second.double_posts}),
         }

@@ -20,6 +20,7 @@ from vault_service.domain.attempt import UNRESOLVED, AttemptState
 from vault_service.domain.errors import VaultError
 from vault_service.domain.grant import Grant, GrantState
 
+LEASE_SPAN_S = TIMES.lease_s - 0.1  # of what is left of it at a kill
 RESOLVE_LIMIT_S = TIMES.lease_s + 5.0  # since the kill, at which the lease had begun
 _GIVE_UP_S = 20.0  # what is late is waited for, to know whether it is only late
 _USE_LIMIT_S = 6.0
@@ -41,8 +42,9 @@ class Before:
 async def recover(vault: Vault, before: Before, channel: BinaryIO) -> None:
     """Line by line: "resolved", what it holds then, and what it holds after one more use. It waits
     for a line after each but the last."""
-    asks_after_s = 0.0 if before.case.asks else None
-    at_work = asyncio.create_task(compete(vault, before.grant_id, asks_after_s))
+    asks_after_s = before.case.asks_after_s if before.case.asks else None
+    idle_s = max(0.0, before.killed_s + LEASE_SPAN_S - time.monotonic())
+    at_work = asyncio.create_task(compete(vault, before.grant_id, asks_after_s, idle_s))
     resolved_at = await _resolved(vault, before, at_work)
     await stop(at_work)
     await quiet(vault)
@@ -50,8 +52,11 @@ async def recover(vault: Vault, before: Before, channel: BinaryIO) -> None:
     row, facts = await _holding(vault, before)
     await _tell(channel, facts)
     used = row.state is not GrantState.ACTIVE or await _use(vault, row)
+    await quiet(vault)
+    await vault.sweep()  # it may have been resolved before the first sweep had come to its entry
+    left = len(await vault.spool.left_over())
     _, facts = await _holding(vault, before)
-    await _tell(channel, {**facts, "used_again": used})
+    await _tell(channel, {**facts, "used_again": used, "spool_left": left})
 
 
 async def _tell(channel: BinaryIO, facts: dict[str, Any]) -> None:
@@ -63,6 +68,7 @@ async def _tell(channel: BinaryIO, facts: dict[str, Any]) -> None:
 async def _resolved(vault: Vault, before: Before, at_work: asyncio.Task[None]) -> float:
     """When no attempt of it was open any more."""
     give_up = before.killed_s + _GIVE_UP_S
+    pause_s = before.killed_s + LEASE_SPAN_S - time.monotonic()
     while time.monotonic() < give_up:
         if at_work.done():
             at_work.result()
@@ -70,7 +76,8 @@ async def _resolved(vault: Vault, before: Before, at_work: asyncio.Task[None]) -
             states = [each["state"] for each in await vault.attempts_of(before.grant_id)]
             if not _OPEN.intersection(states):
                 return time.monotonic()
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(max(pause_s, _POLL_S))
+        pause_s = 0.0
     return time.monotonic()
 
 

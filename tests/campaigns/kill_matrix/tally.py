@@ -18,21 +18,24 @@ from tests.campaigns.kill_matrix.place import machine
 from tests.campaigns.kill_matrix.plan import RANDOM
 from tests.support.authserver import Verdict
 
-METHOD: Final = (
-    "One run: a forked process with the whole refresh engine (no gRPC) refreshes a grant of its own "
-    "at a real PostgreSQL (a database for each of 8 slots, copied from a template; fsync off, which "
-    "matters to power cuts only), on a real spool with its fdatasyncs and over TLS to the scripted "
-    "authorization server, and dies by SIGKILL to itself at one moment of it, or by a timer at a "
-    "random one. Lease 1.5 s (POST 0.5 s + margin 1.0 s). The next process of the slot has the "
-    "victim's spool (or none, counted apart), sweeps every 0.2 s, alone or beside two live replicas "
-    "with spools of their own, one of which has callers. It has 5 s from the end of the lease on "
-    "to resolve the attempt; then the authorization server judges from its ledger, and the grant is "
-    "refreshed once more and judged again. Class S kills the family on reuse; a third of its runs "
-    "each can introspect, can probe, can only retry. A refusal is confirmed at once "
-    "(confirm_after_s 0, written to the table; 60 s in life), and class S waits 0.3 s for a spool "
-    "that was destroyed. DEKs were unwrapped by OpenBao at the preparation, in the runs under "
-    "transit_runs by each process itself. A process recovers the run before and is then the next "
-    "victim. killed_before_durable is told by acknowledged syncs and commits in shared memory."
+METHOD: Final = " ".join(
+    """
+    One run: a forked process with the whole refresh engine (no gRPC) refreshes a grant of its own at
+    a real PostgreSQL (a database for each slot, copied from a template; fsync off, which matters to
+    power cuts only), on a real spool with its syncs, over TLS to the scripted authorization server,
+    and dies by SIGKILL to itself at one moment of it, or by a timer at a random one. Lease 1.5 s
+    (POST 0.5 s + margin 1.0 s). The next process of the slot has the victim's spool (or none,
+    counted apart) and sweeps every 0.15 s from the end of the lease on, alone or beside two live
+    replicas with spools of their own, one of which has callers. It has 5 s from the end of the lease
+    on to resolve the attempt; then the authorization server judges from its ledger, the grant is
+    refreshed once more, and judged again. Class S kills the family on reuse; a third of its runs
+    each can introspect, can probe, can only retry. A refusal is confirmed at once (confirm_after_s
+    0, written to the table; 60 s in life), and class S waits 0.3 s for a spool that was destroyed.
+    DEKs were unwrapped by OpenBao at the preparation; in transit_runs each process does so itself.
+    A process recovers the run before it and is the next victim. What was durable at a kill is told
+    by acknowledged syncs and commits in shared memory. by_point_and_class of a point counts its
+    moments evenly, so a loss there is a share of deaths at that point, not of refreshes.
+    """.split()
 )
 _LOSSES = (Verdict.LOST.value, Verdict.KILLED_FAMILY.value)
 _IN_WINDOW = Verdict.LOST_IN_WINDOW.value
@@ -108,8 +111,10 @@ class Tally:
         facts["never_resolved"] += result["resolved_s"] >= 20.0
         facts["double_posts"] += result["double_posts"]
         facts["not_usable_afterwards"] += not result["used_again"]
+        facts["spool_entries_left"] += result["spool_left"]
         facts["resolved_s"] = _spread(facts["resolved_s"], result["resolved_s"])
-        sound = result["is_resolved"] and result["used_again"] and not result["double_posts"]
+        left = result["double_posts"] + result["spool_left"]
+        sound = result["is_resolved"] and result["used_again"] and not left
         if outside or not sound:
             self._finding(result)
 
@@ -156,6 +161,7 @@ def _empty(seed: int) -> dict[str, Any]:
         "never_resolved": 0,
         "double_posts": 0,
         "not_usable_afterwards": 0,
+        "spool_entries_left": 0,
         "killed_twice": 0,
         "transit_runs": 0,
         "harness_faults": 0,
