@@ -102,6 +102,7 @@ class RefreshEngine:
             attempts=parts.attempts,
             spool=parts.spool,
             resolve=resolve,
+            recorder=parts.recorder,
             flights=parts.flights,
             clock=parts.clock,
             times=parts.times,

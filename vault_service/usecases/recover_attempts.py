@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from vault_service.domain import limits
@@ -21,10 +22,12 @@ from vault_service.domain.attempt import (
     SpoolMark,
     by_attempt,
 )
+from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.resolve_attempt import ResolveAttempt
 
 Entries = Mapping[uuid.UUID, SpoolEntry]
@@ -39,6 +42,7 @@ class RecoverAttempts:
         attempts: AttemptStore,
         spool: Spool,
         resolve: ResolveAttempt,
+        recorder: Recorder,
         flights: Flights,
         clock: Clock,
         times: RefreshTimes,
@@ -46,6 +50,7 @@ class RecoverAttempts:
         self._attempts = attempts
         self._spool = spool
         self._resolve = resolve
+        self._recorder = recorder
         self._flights = flights
         self._clock = clock
         self._times = times
@@ -55,7 +60,7 @@ class RecoverAttempts:
         one that takes longer than the call goes on without it."""
         entries = by_attempt(await self._spool.left_over())
         due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
-        strays = await self._strays(entries, due)
+        strays = await self._strays(call, entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
         return len(due) + len(strays)
 
@@ -79,7 +84,7 @@ class RecoverAttempts:
             await self._resolve(call, *taken, entry, asked)
 
     async def _strays(
-        self, entries: Entries, due: Sequence[RefreshAttempt]
+        self, call: Call, entries: Entries, due: Sequence[RefreshAttempt]
     ) -> list[RefreshAttempt]:
         """Entries that say more than the database knew when it gave an attempt up; what it knows
         all about is freed."""
@@ -92,7 +97,25 @@ class RecoverAttempts:
             attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
             lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
             if attempt is not None and lost and entry.mark is SpoolMark.RECEIVED:
-                found.append(attempt)
+                found.append(await self._brought(call, attempt, entry))
             elif attempt is None or attempt.state not in UNRESOLVED:
                 await self._spool.free(entry)
         return found
+
+    async def _brought(
+        self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry
+    ) -> RefreshAttempt:
+        """The answer of an attempt that was given up is in the database too from here on: who gave
+        it up has said that no spool has it, so by its spool nobody could take it over."""
+        envelope = entry.envelope
+        if envelope is None or envelope == attempt.orphan_envelope:
+            return attempt
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ORPHAN_KEPT,
+            attempt.tenant,
+            str(attempt.grant),
+            detail={"attempt": str(attempt.attempt_id)},
+        )
+        await self._attempts.keep_orphan(attempt, envelope, record)
+        return replace(attempt, orphan_envelope=envelope)

@@ -88,7 +88,10 @@ class ResolveAttempt:
         tried = Attempted(lease, attempt, grant, provider.profile, in_doubt=True)
         if not await self._replayed(call, tried, entry):
             await self._keep_unreadable(call, tried, entry)
-            if not attempt.may_change(grant):
+            if attempt.state is AttemptState.RESOLVED_LOST:
+                # Found again and not readable: that it is kept is all there is to do.
+                await self._attempts.release(lease, attempt.tenant)
+            elif not attempt.may_change(grant):
                 await self._outcomes.superseded(call, tried, "the grant has moved on")
             elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
                 await self._outcomes.unchanged(call, tried, "nothing was sent")

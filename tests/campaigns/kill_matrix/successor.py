@@ -23,8 +23,8 @@ from vault_service.domain.grant import Grant, GrantState
 LEASE_SPAN_S = TIMES.lease_s - 0.1  # of what is left of it at a kill
 RESOLVE_LIMIT_S = TIMES.lease_s + 5.0  # since the kill, at which the lease had begun
 _GIVE_UP_S = 20.0  # what is late is waited for, to know whether it is only late
-_USE_LIMIT_S = 6.0
-_POLL_S = 0.1
+_USE_LIMIT_S = 15.0
+_POLL_S = 0.15
 _OPEN = {state.value for state in UNRESOLVED}
 
 

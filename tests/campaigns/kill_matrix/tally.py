@@ -6,12 +6,14 @@ interrupted counts for nothing and is done again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+import vault_service
 from tests.campaigns.kill_matrix.campaign import Chunk
 from tests.campaigns.kill_matrix.moments import CLASSES, MOMENTS, POINTS
 from tests.campaigns.kill_matrix.place import machine
@@ -76,6 +78,7 @@ class Tally:
                 "runs": len(results),
                 "slots": chunk.slots,
                 "transit": chunk.transit,
+                "source": source_digest(),
                 "took_s": round(took_s, 1),
             }
         )
@@ -136,6 +139,15 @@ def write(tally: Tally, file: Path) -> None:
     partial = file.with_suffix(".new")
     partial.write_text(json.dumps(tally.facts, indent=1) + "\n")
     partial.rename(file)
+
+
+def source_digest() -> str:
+    """Of the service's source: which engine a chunk was about."""
+    package = Path(vault_service.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _empty(seed: int) -> dict[str, Any]:

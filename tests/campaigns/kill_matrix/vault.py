@@ -211,9 +211,8 @@ class Vault:
             return  # the next one does it
 
     async def attempts_of(self, grant_id: uuid.UUID) -> list[dict[str, Any]]:
-        """Its attempts, oldest first."""
-        async with self.database.tenant_transaction(TENANT) as connection:
-            found = await connection.fetch(_ATTEMPTS, TENANT, grant_id)
+        """Its attempts, oldest first; one round trip."""
+        found = await self.worker.call(_ATTEMPTS, TENANT, grant_id)
         return [dict(row) for row in found]
 
     async def hang_up(self) -> None:
