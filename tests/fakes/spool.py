@@ -13,7 +13,6 @@ from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
 from vault_service.domain.attempt import SpoolEntry, SpoolMark
 from vault_service.domain.errors import Reason, VaultError
 
-
 _seeds = itertools.count(1)
 
 

@@ -1,4 +1,4 @@
-"""A process that stops for ever at one step of a refresh, in memory: what SIGKILL is to a real one."""
+"""A process that stops for ever at one step of a refresh: SIGKILL, in memory."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ async def test_the_old_access_token_tells(house: House) -> None:
 @pytest.mark.parametrize("answer", [Liveness.INACTIVE, Liveness.UNKNOWN])
 async def test_a_probe_that_does_not_tell(house: House, answer: Liveness) -> None:
     """A dead access token may be dead for other reasons: the one retry decides."""
-    grant, again = await _dead_early(house, **PROBED)
+    _, again = await _dead_early(house, **PROBED)
     house.endpoint.probes.append(answer)
     await _sweep(again)
     assert [post.kind for post in house.endpoint.ledger] == ["probe", "refresh"]

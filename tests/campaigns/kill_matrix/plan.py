@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from random import Random
 
@@ -57,7 +58,8 @@ _RANDOMS = [(name, count) for name in CLASSES for count in (1, 3)]
 ROUND = len(_CELLS) + len(_DESTROYED) // 2 + len(_RANDOMS) * 2
 
 
-def cases_of_round(number: int, seed: int) -> list[Case]:
+@functools.lru_cache(maxsize=4)
+def cases_of_round(number: int, seed: int) -> tuple[Case, ...]:
     """The runs of one round, shuffled."""
     random = Random(f"{seed}/{number}")
     moments = {point: [m.name for m in MOMENTS if m.point == point] for point in POINTS}
@@ -77,7 +79,7 @@ def cases_of_round(number: int, seed: int) -> list[Case]:
     chosen += [_random(random, providers, *cell) for cell in _RANDOMS * 2]
     random.shuffle(chosen)
     first = number * ROUND
-    return [_case(random, first + index, facts) for index, facts in enumerate(chosen)]
+    return tuple(_case(random, first + index, facts) for index, facts in enumerate(chosen))
 
 
 def case(number: int, seed: int) -> Case:

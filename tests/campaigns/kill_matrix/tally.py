@@ -22,26 +22,39 @@ from tests.support.authserver import Verdict
 
 METHOD: Final = " ".join(
     """
-    One run: a forked process with the whole refresh engine (no gRPC) refreshes a grant of its own at
-    a real PostgreSQL (a database for each slot, copied from a template; fsync off, which matters to
-    power cuts only), on a real spool with its syncs, over TLS to the scripted authorization server,
-    and dies by SIGKILL to itself at one moment of it, or by a timer at a random one. Lease 1.5 s
-    (POST 0.5 s + margin 1.0 s). The next process of the slot has the victim's spool (or none,
-    counted apart) and sweeps every 0.15 s from the end of the lease on, alone or beside two live
-    replicas with spools of their own, one of which has callers. It has 5 s from the end of the lease
-    on to resolve the attempt; then the authorization server judges from its ledger, the grant is
-    refreshed once more, and judged again. Class S kills the family on reuse; a third of its runs
-    each can introspect, can probe, can only retry. A refusal is confirmed at once (confirm_after_s
-    0, written to the table; 60 s in life), and class S waits 0.3 s for a spool that was destroyed.
-    DEKs were unwrapped by OpenBao at the preparation; in transit_runs each process does so itself.
-    A process recovers the run before it and is the next victim. What was durable at a kill is told
-    by acknowledged syncs and commits in shared memory. by_point_and_class of a point counts its
-    moments evenly, so a loss there is a share of deaths at that point, not of refreshes.
+    One run: a forked process with the whole refresh engine (no gRPC) refreshes a grant of its
+    own at a real PostgreSQL (a database for each slot, copied from a template; fsync off, which
+    matters to power cuts only), on a real spool with its syncs, over TLS to the scripted
+    authorization server, and dies by SIGKILL to itself at one moment of it, or by a timer at a
+    random one. Lease 1.5 s (POST 0.5 s + margin 1.0 s). The next process of the slot has the
+    victim's spool (or none, counted apart) and sweeps every 0.15 s from the end of the lease
+    on, alone or beside two live replicas with spools of their own, one of which has callers. It
+    has 5 s from the end of the lease on to resolve the attempt; then the authorization server
+    judges from its ledger, the grant is refreshed once more, and judged again. Class S kills
+    the family on reuse; a third of its runs each can introspect, can probe, can only retry. A
+    refusal is confirmed at once (confirm_after_s 0, written to the table; 60 s in life), and
+    class S waits 0.3 s for a spool that was destroyed. DEKs were unwrapped by OpenBao at the
+    preparation; in transit_runs each process does so itself. A process recovers the run before
+    it and is the next victim. What was durable at a kill is told by acknowledged syncs and
+    commits in shared memory. by_point_and_class of a point counts its moments evenly, so a loss
+    there is a share of deaths at that point, not of refreshes.
     """.split()
 )
 _LOSSES = (Verdict.LOST.value, Verdict.KILLED_FAMILY.value)
 _IN_WINDOW = Verdict.LOST_IN_WINDOW.value
 _FINDINGS_MAX = 50
+
+
+def _source_digest() -> str:
+    """Of the service's source: which engine a chunk was about."""
+    package = Path(vault_service.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_SOURCE: Final = _source_digest()  # as it was when this process took it in
 
 
 class Tally:
@@ -78,7 +91,7 @@ class Tally:
                 "runs": len(results),
                 "slots": chunk.slots,
                 "transit": chunk.transit,
-                "source": source_digest(),
+                "source": _SOURCE,
                 "took_s": round(took_s, 1),
             }
         )
@@ -139,15 +152,6 @@ def write(tally: Tally, file: Path) -> None:
     partial = file.with_suffix(".new")
     partial.write_text(json.dumps(tally.facts, indent=1) + "\n")
     partial.rename(file)
-
-
-def source_digest() -> str:
-    """Of the service's source: which engine a chunk was about."""
-    package = Path(vault_service.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _empty(seed: int) -> dict[str, Any]:
