@@ -4,3 +4,5 @@ path "transit/decrypt/tokenvault-*" { capabilities = ["update"] }
 path "transit/rewrap/tokenvault-*"  { capabilities = ["update"] }
 path "auth/token/lookup-self"       { capabilities = ["read"] }
 path "auth/token/renew-self"        { capabilities = ["update"] }
+# `tokenvault doctor` looks at what its own login may do.
+path "sys/capabilities-self"        { capabilities = ["update"] }

@@ -13,6 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from reference_cli import command_line
+from reference_proto import interface
 
 from vault_service.adapters.provider_catalog import Preset, presets
 from vault_service.config import Config
@@ -81,7 +83,7 @@ def errors() -> str:
 
 def configuration() -> str:
     """Every field with its default."""
-    sections = {"": Config}
+    sections: dict[str, type[BaseModel]] = {"": Config}
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             sections[name] = field.annotation
@@ -149,15 +151,20 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def _pages() -> dict[str, str]:
+    return {
+        "cli.md": command_line(),
+        "configuration.md": configuration(),
+        "errors.md": errors(),
+        "grpc.md": interface(),
+        "providers.md": providers(),
+    }
+
+
 def main(arguments: Sequence[str]) -> int:
     """Exit status 1 when --check finds a stale page."""
     stale = 0
-    pages = {
-        "configuration.md": configuration(),
-        "errors.md": errors(),
-        "providers.md": providers(),
-    }
-    for name, made in pages.items():
+    for name, made in _pages().items():
         page = _FOLDER / name
         if "--check" not in arguments:
             page.write_text(made)

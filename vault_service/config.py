@@ -25,7 +25,7 @@ from pydantic_settings import (
 from vault_service.domain import limits
 
 _PREFIX = "TOKENVAULT_"
-_OTHER_VARIABLES = frozenset({"CONFIG", "CLIENT"})  # options of the command line
+_OTHER_VARIABLES = frozenset({"CONFIG", "CLIENT", "OUTPUT"})  # options of the command line
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65_535)]

@@ -238,3 +238,18 @@ async def test_a_pause_holds_for_who_looked_before_it(stores: Stores) -> None:
     assert await stores.attempts.take_over(due, 25.0, []) is None
     assert not await stores.attempts.is_held(grant)
     assert (await _attempt(stores, begun.attempt)).state is AttemptState.IN_DOUBT
+
+
+async def test_a_late_answer_is_kept_while_it_may_be_missed(stores: Stores) -> None:
+    """The answer that came too late stays with an attempt in doubt, and goes once the grant has its
+    tokens."""
+    grant = await _put(stores)
+    begun = await begin(stores.attempts, grant, 0.05, RefreshClass.G)
+    await stores.attempts.keep_orphan(begun.attempt, b"sealed answer", a_record())
+    assert await stores.attempts.end(begun.lease, begun.attempt, DOUBT, a_record())
+    (due,) = await stores.attempts.unresolved([], 10)
+    assert due.orphan_envelope == b"sealed answer"
+    taken = await stores.attempts.take_over(due, 25.0, [])
+    assert taken is not None
+    assert await _commit(stores, Begun(*taken), grant)
+    assert (await _attempt(stores, due)).orphan_envelope is None

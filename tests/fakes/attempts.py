@@ -324,7 +324,13 @@ class FakeAttemptStore:
         current = self._tables.attempts[attempt.attempt_id]
         due = self._tables.clock.now() + timedelta(seconds=pause_s)
         spool_id = NO_SPOOL if state is AttemptState.IN_DOUBT else current.spool_id
-        self._put(replace(current, state=state, next_try_time=due, spool_id=spool_id))
+        misses = state in (AttemptState.IN_DOUBT, AttemptState.RESOLVED_LOST)
+        orphan = current.orphan_envelope if misses else None
+        self._put(
+            replace(
+                current, state=state, next_try_time=due, spool_id=spool_id, orphan_envelope=orphan
+            )
+        )
 
     def _read(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         attempt = self._tables.attempts.get(attempt_id)

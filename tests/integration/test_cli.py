@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
-import struct
 import subprocess
 import sys
-import termios
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +13,7 @@ import pytest
 import requests
 
 from tests.support.authserver import AuthServer
+from tests.support.cli import wait_until_read
 from tests.support.vault import RealVault
 from vault_service.embedded.machine import choose_port
 from vault_service.embedded.settings_files import TENANT
@@ -183,20 +180,12 @@ def test_no_list_of_processes_shows_the_secret(
         assert run.stdin is not None
         run.stdin.write(_CLIENT_SECRET)
         run.stdin.flush()
-        _wait_until_read(run.stdin.fileno())
+        wait_until_read(run.stdin.fileno())
         seen = [Path(f"/proc/{run.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
         said, _ = run.communicate(timeout=30)
         assert run.returncode == 0, said
     assert b"--secret-file" in seen[0]
     assert not any(_CLIENT_SECRET.encode() in part for part in (*seen, said.encode()))
-
-
-def _wait_until_read(pipe: int) -> None:
-    """The other side has read all that was written."""
-    give_up = time.monotonic() + 30
-    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))) != (0,):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def test_consent_that_the_user_denies(registered: Mapping[str, str], redirect_uri: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.sources import ROOT
+from tests.support.docs import Shell, blocks, commands
 from tests.support.state_dirs import new_state_dir
 from vault_service.embedded import processes
 from vault_service.embedded.postgres import EmbeddedPostgres
@@ -34,10 +37,9 @@ def _argv(state_dir: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "vault_service", "dev", "--state-dir", str(state_dir), *options]
 
 
-def _once(state_dir: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        _argv(state_dir, "--once"), capture_output=True, text=True, timeout=_LIMIT_S, check=False
-    )
+def _once(state_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    argv = _argv(state_dir, "--once", *options)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
 
 
 @contextmanager
@@ -59,7 +61,8 @@ def _staying(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path) -> None:
-    """Consent, refresh, refusal and record once; then yesterday's grant without a consent."""
+    """Consent, refresh, refusal and record once; then yesterday's grant without a consent, and the
+    files of the environment as JSON."""
     first = _once(state_dir)
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
@@ -70,10 +73,13 @@ def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path
         "GRANT_REFRESHED",
     ):
         assert shown in first.stdout
-    second = _once(state_dir)
+    second = _once(state_dir, "--output", "json")
     assert second.returncode == 0, second.stdout + second.stderr
-    assert "yesterday's" in second.stdout
-    assert "authorization URL" not in second.stdout
+    assert "yesterday's" in second.stderr
+    assert "authorization URL" not in second.stderr
+    told = json.loads(second.stdout)
+    assert told.keys() == {"state_dir", "config_file", "admin_config_file", "client_files"}
+    assert Path(told["client_files"]["operator"]).is_file()
 
 
 def test_taken_port_is_named(state_dir: Path) -> None:
@@ -107,6 +113,28 @@ def test_dead_child_ends_it_with_the_end_of_its_log(state_dir: Path) -> None:
     assert staying.returncode == 1
     assert "tokenvault was ended by SIGKILL" in told
     assert "tokenvault.log" in told
+
+
+def test_the_tutorial(state_dir: Path, tmp_path: Path) -> None:
+    """The commands of the tutorial work in the environment that the first one starts."""
+    (tmp_path / ".tokenvault").symlink_to(state_dir)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shell = Shell(tmp_path, os.environ)
+    tutorial = blocks(ROOT / "docs" / "tutorial" / "first-grant.md")
+    # The first one is what this module is about; the other waits for a person at a browser, as
+    # test_cli.py does without one.
+    left = [block.text.split()[:3] for block in tutorial if block.language != "console"]
+    assert left == [["make", "run"], [".venv/bin/tokenvault", "grant", "start"]]
+    grants = ""
+    with _staying(state_dir):
+        for command in (each for block in tutorial for each in commands(block)):
+            done = shell.run(command.text.replace("GRANT_ID", grants))
+            assert (done.status != 0) == command.fails, done.output
+            if found := re.search(r"grants/([0-9a-f-]{36})  ada", done.output):
+                grants = found[1]
+            output = done.output.replace(grants, "GRANT_ID") if grants else done.output
+            assert not command.missing(output), f"{command.text}: {done.output}"
+    assert grants
 
 
 def _is_service(pid: int) -> bool:

@@ -60,7 +60,7 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     with holding(folder) as (_, spool_id):
         living = json.loads(command("list", "--path", str(folder), "--output", "json"))
         shown = command("list", "--path", str(folder))
-    (spool,) = living
+    (spool,) = living["spools"]
     assert (spool["spool_id"], spool["is_locked"], spool["slots"]) == (str(spool_id), True, SLOTS)
     (entry,) = spool["entries"]
     assert entry["attempt_id"] == str(ATTEMPT)
@@ -69,7 +69,7 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     assert "RECEIVED" in shown
     assert ENVELOPE[32:127].decode() not in shown
     dead = json.loads(command("list", "--path", str(folder), "--output", "json"))
-    assert dead[0]["is_locked"] is False
+    assert dead["spools"][0]["is_locked"] is False
 
 
 def test_list_needs_a_folder(tmp_path: Path) -> None:
@@ -126,11 +126,6 @@ def test_replay_by_root_leaves_files_of_the_services_user(tmp_path: Path) -> Non
 
 def test_abandon_is_written_once_and_on_record(real_vault: RealVault) -> None:
     """Giving up a spool is written with its record, asked for before, and once."""
-    real_vault.sql(
-        "CREATE TABLE IF NOT EXISTS tokenvault.abandoned_spools (spool_id uuid PRIMARY KEY,"
-        " abandon_time timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
-    real_vault.sql("ALTER TABLE tokenvault.abandoned_spools OWNER TO tokenvault_owner")
     files = real_vault.write_files("spool", ())
     spool_id = uuid.uuid4()
     config = ("--config", str(files.admin))

@@ -45,8 +45,25 @@ class DevOpenBao:
         self._session.verify = str(self.ca_file)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def root_token(self) -> str:
+        """For the command line of OpenBao."""
+        return self._root_token
+
     def start(self) -> DevOpenBao:
-        """Start, wait until it answers, and set up a mount, two policies and two logins."""
+        """Start it, and set up a mount, two policies and two logins."""
+        self.start_bare()
+        self.root("POST", "sys/mounts/transit", type="transit")
+        self.root("POST", "transit/config/keys", disable_upsert=True)
+        self.root("POST", "sys/auth/approle", type="approle")
+        self.allow("service", _SERVICE_POLICY)
+        self.allow("admin", _ADMIN_POLICY)
+        for role in ("service", "admin"):
+            self.add_role(role)
+        return self
+
+    def start_bare(self) -> DevOpenBao:
+        """Start it as it comes, and wait until it answers."""
         bao = Path(sys.executable).with_name("bao")
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -58,13 +75,6 @@ class DevOpenBao:
                 stdout=log, stderr=log, env={"HOME": str(self._directory), "PATH": os.defpath},
             )  # fmt: skip
         self._wait()
-        self.root("POST", "sys/mounts/transit", type="transit")
-        self.root("POST", "transit/config/keys", disable_upsert=True)
-        self.root("POST", "sys/auth/approle", type="approle")
-        self.allow("service", _SERVICE_POLICY)
-        self.allow("admin", _ADMIN_POLICY)
-        for role in ("service", "admin"):
-            self.add_role(role)
         return self
 
     def stop(self) -> None:

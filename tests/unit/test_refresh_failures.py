@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from typing import NoReturn
 
 import pytest
 
-from tests.support.house import House, refused
+from tests.fakes.spool import SpoolFault
+from tests.support.house import TENANT, House, refused
 from tests.support.refreshing import expired, of_class, until
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
+from vault_service.domain.attempt import AttemptState, SpoolEntry
 from vault_service.domain.audit import AuditAction, Outcome
-from vault_service.domain.errors import Reason
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import GrantState, ReauthorizationCause
 from vault_service.domain.provider import RefreshClass
 
@@ -170,3 +174,54 @@ async def test_one_failure_for_all_who_wait(house: House) -> None:
     assert len({id(error) for error in ended}) == 20
     assert len(house.endpoint.ledger) == 1
     assert len(house.records(AuditAction.GRANT_REFRESH_FAILED)) == 1
+
+
+@pytest.mark.parametrize("fault", [SpoolFault.DISK_FULL, SpoolFault.IO_ERROR])
+async def test_a_disk_that_takes_nothing_sends_nothing(house: House, fault: SpoolFault) -> None:
+    """Where an answer could not be kept, no refresh token is spent; once the disk is back the next
+    caller is served."""
+    grant = await expired(house)
+    house.spool.fault = fault
+    await refused(Reason.STORE_UNREACHABLE, house.token(grant.name))
+    assert house.endpoint.ledger == []
+    assert house.stores.tables.attempts == {}
+    house.spool.fault = None
+    assert (await house.token(grant.name)).refreshed
+
+
+async def test_a_disk_that_fails_before_the_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark that cannot be written ends the attempt as not sent, and its lease with it."""
+    grant = await expired(house)
+
+    async def fail(entry: SpoolEntry) -> NoReturn:
+        raise VaultError(Reason.STORE_UNREACHABLE, "the disk is gone", retry_after_s=1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.spool, "mark_sent", fail)
+        await refused(Reason.STORE_UNREACHABLE, house.token(grant.name))
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.NOT_SENT
+    assert house.endpoint.ledger == []
+    assert (await house.token(grant.name)).refreshed
+
+
+async def test_a_full_spool_says_so(house: House) -> None:
+    """With every slot taken a refresh is refused before anything is sent."""
+    grant = await expired(house)
+    for number in range(256):
+        await house.spool.reserve(uuid.UUID(int=number), TENANT, grant.grant_id)
+    await refused(Reason.OVERLOADED, house.token(grant.name))
+    assert house.endpoint.ledger == []
+
+
+async def test_a_success_that_cannot_be_read_stays_with_the_attempt(house: House) -> None:
+    """The sealed bytes of a 2xx without readable tokens are kept; an error in a 200 is none."""
+    grant = await expired(house)
+    house.endpoint.fail(AnswerClass.UNREADABLE_SUCCESS)
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+    (attempt,) = house.stores.tables.attempts.values()
+    assert attempt.state is AttemptState.IN_DOUBT
+    assert attempt.orphan_envelope is not None
+    assert len(house.records(AuditAction.REFRESH_ORPHAN_KEPT)) == 1

@@ -30,6 +30,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 _TENANT: Final = re.compile(r"[a-z][a-z0-9-]{0,%d}" % (limits.ID_MAX_CHARS - 1))
 _CALLER: Final = re.compile(r"spiffe://[a-z0-9._-]+/[A-Za-z0-9._/-]+")
 _RESERVED: Final = frozenset({DEFAULT_DENY, POLICY_ERROR})
+_APPLIES: Final = re.compile(
+    r"action ([\w,\s]+?)\s+appliesTo \{ principal: Caller, resource: (\w+) \}"
+)
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;|\n|[^"/;\n]+|.', re.DOTALL)
 
 
@@ -40,11 +43,18 @@ class PolicyInvalid(ValueError):
 class CedarPolicy:
     """Decisions by one policy text. No input or output after it was made; never raises."""
 
-    def __init__(self, policies: cedarpy.PolicySet, schema: cedarpy.Schema, version: str) -> None:
+    def __init__(
+        self,
+        policies: cedarpy.PolicySet,
+        schema: cedarpy.Schema,
+        version: str,
+        rules: tuple[str, ...],
+    ) -> None:
         """Use ``load`` or ``parse``: they check what they are given."""
         self._policies = policies
         self._schema = schema
         self._version = version
+        self._rules = rules
         self._cached = lru_cache(maxsize=limits.DECISION_CACHE_MAX)(self._evaluate)
 
     @classmethod
@@ -70,7 +80,7 @@ class CedarPolicy:
         Checked: no hidden characters, syntax, the schema in strict mode, no templates, and a
         unique ``@id`` on each policy, which becomes its policy id.
         """
-        schema_text = files(__package__).joinpath("policy.cedarschema").read_text("utf-8")
+        schema_text = _schema_text()
         schema = cedarpy.Schema.from_str(schema_text)
         _refuse_hidden_characters(text, name)
         named = _named_policies(text, name)
@@ -81,12 +91,18 @@ class CedarPolicy:
             cedarpy.PolicySet.from_json_str(json.dumps(rules)),
             schema,
             f"sha256:{digest[:_HASH_CHARS]}",
+            tuple(named),
         )
 
     @property
     def version(self) -> str:
         """``sha256:`` and 16 hexadecimal digits over policy and schema."""
         return self._version
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The ``@id`` of each policy, in the order of the text."""
+        return self._rules
 
     def decide(self, caller: Caller, permission: Permission, resource: Resource) -> Decision:
         """Default deny. Decisions are remembered by everything they depend on."""
@@ -115,6 +131,19 @@ class CedarPolicy:
             return False, POLICY_ERROR
         rule = min(result.diagnostics.reasons, default=DEFAULT_DENY)
         return result.decision is cedarpy.Decision.Allow, rule
+
+
+def resource_kinds() -> Mapping[Permission, ResourceKind]:
+    """What each permission is asked about, as the schema has it."""
+    return {
+        Permission(action.strip()): ResourceKind(kind)
+        for actions, kind in _APPLIES.findall(_schema_text())
+        for action in actions.split(",")
+    }
+
+
+def _schema_text() -> str:
+    return files(__package__).joinpath("policy.cedarschema").read_text("utf-8")
 
 
 def _entities(

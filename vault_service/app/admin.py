@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import uuid
+from collections.abc import Callable
 
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.postgres.abandoned_spools import PostgresAbandonedSpools
@@ -24,11 +25,15 @@ __all__ = ["MigrationsMissing", "abandon_spool", "create_tenant", "roles_sql", "
 _BUDGET_S = 60.0
 
 
-async def run_migrations(config: Config) -> list[str]:
-    """Apply what is missing; returns the names. The configured user owns the tables."""
+async def run_migrations(
+    config: Config, applying: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Apply what is missing; returns the names. The configured user owns the tables; ``applying``
+    hears each name before its turn.
+    """
     database = Database(database_settings(config, config.database.user))
     try:
-        return await migrate(database)
+        return await migrate(database, applying=applying)
     finally:
         await database.close()
 

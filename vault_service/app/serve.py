@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
+from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.migrate import (
     MigrationsMissing,
@@ -41,6 +42,7 @@ from vault_service.worker.upkeep import ReminderSweep
 
 _AUTHORIZATION_SWEEP_S = 600.0
 _AUTHORIZATION_SWEEP_MAX = 1_000
+_ATTEMPT_DELETE_MAX = 10_000
 _REQUEST_SWEEP_S = 60.0
 _log = get_logger("service")
 
@@ -144,7 +146,10 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)
 
+    old_attempts = PostgresAttemptSweeper(parts.worker_database)
+
     async def sweep() -> None:
+        await old_attempts.delete_old(_ATTEMPT_DELETE_MAX)
         await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
 
     async def forget() -> None:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from tokenvault_client import grant_alias_name, grant_name
-from vault_service.cli.connection import ClientOption, TenantArgument, call
-from vault_service.cli.output import out
+from tokenvault_client import Grant, grant_alias_name, grant_name
+from vault_service.cli.app import App, one
+from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
+from vault_service.cli.output import confirm, show
 
-alias_app = typer.Typer(no_args_is_help=True, help="Callers' own names for grants.")
+alias_app = App("Callers' own names for grants.")
 
 OwnerArgument = Annotated[str, typer.Argument(help="Owner of the alias.")]
 LabelArgument = Annotated[str, typer.Argument(help="Label of the alias.")]
 GrantArgument = Annotated[str, typer.Argument(help="UUID of the grant.")]
 
 
-def add_to(grant_app: typer.Typer) -> None:
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An alias, and the grant that it points at; "" where it is gone."""
+
+    alias: str
+    grant: str
+
+
+def add_to(grant_app: App) -> None:
     """Register the commands under ``grant``."""
     grant_app.add_typer(alias_app, name="alias")
-    grant_app.command("delete")(grant_delete)
+    grant_app.does("delete", one(Grant))(grant_delete)
 
 
-@alias_app.command("link")
+@alias_app.does("link", one(Alias))
 def alias_link(
     tenant: TenantArgument,
     owner: OwnerArgument,
@@ -34,28 +44,27 @@ def alias_link(
     """Point a new alias at a grant; one that points elsewhere stays."""
     alias, name = grant_alias_name(tenant, owner, label), grant_name(tenant, grant_id)
     grant = call(client, lambda vault: vault.link_alias(alias, name))
-    out.print(f"{alias} points at {grant.name}", soft_wrap=True)
+    show(Alias(alias, grant.name), f"{alias} points at {grant.name}")
 
 
-@alias_app.command("unlink")
+@alias_app.does("unlink", one(Alias))
 def alias_unlink(
     tenant: TenantArgument, owner: OwnerArgument, label: LabelArgument, client: ClientOption
 ) -> None:
     """Take an alias away; the grant stays."""
     alias = grant_alias_name(tenant, owner, label)
     call(client, lambda vault: vault.unlink_alias(alias))
-    out.print(f"{alias} is gone", soft_wrap=True)
+    show(Alias(alias, ""), f"{alias} is gone")
 
 
 def grant_delete(
     tenant: TenantArgument,
     grant_id: GrantArgument,
     client: ClientOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Revoke a grant, and take it and its aliases out of every list."""
     name = grant_name(tenant, grant_id)
-    if not yes:
-        typer.confirm(f"End {name} for good and take it out of lists?", abort=True)
+    confirm(f"End {name} for good and take it out of lists?", yes=yes)
     gone = call(client, lambda vault: vault.delete_grant(name))
-    out.print(f"{gone.name} deleted, at the provider: {gone.provider_revocation.name}")
+    show(gone, f"{gone.name} deleted, at the provider: {gone.provider_revocation.name}")

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from tokenvault_client import AuditRecord, TokenVaultClient
+from vault_service.cli.app import App, many
 from vault_service.cli.connection import ClientOption, call
-from vault_service.cli.output import table
+from vault_service.cli.output import show_list
 
-audit_app = typer.Typer(no_args_is_help=True, help="The record.")
+audit_app = App("The record.")
 
 
-@audit_app.command("list")
+@audit_app.does("list", many("audit_records", AuditRecord))
 def audit_list(
     tenant: Annotated[str, typer.Argument(help="Tenant id; '-' for calls without a valid one.")],
     client: ClientOption,
@@ -29,18 +30,17 @@ def audit_list(
                 break
         return found
 
-    table(
+    show_list(
+        "audit_records",
         ("TIME (UTC)", "ACTION", "OUTCOME", "REASON", "CALLER", "RESOURCE", "RULE"),
-        (
-            (
-                record.record_time.strftime("%Y-%m-%d %H:%M:%S") if record.record_time else "",
-                record.action,
-                record.outcome.name,
-                record.reason,
-                record.caller,
-                record.resource,
-                record.detail.get("policy_rule", ""),
-            )
-            for record in call(client, work)
+        call(client, work),
+        lambda record: (
+            record.record_time.strftime("%Y-%m-%d %H:%M:%S") if record.record_time else "",
+            record.action,
+            record.outcome.name,
+            record.reason,
+            record.caller,
+            record.resource,
+            record.detail.get("policy_rule", ""),
         ),
     )

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tokenvault_client import ConfigurationError, TokenVaultClient, TokenVaultError
-from vault_service.cli.output import EXIT_USAGE, fail
+from tokenvault_client import ConfigurationError, InvalidArgument, TokenVaultClient, TokenVaultError
+from vault_service.cli.output import EXIT_REFUSED, EXIT_USAGE, Failure, fail, refuse
 
 T = TypeVar("T")
 
@@ -23,6 +23,7 @@ ClientOption = Annotated[
     ),
 ]
 TenantArgument = Annotated[str, typer.Argument(help="Tenant id.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def call(client_file: Path, work: Callable[[TokenVaultClient], Awaitable[T]]) -> T:
@@ -37,4 +38,18 @@ def call(client_file: Path, work: Callable[[TokenVaultClient], Awaitable[T]]) ->
     except ConfigurationError as error:
         fail(str(error), EXIT_USAGE)
     except TokenVaultError as error:
-        fail(str(error))
+        # Without a request id nothing was asked: the arguments are wrong, not the service's mind.
+        local = isinstance(error, InvalidArgument) and not error.request_id
+        refuse(failure_of(error), str(error), EXIT_USAGE if local else EXIT_REFUSED)
+
+
+def failure_of(error: TokenVaultError) -> Failure:
+    """What the service or the connection said, for programs."""
+    return Failure(
+        reason=error.reason,
+        message=error.message,
+        code=error.code.name,
+        metadata=error.metadata,
+        retry_after_s=error.retry_after_s,
+        request_id=error.request_id,
+    )

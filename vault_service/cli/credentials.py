@@ -7,24 +7,25 @@ from typing import Annotated
 import typer
 
 from tokenvault_client import OAuthClient, TokenVaultClient, oauth_client_name, tenant_name
-from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.app import App, many, one
+from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
-from vault_service.cli.output import out, table
+from vault_service.cli.output import confirm, show, show_list
 
-credential_app = typer.Typer(no_args_is_help=True, help="Client secrets that overlap.")
+credential_app = App("Client secrets that overlap.")
 
 OAuthClientArgument = Annotated[str, typer.Argument(help="OAuthClient id.")]
 
 
-def add_to(client_app: typer.Typer) -> None:
+def add_to(client_app: App) -> None:
     """Register the commands under ``client``."""
     client_app.add_typer(credential_app, name="credential")
-    client_app.command("list")(client_list)
-    client_app.command("suspend")(client_suspend)
-    client_app.command("resume")(client_resume)
+    client_app.does("list", many("oauth_clients", OAuthClient))(client_list)
+    client_app.does("suspend", one(OAuthClient))(client_suspend)
+    client_app.does("resume", one(OAuthClient))(client_resume)
 
 
-@credential_app.command("add")
+@credential_app.does("add", one(OAuthClient))
 def credential_add(
     tenant: TenantArgument,
     oauth_client: OAuthClientArgument,
@@ -36,18 +37,17 @@ def credential_add(
     _tell(call(client, lambda vault: vault.add_client_credential(name, secret)))
 
 
-@credential_app.command("retire")
+@credential_app.does("retire", one(OAuthClient))
 def credential_retire(
     tenant: TenantArgument,
     oauth_client: OAuthClientArgument,
     version: Annotated[int, typer.Argument(help="Its version, as `client list` shows it.")],
     client: ClientOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Destroy one client secret; the last one cannot be retired."""
     name = oauth_client_name(tenant, oauth_client)
-    if not yes:
-        typer.confirm(f"Destroy credential {version} of {name}?", abort=True)
+    confirm(f"Destroy credential {version} of {name}?", yes=yes)
     _tell(call(client, lambda vault: vault.retire_client_credential(name, version)))
 
 
@@ -57,17 +57,16 @@ def client_list(tenant: TenantArgument, client: ClientOption) -> None:
     async def work(vault: TokenVaultClient) -> list[OAuthClient]:
         return [item async for item in vault.iter_oauth_clients(tenant_name(tenant))]
 
-    table(
+    show_list(
+        "oauth_clients",
         ("NAME", "PROVIDER", "CLIENT ID", "CREDENTIALS", "SUSPENDED"),
-        (
-            (
-                item.name,
-                item.provider.rpartition("/")[2],
-                item.client_id,
-                _versions(item),
-                item.suspend_time.isoformat(timespec="seconds") if item.suspend_time else "",
-            )
-            for item in call(client, work)
+        call(client, work),
+        lambda item: (
+            item.name,
+            item.provider.rpartition("/")[2],
+            item.client_id,
+            _versions(item),
+            item.suspend_time.isoformat(timespec="seconds") if item.suspend_time else "",
         ),
     )
 
@@ -76,15 +75,15 @@ def client_suspend(
     tenant: TenantArgument,
     oauth_client: OAuthClientArgument,
     client: ClientOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Kill switch: no consent, no refresh and no token of its grants until it is resumed."""
     name = oauth_client_name(tenant, oauth_client)
-    if not yes:
-        typer.confirm(f"Refuse everything that uses {name}?", abort=True)
+    confirm(f"Refuse everything that uses {name}?", yes=yes)
     suspended = call(client, lambda vault: vault.suspend_oauth_client(name))
     since = suspended.suspend_time
-    out.print(f"{name} suspended since {since.isoformat(timespec='seconds') if since else '?'}")
+    shown = since.isoformat(timespec="seconds") if since else "?"
+    show(suspended, f"{name} suspended since {shown}")
 
 
 def client_resume(
@@ -92,12 +91,12 @@ def client_resume(
 ) -> None:
     """End a suspension."""
     name = oauth_client_name(tenant, oauth_client)
-    call(client, lambda vault: vault.resume_oauth_client(name))
-    out.print(f"{name} in service")
+    resumed = call(client, lambda vault: vault.resume_oauth_client(name))
+    show(resumed, f"{name} in service")
 
 
 def _tell(changed: OAuthClient) -> None:
-    out.print(f"{changed.name} credentials (the first is used): {_versions(changed)}")
+    show(changed, f"{changed.name} credentials (the first is used): {_versions(changed)}")
 
 
 def _versions(client: OAuthClient) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,21 +13,41 @@ from tokenvault_client import (
     Authorization,
     CompletedAuthorization,
     Grant,
+    GrantState,
     TokenVaultClient,
     grant_alias_name,
     grant_name,
     oauth_client_name,
     tenant_name,
 )
+from vault_service.cli.app import App, many, one
 from vault_service.cli.callback import Callback, CallbackListener, is_loopback
-from vault_service.cli.connection import ClientOption, TenantArgument, call
-from vault_service.cli.output import EXIT_USAGE, err, fail, out, table
+from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
+from vault_service.cli.output import (
+    EXIT_USAGE,
+    confirm,
+    err,
+    fail,
+    note,
+    show,
+    show_list,
+    table,
+    wants_json,
+)
 
-grant_app = typer.Typer(no_args_is_help=True, help="What resource owners gave us.")
-token_app = typer.Typer(no_args_is_help=True, help="Short-lived access tokens.")
+grant_app = App("What resource owners gave us.")
+token_app = App("Short-lived access tokens.")
 
 
-@grant_app.command("start")
+class StateChoice(StrEnum):
+    """States of grants on the command line."""
+
+    ACTIVE = "ACTIVE"
+    REAUTHORIZATION_REQUIRED = "REAUTHORIZATION_REQUIRED"
+    REVOKED = "REVOKED"
+
+
+@grant_app.does("start", one(Authorization, CompletedAuthorization))
 def grant_start(
     tenant: TenantArgument,
     oauth_client: Annotated[str, typer.Argument(help="OAuthClient id.")],
@@ -48,7 +70,7 @@ def grant_start(
         )
 
     started = call(client, start)
-    out.print(started.url, markup=False, soft_wrap=True)
+    show(started, started.url, reveal=True)
     if listener is None:
         return
     err.print("Open it in a browser; waiting for the callback (Ctrl-C to leave it) ...")
@@ -58,7 +80,7 @@ def grant_start(
         return await _complete(vault, tenant, owner, redirect_uri, callback)
 
     completed = call(client, complete)
-    out.print(f"{completed.grant.name}\n{completed.alias}", soft_wrap=True)
+    show(completed, f"{completed.grant.name}\n{completed.alias}")
 
 
 async def _complete(
@@ -75,49 +97,53 @@ async def _complete(
     )
 
 
-@grant_app.command("list")
+@grant_app.does("list", many("grants", Grant))
 def grant_list(
     tenant: TenantArgument,
     client: ClientOption,
     owner: Annotated[str, typer.Option(help="Only this owner's.")] = "",
+    state: Annotated[StateChoice | None, typer.Option(help="Only those in this state.")] = None,
 ) -> None:
     """List grants, without tokens."""
+    only = GrantState[state.name] if state else GrantState.UNSPECIFIED
 
     async def work(vault: TokenVaultClient) -> list[Grant]:
-        return [item async for item in vault.iter_grants(tenant_name(tenant), owner=owner)]
+        found = vault.iter_grants(tenant_name(tenant), owner=owner, state=only)
+        return [item async for item in found]
 
-    table(
+    show_list(
+        "grants",
         ("GRANT", "OWNER", "OAUTH CLIENT", "STATE", "GENERATION", "SUBJECT"),
-        (
-            (
-                item.name,
-                item.owner,
-                item.oauth_client.rpartition("/")[2],
-                item.state.name,
-                str(item.generation),
-                item.subject,
-            )
-            for item in call(client, work)
+        call(client, work),
+        lambda item: (
+            item.name,
+            item.owner,
+            item.oauth_client.rpartition("/")[2],
+            item.state.name,
+            str(item.generation),
+            item.subject,
         ),
     )
 
 
-@grant_app.command("revoke")
+@grant_app.does("revoke", one(Grant))
 def grant_revoke(
     tenant: TenantArgument,
     grant_id: Annotated[str, typer.Argument(help="UUID of the grant.")],
     client: ClientOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """End a grant for good, here and at the provider."""
     name = grant_name(tenant, grant_id)
-    if not yes:
-        typer.confirm(f"End {name} for good?", abort=True)
+    confirm(f"End {name} for good?", yes=yes)
     ended = call(client, lambda vault: vault.revoke_grant(name))
-    out.print(f"{ended.name} {ended.state.name}, at the provider: {ended.provider_revocation.name}")
+    show(
+        ended,
+        f"{ended.name} {ended.state.name}, at the provider: {ended.provider_revocation.name}",
+    )
 
 
-@token_app.command("get")
+@token_app.does("get", one(AccessToken))
 def token_get(
     tenant: TenantArgument,
     client: ClientOption,
@@ -125,7 +151,7 @@ def token_get(
     owner: Annotated[str, typer.Option(help="Owner of the alias.")] = "",
     label: Annotated[str, typer.Option(help="Label of the alias.")] = "",
     min_ttl_s: Annotated[float | None, typer.Option(help="Seconds it must live on.")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print the token itself.")] = False,
+    reveal: Annotated[bool, typer.Option("--show", help="Print the token itself.")] = False,
 ) -> None:
     """Get an access token; what is printed tells about it, and with --show the token."""
     if bool(grant) == bool(owner and label):
@@ -139,9 +165,15 @@ def token_get(
         return await vault.get_access_token(alias=alias, min_ttl_s=min_ttl_s)
 
     token = call(client, work)
-    if show:
+    if reveal and sys.stdout.isatty():
+        note("the token stays in this terminal's memory of lines until it expires")
+    if reveal and not wants_json():
         typer.echo(token.value)
         return
+    show(token, lambda: _tell(token), reveal=reveal)
+
+
+def _tell(token: AccessToken) -> None:
     table(
         ("GRANT", "TYPE", "EXPIRES", "SERVED", "FINGERPRINT"),
         [

@@ -28,7 +28,7 @@ ValueFileOption = Annotated[
 def client_secret(file: Path | None) -> str:
     """A text of one line; its end of line is not part of it."""
     if file is None:
-        return str(typer.prompt("Client secret", hide_input=True))
+        return str(typer.prompt("Client secret", hide_input=True, err=True))
     try:
         read = _read(file, CLIENT_SECRET_MAX_BYTES + 2)
         text = read.decode().removesuffix("\n").removesuffix("\r")
@@ -42,7 +42,7 @@ def client_secret(file: Path | None) -> str:
 def value(file: Path | None, *, trim: bool) -> bytes:
     """Any bytes; ``trim`` takes one end of line off."""
     if file is None:
-        asked = typer.prompt("Value", hide_input=True, confirmation_prompt=True)
+        asked = typer.prompt("Value", hide_input=True, confirmation_prompt=True, err=True)
         return str(asked).encode()
     try:
         read = _read(file, VALUE_MAX_BYTES + 3)

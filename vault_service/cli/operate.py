@@ -1,21 +1,37 @@
-"""dev, serve, migrate and tenant: what runs beside the servers, with a configuration file."""
+"""serve, migrate, tenant and dev: what runs beside the servers, with a configuration file."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from vault_service.app import admin
-from vault_service.cli.output import EXIT_CONFIG, fail, out
+from vault_service.cli.app import App, one
+from vault_service.cli.output import (
+    EXIT_CONFIG,
+    Failure,
+    err,
+    fail,
+    out,
+    refuse,
+    show,
+    wants_json,
+    working,
+)
 from vault_service.config import Config, ConfigInvalid, faults, load
 from vault_service.domain.errors import VaultError
 from vault_service.embedded.machine import EmbeddedError
 
+if TYPE_CHECKING:
+    from vault_service.embedded.settings_files import SettingsFiles
+
 T = TypeVar("T")
+
+_NOTHING = "nothing to do"
 
 ConfigOption = Annotated[
     Path | None,
@@ -24,14 +40,47 @@ ConfigOption = Annotated[
     ),
 ]
 
-tenant_app = typer.Typer(no_args_is_help=True, help="Tenants (admin configuration).")
+tenant_app = App("Tenants (admin configuration).")
 
 
-def add_to(app: typer.Typer) -> None:
+@dataclass(frozen=True, slots=True)
+class DevEnvironment:
+    """Files of the development environment that is up."""
+
+    state_dir: str
+    config_file: str
+    admin_config_file: str
+    client_files: Mapping[str, str]  # by the caller's name
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The configuration has no fault that can be seen before serving."""
+
+    sound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """Names of the migrations that were applied now; with --print-roles, the SQL of the roles."""
+
+    applied: tuple[str, ...]
+    roles_sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedTenant:
+    """A tenant, and whether it was created now."""
+
+    name: str
+    created: bool
+
+
+def add_to(app: App) -> None:
     """Register the commands."""
-    app.command()(dev)
-    app.command()(serve)
-    app.command()(migrate)
+    app.does("dev", one(DevEnvironment))(dev)
+    app.does("serve", one(Checked))(serve)
+    app.does("migrate", one(Migrated))(migrate)
     app.add_typer(tenant_app, name="tenant")
 
 
@@ -45,8 +94,13 @@ def dev(
     # Here and not above: what serves in production has no embedded servers.
     from vault_service.embedded.dev import Dev
 
+    def tell(files: SettingsFiles) -> None:
+        if wants_json():
+            clients = {name: str(path) for name, path in files.clients.items()}
+            show(DevEnvironment(str(state_dir), str(files.serve), str(files.admin), clients), "")
+
     try:
-        Dev(state_dir, out).run(once=once)
+        Dev(state_dir, err if wants_json() else out).run(once=once, ready=tell)
     except EmbeddedError as error:
         fail(str(error))
 
@@ -62,11 +116,11 @@ def serve(
     from vault_service.app.serve import check as check_config
     from vault_service.app.serve import serve as run_service
 
-    loaded = _load(config)
+    loaded = load_or_fail(config)
     try:
         if check:
             asyncio.run(check_config(loaded))
-            out.print("configuration is sound")
+            show(Checked(True), "configuration is sound")
         else:
             asyncio.run(run_service(loaded))
     except ConfigInvalid as error:
@@ -82,40 +136,62 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date (as the role that owns the tables)."""
+    from vault_service.app import admin
+
     if print_roles:
-        out.print(admin.roles_sql(), markup=False, soft_wrap=True)
+        show(Migrated((), admin.roles_sql()), admin.roles_sql())
         return
-    applied = _run(admin.run_migrations(_load_admin(config)))
-    out.print("\n".join(f"applied {name}" for name in applied) or "nothing to do")
+    loaded = load_admin(config)
+    with working("connecting ...") as at:
+        work = admin.run_migrations(loaded, lambda name: at(f"applying {name} ..."))
+        applied = tuple(run(work))
+    show(Migrated(applied, ""), "\n".join(f"applied {name}" for name in applied) or _NOTHING)
 
 
-@tenant_app.command("create")
+@tenant_app.does("create", one(CreatedTenant))
 def tenant_create(
     tenant: Annotated[str, typer.Argument(help="Lower-case id, at most 63 characters.")],
     config: ConfigOption = None,
 ) -> None:
     """Make a tenant: its key in transit, then its row. Again it changes nothing."""
-    created = _run(admin.create_tenant(_load_admin(config), tenant))
-    out.print(f"tenants/{tenant} " + ("created" if created else "was there already"))
+    from vault_service.app import admin
+
+    created = run(admin.create_tenant(load_admin(config), tenant))
+    name = f"tenants/{tenant}"
+    show(CreatedTenant(name, created), f"{name} {'created' if created else 'was there already'}")
 
 
-def _load(path: Path | None) -> Config:
+def load_or_fail(path: Path | None) -> Config:
+    """The configuration; exits 78 where it cannot be read."""
     try:
         return load(path)
     except ConfigInvalid as error:
         fail(str(error), EXIT_CONFIG)
 
 
-def _load_admin(path: Path | None) -> Config:
-    config = _load(path)
+def load_admin(path: Path | None) -> Config:
+    """The configuration of what an operator runs by hand; exits 78 where it is not sound."""
+    config = load_or_fail(path)
     found = faults(config, serving=False)
     if found:
         fail("\n".join(found), EXIT_CONFIG)
     return config
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Work on the servers; a refusal is printed and ends the command."""
+    from vault_service.app import admin
+
     try:
         return asyncio.run(work)
-    except (VaultError, admin.MigrationsMissing) as error:
+    except VaultError as error:
+        failure = Failure(
+            reason=error.reason.name,
+            message=error.message,
+            code=error.code.name,
+            metadata=error.metadata,
+            retry_after_s=error.retry_after_s,
+        )
+        refuse(failure, str(error))
+    except admin.MigrationsMissing as error:
         fail(str(error))

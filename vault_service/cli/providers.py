@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +11,23 @@ import typer
 
 from tokenvault_client import Provider, TokenVaultClient, provider_name, tenant_name
 from vault_service.adapters.provider_catalog import presets
+from vault_service.cli.app import App, many, one
 from vault_service.cli.connection import ClientOption, TenantArgument, call
-from vault_service.cli.output import EXIT_USAGE, fail, out, table
+from vault_service.cli.output import EXIT_USAGE, fail, show, show_list
 from vault_service.cli.profiles import ProfileError, preset_profile, profile_file, provider_from
 
-provider_app = typer.Typer(no_args_is_help=True, help="Authorization servers.")
+provider_app = App("Authorization servers.")
+
+
+@dataclass(frozen=True, slots=True)
+class PresetLine:
+    """One provider of the catalogue; ``variables`` are those that --set wants."""
+
+    name: str
+    title: str
+    refresh_class: str
+    regions: tuple[str, ...]
+    variables: tuple[str, ...]
 
 
 class ClassChoice(StrEnum):
@@ -26,7 +39,7 @@ class ClassChoice(StrEnum):
     S = "S"
 
 
-@provider_app.command("put")
+@provider_app.does("put", one(Provider))
 def provider_put(
     tenant: TenantArgument,
     provider: Annotated[str, typer.Argument(help="Provider id.")],
@@ -88,39 +101,46 @@ def provider_put(
     except ProfileError as error:
         fail(str(error), EXIT_USAGE)
     stored = call(client, lambda vault: vault.put_provider(wanted))
-    out.print(f"{stored.name} stored, etag {stored.etag}")
+    show(stored, f"{stored.name} stored, etag {stored.etag}")
 
 
-@provider_app.command("list")
+@provider_app.does("list", many("providers", Provider))
 def provider_list(tenant: TenantArgument, client: ClientOption) -> None:
     """List a tenant's providers."""
 
     async def work(vault: TokenVaultClient) -> list[Provider]:
         return [item async for item in vault.iter_providers(tenant_name(tenant))]
 
-    table(
+    show_list(
+        "providers",
         ("NAME", "CLASS", "ISSUER", "TOKEN ENDPOINT"),
-        (
-            (item.name, item.refresh_class.name, item.issuer, item.token_endpoint)
-            for item in call(client, work)
-        ),
+        call(client, work),
+        lambda item: (item.name, item.refresh_class.name, item.issuer, item.token_endpoint),
     )
 
 
-@provider_app.command("presets")
+@provider_app.does("presets", many("presets", PresetLine))
 def provider_presets() -> None:
     """List the catalogue of known providers; docs/reference/providers.md has their facts."""
-    table(
+    show_list(
+        "presets",
         ("PRESET", "CLASS", "REGIONS", "VARIABLES", "PROVIDER"),
-        (
-            (
+        [
+            PresetLine(
                 name,
-                str(preset.profile["refresh_class"]),
-                ",".join(preset.regions) or "-",
-                ",".join(preset.variables) or "-",
                 preset.title,
+                str(preset.profile["refresh_class"]),
+                tuple(preset.regions),
+                tuple(preset.variables),
             )
             for name, preset in presets().items()
+        ],
+        lambda line: (
+            line.name,
+            line.refresh_class,
+            ",".join(line.regions) or "-",
+            ",".join(line.variables) or "-",
+            line.title,
         ),
     )
 

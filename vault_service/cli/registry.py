@@ -13,11 +13,12 @@ from tokenvault_client import (
     oauth_client_name,
     provider_name,
 )
+from vault_service.cli.app import App, one
 from vault_service.cli.connection import ClientOption, TenantArgument, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
-from vault_service.cli.output import out
+from vault_service.cli.output import show
 
-client_app = typer.Typer(no_args_is_help=True, help="Our registrations at providers.")
+client_app = App("Our registrations at providers.")
 
 
 class AuthChoice(StrEnum):
@@ -27,7 +28,7 @@ class AuthChoice(StrEnum):
     POST = "post"
 
 
-@client_app.command("put")
+@client_app.does("put", one(OAuthClient))
 def client_put(
     tenant: TenantArgument,
     oauth_client: Annotated[str, typer.Argument(help="OAuthClient id.")],
@@ -55,4 +56,4 @@ def client_put(
     )
     secret = "" if keep_secret else client_secret(secret_file)
     stored = call(client, lambda vault: vault.put_oauth_client(wanted, client_secret=secret))
-    out.print(f"{stored.name} stored, etag {stored.etag}")
+    show(stored, f"{stored.name} stored, etag {stored.etag}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -13,25 +14,44 @@ import typer
 
 from tokenvault_client import (
     Secret,
+    SecretValue,
     SecretVersion,
     TokenVaultClient,
     owner_name,
     secret_name,
     tenant_name,
 )
-from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.app import App, many, one
+from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
 from vault_service.cli.inputs import ValueFileOption, value
-from vault_service.cli.output import EXIT_USAGE, fail, out, table
+from vault_service.cli.output import (
+    EXIT_USAGE,
+    confirm,
+    fail,
+    note,
+    show,
+    show_list,
+    table,
+    wants_json,
+)
 
-secret_app = typer.Typer(no_args_is_help=True, help="Opaque secrets at both levels.")
+secret_app = App("Opaque secrets at both levels.")
 
 SecretArgument = Annotated[str, typer.Argument(help="Secret id.")]
 VersionArgument = Annotated[int, typer.Argument(min=1, help="Version, from 1.")]
+_COLUMNS = ("SECRET", "VERSION", "STATE", "STORED", "EXPIRES", "DESTROYED")
+
 OwnerOption = Annotated[str, typer.Option(help="Whose it is; the application's without it.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-@secret_app.command("put")
+@dataclass(frozen=True, slots=True)
+class DeletedSecret:
+    """A secret that is gone."""
+
+    name: str
+
+
+@secret_app.does("put", one(SecretVersion))
 def secret_put(
     tenant: TenantArgument,
     secret: SecretArgument,
@@ -62,17 +82,19 @@ def secret_put(
             expire_time=expires,
         ),
     )
-    out.print(f"{stored.secret} version {stored.version} stored", soft_wrap=True)
+    show(stored, f"{stored.secret} version {stored.version} stored")
 
 
-@secret_app.command("get")
+@secret_app.does("get", one(SecretValue))
 def secret_get(
     tenant: TenantArgument,
     secret: SecretArgument,
     client: ClientOption,
     owner: OwnerOption = "",
     version: Annotated[int, typer.Option(min=0, help="The newest where 0.")] = 0,
-    show: Annotated[bool, typer.Option("--show", help="Write the value itself to stdout.")] = False,
+    reveal: Annotated[
+        bool, typer.Option("--show", help="Write the value itself to stdout.")
+    ] = False,
     to: Annotated[
         Path | None, typer.Option(help="New file for the value, readable by you alone.")
     ] = None,
@@ -84,14 +106,16 @@ def secret_get(
     found = call(client, lambda vault: vault.get_secret_value(name, version=version))
     if to is not None:
         _write_private(to, found.value)
-    if show:
+    if reveal and sys.stdout.isatty():
+        note("the value stays in this terminal's memory of lines; --to FILE keeps it out")
+    if reveal and not wants_json():
         sys.stdout.buffer.write(found.value)
         sys.stdout.buffer.flush()
         return
-    _print_versions([found.secret_version])
+    show(found, lambda: _tell([found.secret_version]), reveal=reveal)
 
 
-@secret_app.command("list")
+@secret_app.does("list", many("secrets", Secret))
 def secret_list(tenant: TenantArgument, client: ClientOption, owner: OwnerOption = "") -> None:
     """List the application's secrets, or one owner's."""
     parent = owner_name(tenant, owner) if owner else tenant_name(tenant)
@@ -99,22 +123,21 @@ def secret_list(tenant: TenantArgument, client: ClientOption, owner: OwnerOption
     async def work(vault: TokenVaultClient) -> list[Secret]:
         return [item async for item in vault.iter_secrets(parent)]
 
-    table(
+    show_list(
+        "secrets",
         ("SECRET", "LATEST", "LABELS", "ETAG", "CHANGED"),
-        (
-            (
-                item.name,
-                str(item.latest_version),
-                ",".join(f"{key}={text}" for key, text in sorted(item.labels.items())),
-                item.etag,
-                _shown(item.update_time),
-            )
-            for item in call(client, work)
+        call(client, work),
+        lambda item: (
+            item.name,
+            str(item.latest_version),
+            ",".join(f"{key}={text}" for key, text in sorted(item.labels.items())),
+            item.etag,
+            _shown(item.update_time),
         ),
     )
 
 
-@secret_app.command("versions")
+@secret_app.does("versions", many("secret_versions", SecretVersion))
 def secret_versions(
     tenant: TenantArgument,
     secret: SecretArgument,
@@ -127,10 +150,10 @@ def secret_versions(
     async def work(vault: TokenVaultClient) -> list[SecretVersion]:
         return [item async for item in vault.iter_secret_versions(name)]
 
-    _print_versions(call(client, work))
+    show_list("secret_versions", _COLUMNS, call(client, work), _cells)
 
 
-@secret_app.command("destroy")
+@secret_app.does("destroy", one(SecretVersion))
 def secret_destroy(
     tenant: TenantArgument,
     secret: SecretArgument,
@@ -141,12 +164,12 @@ def secret_destroy(
 ) -> None:
     """Destroy the value of one version for ever."""
     name = _name(tenant, secret, owner)
-    if not yes:
-        typer.confirm(f"Destroy version {version} of {name} for ever?", abort=True)
-    _print_versions([call(client, lambda vault: vault.destroy_secret_version(name, version))])
+    confirm(f"Destroy version {version} of {name} for ever?", yes=yes)
+    gone = call(client, lambda vault: vault.destroy_secret_version(name, version))
+    show(gone, lambda: _tell([gone]))
 
 
-@secret_app.command("delete")
+@secret_app.does("delete", one(DeletedSecret))
 def secret_delete(
     tenant: TenantArgument,
     secret: SecretArgument,
@@ -157,10 +180,9 @@ def secret_delete(
 ) -> None:
     """Destroy all versions of a secret, and take it out of lists."""
     name = _name(tenant, secret, owner)
-    if not yes:
-        typer.confirm(f"Destroy all versions of {name} for ever?", abort=True)
+    confirm(f"Destroy all versions of {name} for ever?", yes=yes)
     call(client, lambda vault: vault.delete_secret(name, etag=etag))
-    out.print(f"{name} deleted", soft_wrap=True)
+    show(DeletedSecret(name), f"{name} deleted")
 
 
 def _name(tenant: str, secret: str, owner: str) -> str:
@@ -185,20 +207,18 @@ def _moment(text: str) -> datetime | None:
     return moment
 
 
-def _print_versions(versions: list[SecretVersion]) -> None:
-    table(
-        ("SECRET", "VERSION", "STATE", "STORED", "EXPIRES", "DESTROYED"),
-        (
-            (
-                item.secret,
-                str(item.version),
-                item.state.name,
-                _shown(item.create_time),
-                _shown(item.expire_time),
-                _shown(item.destroy_time),
-            )
-            for item in versions
-        ),
+def _tell(versions: list[SecretVersion]) -> None:
+    table(_COLUMNS, map(_cells, versions))
+
+
+def _cells(item: SecretVersion) -> tuple[str, ...]:
+    return (
+        item.secret,
+        str(item.version),
+        item.state.name,
+        _shown(item.create_time),
+        _shown(item.expire_time),
+        _shown(item.destroy_time),
     )
 
 

@@ -106,6 +106,7 @@ SPOOL_BATCH_MAX = 64  # writes that share one sync
 SPOOL_DAMAGED_MAX = 64  # copies of damaged slots kept as evidence in one folder
 SPOOL_WAIT_S = 600.0  # how long class S waits for the spool of a process that is gone
 ATTEMPT_BATCH_MAX = 50
+ATTEMPT_KEEP_S = 7 * 86_400  # an ended attempt is of use to who looks into last week
 ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0

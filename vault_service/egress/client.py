@@ -84,7 +84,7 @@ class HttpClient:
     ) -> None:
         self._guard = guard
         self._resolver = GuardedResolver(guard, lookup)
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._now = now
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -210,7 +210,8 @@ async def _mark_sent(
     progress.sent = True
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Verified TLS 1.2 or newer: the system's authorities, and those of ``ca_file``."""
     # Not create_default_context: it obeys SSLKEYLOGFILE, which would give away every session.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -68,10 +68,11 @@ class Dev:
         self._watched: list[Callable[[], None]] = []
         self._started = time.monotonic()
 
-    def run(self, *, once: bool) -> None:
+    def run(self, *, once: bool, ready: Callable[[SettingsFiles], None] = lambda _: None) -> None:
         """Start all, show the main job, then stay until Ctrl-C (or leave, with ``once``).
 
-        Raises EmbeddedError with what to do; whatever was started is stopped.
+        ``ready`` hears when all of it worked. Raises EmbeddedError with what to do; whatever was
+        started is stopped.
         """
         signal.signal(signal.SIGTERM, _interrupt)
         require_free_disk(self._state_dir, _DISK_BYTES)
@@ -82,6 +83,7 @@ class Dev:
                 lock.take()
                 stack.callback(lock.release)
                 files = self._start(stack, once=once)
+                ready(files)
                 if not once:
                     self._stay(files)
             except KeyboardInterrupt:

@@ -25,6 +25,7 @@ _OWN_TOKEN: Final = {
     "auth/token/lookup-self": {"capabilities": ["read"]},
     "auth/token/renew-self": {"capabilities": ["update"]},
     "auth/token/revoke-self": {"capabilities": ["update"]},
+    "sys/capabilities-self": {"capabilities": ["update"]},  # `tokenvault doctor` looks at it
 }
 
 

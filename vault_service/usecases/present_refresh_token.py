@@ -103,7 +103,10 @@ class PresentRefreshToken:
             error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
             await self._give_up(call, tried, entry, error)
             return
-        entry = await self._spool.mark_sent(entry)
+        try:
+            entry = await self._spool.mark_sent(entry)
+        except VaultError as fault:
+            await self._outcomes.not_sent(call, tried, fault)
         kept: list[_Kept] = []
         try:
             answer, version = await self._post(tried, prepared, entry, asked, kept)
@@ -167,7 +170,7 @@ class PresentRefreshToken:
         error: TokenEndpointError,
         kept: list[_Kept] | None = None,
     ) -> None:
-        if kept:
+        if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
             orphan = self._recorder.done(
                 call,

@@ -19,7 +19,6 @@ from vault_service.domain.attempt import (
     AttemptState,
     RefreshAttempt,
     SpoolEntry,
-    SpoolMark,
     by_attempt,
 )
 from vault_service.domain.audit import AuditAction
@@ -96,26 +95,22 @@ class RecoverAttempts:
                 continue
             attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
             lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
-            if attempt is not None and lost and entry.mark is SpoolMark.RECEIVED:
-                found.append(await self._brought(call, attempt, entry))
+            if attempt is not None and lost and entry.envelope is not None:
+                found.append(await self._kept(call, attempt, entry.envelope))
             elif attempt is None or attempt.state not in UNRESOLVED:
                 await self._spool.free(entry)
         return found
 
-    async def _brought(
-        self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry
-    ) -> RefreshAttempt:
-        """The answer of an attempt that was given up is in the database too from here on: who gave
-        it up has said that no spool has it, so by its spool nobody could take it over."""
-        envelope = entry.envelope
-        if envelope is None or envelope == attempt.orphan_envelope:
+    async def _kept(self, call: Call, attempt: RefreshAttempt, envelope: bytes) -> RefreshAttempt:
+        """With its answer, found after all, in its row: so anybody may resolve it."""
+        if attempt.orphan_envelope == envelope:
             return attempt
         record = self._recorder.done(
             call,
             AuditAction.REFRESH_ORPHAN_KEPT,
             attempt.tenant,
             str(attempt.grant),
-            detail={"attempt": str(attempt.attempt_id)},
+            detail={"attempt": str(attempt.attempt_id), "how": "found in a spool"},
         )
         await self._attempts.keep_orphan(attempt, envelope, record)
         return replace(attempt, orphan_envelope=envelope)

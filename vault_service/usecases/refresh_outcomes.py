@@ -60,6 +60,13 @@ class RefreshOutcomes:
         await self._end(call, tried, _ending(tried, error, fault), fault)
         raise fault
 
+    async def not_sent(self, call: Call, tried: Attempted, fault: VaultError) -> None:
+        """Something of ours failed before the request: the grant is as it was. Raises ``fault``."""
+        state = AttemptState.IN_DOUBT if tried.in_doubt else AttemptState.NOT_SENT
+        pause_s = _doubt_pause_s(tried.attempt) if tried.in_doubt else 0.0
+        await self._end(call, tried, Ending(state, fault.reason.name, pause_s), fault)
+        raise fault
+
     async def dead(self, call: Call, tried: Attempted, how: str) -> None:
         """The provider said, unasked for tokens, that the presented refresh token is dead: as a
         refusal."""

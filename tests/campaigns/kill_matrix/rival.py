@@ -61,7 +61,7 @@ async def compete(
         while True:
             found = await vault.find(grant_id)
             if found is not None and found.generation == 1:
-                await vault.refresh(grant_id, budget_s=1.0)
+                await vault.refresh(found, budget_s=1.0)
             await asyncio.sleep(ASK_S)
 
     async def sweep() -> None:

@@ -108,7 +108,7 @@ async def _use(vault: Vault, row: Grant) -> bool:
     """Whether a refresh from here on makes exactly the next generation."""
     give_up = time.monotonic() + _USE_LIMIT_S
     while time.monotonic() < give_up:
-        await vault.refresh(row.grant_id)
+        await vault.refresh(row)
         current = await vault.row(row.grant_id)
         if current.generation != row.generation:
             return current.generation == row.generation + 1

@@ -195,10 +195,10 @@ class Vault:
         assert found is not None
         return found
 
-    async def refresh(self, grant_id: uuid.UUID, budget_s: float = 2.0) -> VaultError | None:
+    async def refresh(self, row: Grant, budget_s: float = 2.0) -> VaultError | None:
         """As GetAccessToken does for a token that is too old; the refusal, or None."""
         try:
-            await self.engine.refresh(a_call(budget_s), await self.row(grant_id))
+            await self.engine.refresh(a_call(budget_s), row)
         except VaultError as error:
             return error
         return None

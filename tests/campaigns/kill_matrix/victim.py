@@ -69,7 +69,7 @@ async def _die(vault: Vault, place: Place, case: Case, order: dict[str, Any]) ->
         await vault.hang_up()
     life.target = "" if case.moment == RANDOM else case.moment
     life.mark(STARTED)
-    await vault.refresh(grant_id, budget_s=8.0)
+    await vault.refresh(await vault.row(grant_id), budget_s=8.0)
     life.mark(ENDED)
     life.reach("k11.reply")
     await asyncio.sleep(0.3)  # k12: what is written behind the reply

@@ -91,6 +91,8 @@ _TO_STATE: Final = """
     UPDATE refresh_attempts SET
         state = $3::smallint, reason = $4, update_time = clock_timestamp(),
         spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
+        -- In doubt or lost: the answer that came too late may yet be what is missing.
+        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
         next_try_time = clock_timestamp() + $5::interval
     WHERE tenant = $1 AND attempt_id = $2
 """

@@ -7,7 +7,7 @@ that the old release and the new one run beside each other: a database that is a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -69,8 +69,13 @@ def roles_sql() -> str:
     return (resources.files(__package__) / "roles.sql").read_text()
 
 
-async def migrate(database: Database, migrations: tuple[Migration, ...] | None = None) -> list[str]:
-    """Apply what is missing, as the owner role; returns the names.
+async def migrate(
+    database: Database,
+    migrations: tuple[Migration, ...] | None = None,
+    *,
+    applying: Callable[[str], None] = lambda _: None,
+) -> list[str]:
+    """Apply what is missing, as the owner role; returns the names. ``applying`` hears each before.
 
     Two at once wait for each other. Raises MigrationsMissing for one that was changed after it
     ran or for roles that are not there, STORE_UNREACHABLE.
@@ -84,6 +89,7 @@ async def migrate(database: Database, migrations: tuple[Migration, ...] | None =
             _refuse_changed(wanted, applied)
             missing = [migration for migration in wanted if migration.name not in applied]
             for migration in missing:
+                applying(migration.name)
                 await _apply(connection, migration)
     return [migration.name for migration in missing]
 

@@ -19,7 +19,7 @@ _WANTED: Final = {
     "exportable": False,
 }
 # What must not have been allowed on a key that was there before us.
-_COMPARED: Final = _WANTED | {"allow_plaintext_backup": False, "convergent_encryption": False}
+WANTED_KEY: Final = _WANTED | {"allow_plaintext_backup": False, "convergent_encryption": False}
 
 
 class TransitAdmin:
@@ -67,7 +67,7 @@ def _compare(name: str, data: Any) -> None:
     found = data if isinstance(data, dict) else {}
     wrong = [
         f"{field} is {found.get(field)!r}, not {wanted!r}"
-        for field, wanted in _COMPARED.items()
+        for field, wanted in WANTED_KEY.items()
         if found.get(field) != wanted
     ]
     if wrong:

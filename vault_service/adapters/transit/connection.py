@@ -36,6 +36,7 @@ class Answer:
 
     status: int
     body: Mapping[str, Any]
+    date: str = ""  # the server's clock as it says it (RFC 9110 §6.6.1)
 
     def __repr__(self) -> str:
         return f"Answer(status={self.status})"
@@ -132,7 +133,8 @@ class Connection:
             allow_redirects=False,  # the token goes to this address and to no other
         )
         response = adapter.request(method, f"/v1/{path}", json=body, raise_exception=False)
-        return Answer(response.status_code, _json_object(response.content))
+        date = response.headers.get("Date", "")
+        return Answer(response.status_code, _json_object(response.content), date)
 
 
 def _json_object(content: bytes) -> Mapping[str, Any]:

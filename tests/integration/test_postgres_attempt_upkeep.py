@@ -1,0 +1,45 @@
+"""Old refresh attempts on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from tests.support.attempts import begin
+from tests.support.postgres import TestDatabase
+from tests.support.postgres_rows import GrantRooms, make_tenant
+from tests.support.samples import a_grant, a_record
+from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
+from vault_service.domain.attempt import AttemptState, Begun
+from vault_service.domain.grant import ReauthorizationCause
+from vault_service.ports import Ending
+
+ENDED = Ending(AttemptState.REJECTED, "")
+
+
+async def _attempt(rooms: GrantRooms, tenant: str, label: str) -> Begun:
+    return await begin(rooms.attempts, await rooms.put(a_grant(tenant), label))
+
+
+async def _ended(rooms: GrantRooms, tenant: str, label: str) -> Begun:
+    begun = await _attempt(rooms, tenant, label)
+    assert await rooms.attempts.end(begun.lease, begun.attempt, ENDED, a_record(tenant))
+    return begun
+
+
+async def test_only_old_and_ended_attempts_are_forgotten(database: TestDatabase) -> None:
+    """After a week an ended attempt goes, in every tenant; one that is unresolved, young or whose
+    late answer may be missed stays."""
+    kept = []
+    for tenant in ("acme", "globex"):
+        rooms = await make_tenant(database, tenant)
+        await _ended(rooms, tenant, "old")
+        kept.append(await _attempt(rooms, tenant, "unresolved"))
+        missed = await _attempt(rooms, tenant, "missed")
+        lost = (ReauthorizationCause.SUCCESSOR_LOST, AttemptState.RESOLVED_LOST)
+        await rooms.attempts.condemn(missed.lease, missed.attempt, *lost, a_record(tenant))
+        await rooms.attempts.keep_orphan(missed.attempt, b"sealed", a_record(tenant))
+        kept.append(missed)
+    await database.sql("UPDATE refresh_attempts SET update_time = now() - interval '8 days'")
+    kept.append(await _ended(GrantRooms.of(database), "acme", "young"))
+    sweeper = PostgresAttemptSweeper(database.worker)
+    assert [await sweeper.delete_old(1) for _ in range(3)] == [1, 1, 0]
+    left = await database.sql("SELECT attempt_id FROM refresh_attempts")
+    assert {row["attempt_id"] for row in left} == {one.attempt.attempt_id for one in kept}
