@@ -57,6 +57,12 @@ class Life:
         latest = max(reached)
         return latest[1] if latest[0] else ""
 
+    def window_ms(self) -> float:
+        """From the answer's first byte to the first acknowledged sync or commit; 0: not both."""
+        came, kept = self.at("k5.first"), [self.at(SPOOLED), self.at(COMMITTED)]
+        acknowledged = [moment for moment in kept if moment]
+        return (min(acknowledged) - came) * 1_000 if came and acknowledged else 0.0
+
     def left_in_danger(self, *, with_spool: bool) -> bool | None:
         """Whether it sent a request and died before anything of the answer was durable.
 

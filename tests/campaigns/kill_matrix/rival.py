@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.campaigns.kill_matrix.vault import SPOOL_GONE_S, Place, Vault
 from vault_service.domain import limits
+from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 
 ASK_S, SWEEP_S = 0.1, 0.15
@@ -59,9 +60,10 @@ async def compete(
     async def ask(after_s: float) -> None:
         await asyncio.sleep(after_s)
         while True:
-            found = await vault.find(grant_id)
-            if found is not None and found.generation == 1:
-                await vault.refresh(found, budget_s=1.0)
+            with contextlib.suppress(VaultError):  # callers try again
+                found = await vault.find(grant_id)
+                if found is not None and found.generation == 1:
+                    await vault.refresh(found, budget_s=1.0)
             await asyncio.sleep(ASK_S)
 
     async def sweep() -> None:

@@ -96,6 +96,7 @@ class Slot:
         if case.rivals_first:
             self._compete(before, 0.0, 0.0)
         died_at = self._kill_victim(before, issued)
+        window_ms = round(self._life.window_ms(), 1)
         before = replace(before, killed_s=time.monotonic(), in_danger=self._danger(case) is True)
         if not case.rivals_first:
             self._compete(before, case.asks_after_s, LEASE_SPAN_S)
@@ -105,8 +106,15 @@ class Slot:
         if case.again_at_s:
             before = self._kill_successor(before)
         outcome = self._recover(before)
-        facts = {"point": case.point, "refresh_class": case.refresh_class, "died_at": died_at}
-        return {**asdict(case), **facts, "in_danger": before.in_danger, **outcome}
+        return {
+            **asdict(case),
+            "point": case.point,
+            "refresh_class": case.refresh_class,
+            "died_at": died_at,
+            "in_danger": before.in_danger,
+            "window_ms": window_ms,
+            **outcome,
+        }
 
     def _danger(self, case: Case) -> bool | None:
         return self._life.left_in_danger(with_spool=not case.spool_destroyed)

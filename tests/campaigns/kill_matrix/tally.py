@@ -43,6 +43,10 @@ METHOD: Final = " ".join(
 _LOSSES = (Verdict.LOST.value, Verdict.KILLED_FAMILY.value)
 _IN_WINDOW = Verdict.LOST_IN_WINDOW.value
 _FINDINGS_MAX = 50
+_RESOLVED_S = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 10.0, 20.0)
+_WINDOW_MS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0)
+# Deaths behind the window, to which nothing was held back.
+_UNHINDERED = frozenset({m.name for m in MOMENTS if m.point in ("K11", "K12") and not m.waits_for})
 
 
 def _source_digest() -> str:
@@ -128,7 +132,10 @@ class Tally:
         facts["double_posts"] += result["double_posts"]
         facts["not_usable_afterwards"] += not result["used_again"]
         facts["spool_entries_left"] += result["spool_left"]
-        facts["resolved_s"] = _spread(facts["resolved_s"], result["resolved_s"])
+        facts["resolved_s"] = _spread(facts["resolved_s"], result["resolved_s"], _RESOLVED_S)
+        if result["moment"] in _UNHINDERED and result["window_ms"]:
+            spread = _spread(facts["answer_to_durable_ms"], result["window_ms"], _WINDOW_MS)
+            facts["answer_to_durable_ms"] = spread
         left = result["double_posts"] + result["spool_left"]
         sound = result["is_resolved"] and result["used_again"] and not left
         if outside or not sound:
@@ -183,6 +190,7 @@ def _empty(seed: int) -> dict[str, Any]:
         "harness_faults": 0,
         "by_replicas": {"1": 0, "3": 0},
         "resolved_s": {},
+        "answer_to_durable_ms": {},
         "s_by_provider": {},
         "by_moment": {
             name: {"runs": 0, "lost": 0} for name in (*(m.name for m in MOMENTS), RANDOM)
@@ -212,8 +220,9 @@ def _worst(result: dict[str, Any]) -> str:
     return next((v for v in (*_LOSSES, _IN_WINDOW) if v in both), Verdict.OK.value)
 
 
-def _spread(known: dict[str, int], value_s: float) -> dict[str, int]:
-    """How many were resolved within so many seconds of the kill."""
-    bounds = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 10.0, 20.0)
-    name = next((f"<= {bound:g}" for bound in bounds if value_s <= bound), "> 20")
-    return {**known, name: known.get(name, 0) + 1}
+def _spread(known: dict[str, int], value: float, bounds: tuple[float, ...]) -> dict[str, int]:
+    """How many values lie within each of the bounds and beyond the one before it."""
+    name = next((f"<= {bound:g}" for bound in bounds if value <= bound), "more")
+    counted = {**known, name: known.get(name, 0) + 1}
+    order = [*(f"<= {bound:g}" for bound in bounds), "more"]
+    return {name: counted[name] for name in order if name in counted}
