@@ -17,6 +17,7 @@ from reference_cli import command_line
 from reference_proto import interface
 
 from vault_service.adapters.provider_catalog import Preset, presets
+from vault_service.app.meters import described
 from vault_service.config import Config
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES
 
@@ -44,8 +45,11 @@ handler and no record: the client raises `TransportRefused` and names the likely
 `metadata["access_life_s"]` where the provider's life is the limit, `FIELD_MALFORMED` has
 `metadata["field"]`.
 
-A message over 256 KiB or metadata over 8 KiB is refused by gRPC itself (RESOURCE_EXHAUSTED without
-ErrorInfo): it never becomes a call.
+A message over 256 KiB is `PAYLOAD_TOO_LARGE`, unread. One over 512 KiB, or metadata over 8 KiB, is
+refused by gRPC itself (RESOURCE_EXHAUSTED without ErrorInfo): it never becomes a call.
+
+Malformed and too large calls of one caller have twenty records of their own a second; the others of
+that second, and those that are `OVERLOADED`, share one record with their counts.
 """
 _PROVIDERS_HEAD = """# Known providers
 
@@ -69,6 +73,33 @@ An example stands in [deploy](../../deploy/tokenvault.toml).
 
 This page is made from the code (`make docs`).
 """
+
+
+_METRICS_HEAD = """# Metrics
+
+Served as Prometheus text on the port of [`[metrics]`](configuration.md#metrics), one process a
+port. What to do when one is red stands in [observe](../how-to/observe.md). Beside these there are
+`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and their kin.
+
+Every label is bounded: by the code (RPCs, codes, reasons, operations, classes of answers, pools,
+caches), or, for `provider`, by a cap whose rest is `other`. No label names a tenant, a grant, an
+owner or a caller: that is what the records and the logs are for. A histogram has `_bucket`, `_sum`
+and `_count`.
+
+This page is made from the code (`make docs`).
+
+| metric | kind | labels | what it says |
+| --- | --- | --- | --- |
+"""
+
+
+def metrics() -> str:
+    """Every metric of ours."""
+    rows = []
+    for metric in described():
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |\n")
+    return _METRICS_HEAD + "".join(rows)
 
 
 def errors() -> str:
@@ -157,6 +188,7 @@ def _pages() -> dict[str, str]:
         "configuration.md": configuration(),
         "errors.md": errors(),
         "grpc.md": interface(),
+        "metrics.md": metrics(),
         "providers.md": providers(),
     }
 

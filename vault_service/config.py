@@ -7,12 +7,14 @@ environment with two underscores: TOKENVAULT_DATABASE__HOST.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import ssl
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import (
@@ -59,6 +61,12 @@ class ServerConfig(_Section):
     reflection: bool = Field(default=False, description="Serve gRPC reflection; off in production.")
     port_file: Path | None = Field(
         default=None, description="Written with the port once listening, for port 0."
+    )
+    drain_notice_s: Annotated[float, Field(ge=0, le=limits.DRAIN_NOTICE_MAX_S)] = Field(
+        default=3.0,
+        description="After SIGTERM: how long it says NOT_SERVING and still takes calls, so that "
+        "load balancers look elsewhere first; seconds, 0 to 60. What is under way then gets "
+        f"{limits.DRAIN_S:g} s.",
     )
 
 
@@ -160,6 +168,42 @@ class SpoolConfig(_Section):
     )
 
 
+class MetricsConfig(_Section):
+    """Metrics and health over plain http: `/metrics`, `/livez`, `/readyz`. They hold no secret, no
+    tenant and no caller; whoever reaches the port reads them."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        default=None,
+        description="TCP port, 1 to 65535 (9464 is usual); 0 lets the system choose. Without it "
+        "nothing listens.",
+    )
+    port_file: Path | None = Field(
+        default=None, description="Written with the port once listening, for port 0."
+    )
+
+
+class TracesConfig(_Section):
+    """OpenTelemetry traces, off without an endpoint. A request to the collector carries names of
+    RPCs, statements, operations and hosts, request ids and reasons."""
+
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/@?#]+/[^\s?#]*$",
+        max_length=limits.URI_MAX_CHARS,
+        description="URL for OTLP over HTTP with its path, such as "
+        "`https://collector.internal.example:4318/v1/traces`; plain http to this machine only.",
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM bundle that verifies the collector; else the system's."
+    )
+    sampling_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.05,
+        description="Share of the traces begun here that are recorded, 0 to 1. A call whose caller "
+        "records its own trace is recorded with it.",
+    )
+
+
 class LogConfig(_Section):
     """Logs go to standard error; they never hold a message."""
 
@@ -193,6 +237,8 @@ class Config(BaseSettings):
     secrets: SecretsConfig = Field(default_factory=SecretsConfig)
     spool: SpoolConfig = Field(default_factory=SpoolConfig)
     log: LogConfig = Field(default_factory=LogConfig)
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    traces: TracesConfig = Field(default_factory=TracesConfig)
 
     @classmethod
     def settings_customise_sources(
@@ -221,6 +267,8 @@ def load(path: Path | None) -> Config:
             raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigInvalid(f"{path}: is not TOML: {error}") from None
+        except RecursionError:
+            raise ConfigInvalid(f"{path}: is nested too deep") from None
         _resolve(values, path.resolve().parent)
     try:
         return Config(**values)
@@ -254,6 +302,8 @@ def faults(config: Config, *, serving: bool) -> list[str]:
         found.append("spool.path: is needed to serve")
     if config.dek_cache.hard_life_s < config.dek_cache.soft_life_s * (1 + limits.DEK_JITTER):
         found.append("dek_cache.hard_life_s: is less than 1.2 times soft_life_s")
+    if not _private_or_tls(config.traces.otlp_endpoint):
+        found.append("traces.otlp_endpoint: is plain http to another machine; use https")
     found += [line for name, file in _files(config, serving) if (line := _unreadable(name, file))]
     # What can be read must also be what it should be.
     return found or _unusable(config, serving)
@@ -275,6 +325,7 @@ def _files(config: Config, serving: bool) -> list[tuple[str, Path]]:
             "server.certificate_file": config.server.certificate_file,
             "server.key_file": config.server.key_file,
             "server.client_ca_file": config.server.client_ca_file,
+            "traces.ca_file": config.traces.ca_file,
         }
     return [(name, file) for name, file in files.items() if file is not None]
 
@@ -285,6 +336,7 @@ def _unusable(config: Config, serving: bool) -> list[str]:
         "transit.ca_file": config.transit.ca_file,
         "egress.ca_file": config.egress.ca_file,
         "server.client_ca_file": config.server.client_ca_file if serving else None,
+        "traces.ca_file": config.traces.ca_file if serving else None,
     }
     found = []
     for name, file in bundles.items():
@@ -305,6 +357,16 @@ def _unusable(config: Config, serving: bool) -> list[str]:
                 f"{server.certificate_file}"
             )
     return found
+
+
+def _private_or_tls(endpoint: str | None) -> bool:
+    if endpoint is None or endpoint.startswith("https://"):
+        return True
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _unreadable(name: str, file: Path) -> str:

@@ -24,7 +24,8 @@ _QUIET_TURNS: Final = 4
 
 
 class Gatherer(Generic[Q, R]):
-    """Runs ``run_batch`` on at most ``batch_max`` items, ``in_flight_max`` batches at a time.
+    """Runs ``run_batch`` on at most ``batch_max`` items, ``in_flight_max`` batches at a time;
+    ``on_batch`` is told the size of each.
 
     ``run_batch`` returns one answer per item, in order; an answer that is an Exception fails its
     own waiter. Where it raises instead, exactly the waiters of that batch get that error.
@@ -39,6 +40,7 @@ class Gatherer(Generic[Q, R]):
         queue_max: int,
         in_flight_max: int = 1,
         patience_s: float = 0.0,
+        on_batch: Callable[[int], object] | None = None,
     ) -> None:
         if min(batch_max, queue_max, in_flight_max) < 1:
             raise ValueError("batch_max, queue_max and in_flight_max are at least 1")
@@ -47,10 +49,16 @@ class Gatherer(Generic[Q, R]):
         self._queue_max = queue_max
         self._in_flight_max = in_flight_max
         self._patience_s = patience_s
+        self._on_batch = on_batch
         # One future per waiter: a shared one would be cancelled for all with the first of them.
         self._queue: OrderedDict[asyncio.Future[R], Q] = OrderedDict()
         self._runners: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        return len(self._queue)
 
     async def submit(self, item: Q) -> R:
         """The item's answer.
@@ -110,6 +118,8 @@ class Gatherer(Generic[Q, R]):
 
     async def _run_one(self, batch: Sequence[tuple[asyncio.Future[R], Q]]) -> None:
         waiters = [waiter for waiter, _ in batch]
+        if self._on_batch is not None:
+            self._on_batch(len(batch))
         try:
             answers = await self._run_batch([item for _, item in batch])
         except asyncio.CancelledError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -18,7 +17,6 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 
 import tokenvault_client as sdk
-from tests.support.authserver import AuthServer
 from tests.support.serving import (
     NOT_SERVING,
     SERVING,
@@ -93,6 +91,10 @@ _WRONG: dict[str, tuple[Callable[[RealVault], dict[str, object]], str]] = {
     "spool open to others": (_open_folder, "is open to others; chmod 700 it"),
     "broken policy": (_bad_policy, "policy_file: "),
     "unknown field": (lambda _: {"server.tls": "off"}, "server.tls: Extra inputs"),
+    "plain-text collector": (
+        lambda _: {"traces.otlp_endpoint": "http://collector.example/v1/traces"},
+        "traces.otlp_endpoint: is plain http to another machine; use https",
+    ),
     "superuser": (_superuser, "serve as tokenvault_app"),
     "owner of the tables": (_owner, "serve as tokenvault_app"),
 }
@@ -212,52 +214,6 @@ async def test_transit_sealed_or_stopped_at_the_start(breakable_vault: RealVault
         vault.stop_process("sealed")
     finally:
         vault.openbao.start()
-
-
-@pytest.fixture
-def provider(real_vault: RealVault) -> Iterator[AuthServer]:
-    """A server whose answers a test holds back."""
-    with AuthServer(real_vault.ca) as server:
-        yield server
-
-
-async def test_sigterm_drains(real_vault: RealVault, provider: AuthServer, tmp_path: Path) -> None:
-    """The caller gets its token, one that hung up loses nothing, and the exit status is 0."""
-    files = real_vault.write_files("drained", [provider.host_port])
-    files.port.unlink(missing_ok=True)
-    process = start(files.serve, tmp_path / "log")
-    try:
-        port = await _port_of(files)
-        async with (
-            real_vault.client("operator", port) as operator,
-            real_vault.client("calendar-app", port) as app,
-        ):
-            await provider.register(operator)
-            stays = await provider.consent(app, "drain-stays", life_s=0)
-            leaves = await provider.consent(app, "drain-leaves", life_s=0)
-            with provider.held() as first, provider.held() as second:
-                waiting = asyncio.create_task(app.get_access_token(alias=stays.alias))
-                gone = asyncio.create_task(app.get_access_token(alias=leaves.alias))
-                async with asyncio.timeout(_LIMIT_S):
-                    while len(provider.sent("refresh_token")) < 2:
-                        await asyncio.sleep(0.01)
-                gone.cancel()
-                process.send_signal(signal.SIGTERM)
-                await asyncio.sleep(0.5)
-                assert process.poll() is None, "it waits for what is under way"
-                first.set()
-                second.set()
-                assert (await waiting).refreshed
-        assert await asyncio.to_thread(process.wait, _LIMIT_S) == 0
-    finally:
-        process.kill()
-        process.wait()
-    log = (tmp_path / "log").read_text()
-    assert '"unfinished":0' in log
-    generation = await asyncio.to_thread(
-        real_vault.sql, "SELECT generation FROM tokenvault.grants WHERE owner = 'drain-leaves'"
-    )
-    assert generation == (2,)
 
 
 async def _port_of(files: SettingsFiles) -> int:

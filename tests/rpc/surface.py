@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from tests.fakes.traces import FakeTraces
 from tests.support.house import House
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.embedded.devca import DevCA, IssuedCertificate
@@ -24,6 +25,9 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Server, Servicers, TlsFiles
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.telemetry.meters import RpcMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import Traces
 
 LIMIT_S = 10.0
 
@@ -97,7 +101,10 @@ class Surface:
     def __init__(self, house: House, pki: Pki, *, reflect: bool = False) -> None:
         self.house = house
         self.pki = pki
-        self.server = Server(servicers(house), pki.tls, reflect=reflect)
+        self.metrics = Metrics()
+        self.traces = FakeTraces()
+        made = servicers(house, RpcMeter(self.metrics), self.traces)
+        self.server = Server(made, pki.tls, reflect=reflect)
         self.port = 0
         self._channels: dict[str, grpc.aio.Channel] = {}
 
@@ -153,13 +160,15 @@ class Surface:
         return self.house.records(AuditAction.CALL_REFUSED)
 
 
-def servicers(house: House) -> Servicers:
+def servicers(house: House, meter: RpcMeter, traces: Traces) -> Servicers:
     """The servicers over a house's use cases."""
     handling = Handling(
         callers=CallerReader(("example.org",), house.clock),
         refusals=house.refusals,
         clock=house.clock,
         entropy=house.entropy,
+        meter=meter,
+        traces=traces,
     )
     return Servicers(
         token=TokenServicer(handling, house.get_access_token),

@@ -249,4 +249,5 @@ ROWS: dict[str, Row] = {
 
 PAIRS: tuple[tuple[Case, Row], ...] = tuple((case, ROWS[case.method]) for case in ALL_CASES)
 WITH_KEYS = tuple((case, row) for case, row in PAIRS if _KEYS in row.needs)
+WITHOUT_KEYS = tuple((case, row) for case, row in PAIRS if _KEYS not in row.needs)
 NAMING = tuple((case, row.unknown) for case, row in PAIRS if row.unknown is not None)

@@ -125,6 +125,8 @@ async def test_secret_sizes(surface: Surface) -> None:
     refused = await surface.refused(*PUT_SECRET, putting(limits.PAYLOAD_MAX_BYTES + 1), APP)
     assert refused.reason == "PAYLOAD_TOO_LARGE"
     refused = await surface.refused(*PUT_SECRET, putting(limits.MESSAGE_MAX_BYTES), APP)
+    assert (refused.reason, surface.refusals()[-1].resource) == ("PAYLOAD_TOO_LARGE", "")
+    refused = await surface.refused(*PUT_SECRET, putting(limits.TRANSPORT_MAX_BYTES), APP)
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 from tests.rpc.surface import Refused, Surface
 from tests.rpc.surface_cases import Case, Known
 from tests.rpc.surface_whole_cases import ALL_CASES, all_known
-from tests.rpc.test_contract import PROTO, comments
+from tests.rpc.test_contract import METHODS, PROTO, comments
 from tests.support.house import APP, CLIENT_SECRET, ROGUE, TENANT
 from vault_service.domain.audit import Outcome
 from vault_service.domain.errors import CODE_BY_REASON, Reason, VaultError
@@ -20,14 +21,19 @@ ALL = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.method)
 # What any call can end with, beside what its RPC documents: as the enum's own comment says.
 _ENUM = (PROTO / "error_reason.proto").read_text("utf-8").partition("enum ErrorReason")[0]
 COMMON = {reason.name for reason in Reason if reason.name in _ENUM}
-assert len(COMMON) == 5
+assert len(COMMON) == 7
+
+
+def documented_reasons(rpc: str) -> set[str]:
+    """The reasons of the RPC's own comment."""
+    (method,) = (method for method in METHODS if method.name == rpc)
+    text = comments(Path(method.containing_service.file.name).name)[rpc]
+    return set(text.partition("Fails with: ")[2].rstrip(".").replace(" ", "").split(","))
 
 
 def documented(case: Case) -> set[str]:
     """The reasons of the RPC's own comment."""
-    service = str(case.stub.__name__).removesuffix("ServiceStub").lower()
-    text = comments(f"{service}_service.proto")[case.method]
-    return set(text.partition("Fails with: ")[2].rstrip(".").replace(" ", "").split(","))
+    return documented_reasons(case.method)
 
 
 def check_contract(case: Case, refused: Refused) -> None:

@@ -6,19 +6,23 @@ allowed call records, unknown, too large and keys away, each with its reason and
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
+import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
-from tests.rpc.surface import Pki, Refused, Surface
+from tests.rpc.surface import LIMIT_S, Pki, Refused, Surface, refused_from
 from tests.rpc.surface_cases import Case
-from tests.rpc.surface_rows import NAMING, PAIRS, ROWS, WITH_KEYS, Row
+from tests.rpc.surface_rows import NAMING, PAIRS, ROWS, WITH_KEYS, WITHOUT_KEYS, Row
 from tests.rpc.surface_whole_cases import ALL_CASES, all_known
 from tests.rpc.test_contract import METHODS
 from tests.rpc.test_surface import check_contract, check_record
 from tests.support.house import APP, CLIENT, CLIENT_SECRET, TENANT, House
 from vault_service.domain.audit import Outcome
 from vault_service.domain.errors import Reason
+from vault_service.domain.names import SYSTEM_TENANT
 
 _USING_CLIENTS = ("GetAccessToken", "StartAuthorization", "CompleteAuthorization")
 
@@ -75,17 +79,42 @@ async def test_too_large(surface: Surface, case: Case, row: Row) -> None:
     assert len(surface.house.stores.records) == before + 1
 
 
-@pytest.mark.parametrize("case", ALL_CASES, ids=ids)
-async def test_message_too_large(surface: Surface, case: Case) -> None:
-    """A message over 256 KiB reaches no handler: gRPC refuses it."""
+def _of_size(case: Case, size: int) -> Message:
+    """A request that is ``size`` bytes and a few long: its first field is text."""
     request = type(case.malformed)()
     holder: Message = request
     if request.DESCRIPTOR.fields[0].message_type is not None:
         holder = getattr(request, request.DESCRIPTOR.fields[0].name)
-    setattr(holder, holder.DESCRIPTOR.fields[0].name, "x" * 262_144)
-    refused = await surface.refused(*case.asked, request, APP)
+    setattr(holder, holder.DESCRIPTOR.fields[0].name, "x" * size)
+    return request
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=ids)
+async def test_message_too_large(surface: Surface, case: Case) -> None:
+    """A message over 256 KiB is not parsed: PAYLOAD_TOO_LARGE, on record under no resource. One
+    that is twice as large reaches no handler: gRPC refuses it."""
+    refused = await surface.refused(*case.asked, _of_size(case, 262_144), APP)
+    _check(surface, case, refused, "PAYLOAD_TOO_LARGE")
+    record = surface.refusals()[-1]
+    assert (record.resource, record.tenant, record.outcome) == ("", SYSTEM_TENANT, Outcome.ERROR)
+    refused = await surface.refused(*case.asked, _of_size(case, 524_288), APP)
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
-    assert surface.refusals() == []
+    assert len(surface.refusals()) == 1
+
+
+@pytest.mark.parametrize("case", ALL_CASES, ids=ids)
+async def test_bytes_that_are_no_message(surface: Surface, case: Case) -> None:
+    """Bytes that do not parse are FIELD_MALFORMED and on record, and nobody's fault."""
+    service = case.malformed.DESCRIPTOR.file.services_by_name
+    (path,) = [f"/{one.full_name}/{case.method}" for one in service.values()]
+    raw: Any = surface.channel(APP).unary_unary(path)
+    for garbage in (b"\xff", b"\x0a\x02\xff\xfe", b"\x0a\xff\xff\xff\xff\x0f", b"\x0b" * 1_000):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await raw(garbage, timeout=LIMIT_S)
+        refused = refused_from(caught.value)
+        _check(surface, case, refused, "FIELD_MALFORMED")
+        assert refused.metadata == {"field": "message"}
+    assert len(surface.refusals()) == 4
 
 
 @pytest.mark.parametrize(("case", "row"), WITH_KEYS, ids=ids)
@@ -101,6 +130,41 @@ async def test_keys_away(surface: Surface, pki: Pki, case: Case, row: Row) -> No
         _check(other, case, refused, "KEK_UNREACHABLE")
         assert len(cold.stores.records) == before + 1
     assert "keys" in row.needs
+
+
+@pytest.mark.parametrize(("case", "row"), WITHOUT_KEYS, ids=ids)
+async def test_keys_not_needed(surface: Surface, pki: Pki, case: Case, row: Row) -> None:
+    """What the table says needs no key is answered while transit is away, by a process that has
+    none in memory."""
+    there = await all_known(surface.house)
+    cold = House.beside(surface.house)
+    cold.wrapper.unreachable = True
+    async with Surface(cold, pki).running() as other:
+        await other.call(*case.asked, case.request(TENANT, there), APP)
+    assert "keys" not in row.needs
+
+
+# A consent that the provider has given is offered to the store until the caller's time is up.
+_RECORDED_AT_ONCE = [
+    (case, row) for case, row in PAIRS if row.recorded and case.method != "CompleteAuthorization"
+]
+
+
+@pytest.mark.parametrize(("case", "row"), _RECORDED_AT_ONCE, ids=ids)
+async def test_record_away(surface: Surface, case: Case, row: Row) -> None:
+    """What has to be on record and cannot be is AUDIT_UNAVAILABLE: nothing is given or changed,
+    and it is done when the record is back."""
+    there = await all_known(surface.house)
+    before = len(surface.house.stores.records)
+    surface.house.stores.audit_unavailable = True
+    refused = await surface.refused(*case.asked, case.request(TENANT, there), APP)
+    assert refused.reason == "AUDIT_UNAVAILABLE"
+    check_contract(case, refused)
+    assert len(surface.house.stores.records) == before
+    surface.house.stores.audit_unavailable = False
+    await surface.call(*case.asked, case.request(TENANT, there), APP)
+    written = [record.action for record in surface.house.stores.records[before:]]
+    assert set(row.recorded) <= set(written)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from vault_service.usecases.complete_authorization import (
     CompleteAuthorization,
     Completed,
 )
+from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
 from vault_service.usecases.destroy_secrets import DestroySecrets
@@ -144,7 +145,12 @@ class House:
         self.credentials = Credentials(
             self.stores.oauth_clients, self.stores.providers, self.envelopes
         )
-        self.refusals = RecordRefusal(audit=self.audit, recorder=self.recorder)
+        self.counted_refusals = CountedRefusals(
+            audit=self.audit, recorder=self.recorder, clock=self.clock
+        )
+        self.refusals = RecordRefusal(
+            audit=self.audit, recorder=self.recorder, counted=self.counted_refusals
+        )
         self._build_registry()
         self._build_grants()
 

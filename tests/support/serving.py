@@ -8,16 +8,20 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2
 
+from tests.support.authserver import AuthServer
+from tests.support.scraping import port_of, until_ready
 from tests.support.vault import RealVault
 from vault_service.embedded.devca import IssuedCertificate
 from vault_service.embedded.settings_files import SettingsFiles, toml
 
 _LIMIT_S = 20.0
+_PROCESS_LIMIT_S = 40.0  # its start or its drain, on a busy machine
 _POLL_S = 0.05
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -49,6 +53,41 @@ def start(config: Path, log: Path) -> subprocess.Popen[bytes]:
             stdout=sink,
             stderr=sink,
         )
+
+
+class Serving:
+    """A process with changed settings; its end and exit status are the test's to see."""
+
+    def __init__(
+        self, vault: RealVault, provider: AuthServer, name: str, folder: Path, **more: Any
+    ) -> None:
+        self.files: SettingsFiles = vault.write_files(name, [provider.host_port])
+        for file in (self.files.port, self.files.metrics_port):
+            file.unlink(missing_ok=True)
+        changes = {key.replace("__", "."): value for key, value in more.items()}
+        config = changed(self.files, vault.directory / f"{name}-changed.toml", changes)
+        self.log_file = folder / f"{name}.log"
+        self.process = start(config, self.log_file)
+
+    async def ports(self) -> tuple[int, int]:
+        """Of gRPC and of metrics, once it is ready."""
+        async with asyncio.timeout(_PROCESS_LIMIT_S):
+            while not self.files.port.exists():
+                assert self.process.poll() is None, self.log_file.read_text()
+                await asyncio.sleep(0.02)
+            metrics = port_of(self.files.metrics_port)
+        await until_ready(metrics, 200)
+        return port_of(self.files.port), metrics
+
+    async def end(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        return await asyncio.to_thread(self.process.wait, _PROCESS_LIMIT_S)
+
+    def kill(self) -> None:
+        """Whatever became of it."""
+        self.process.kill()
+        self.process.wait()
 
 
 def channel(vault: RealVault, port: int, issued: IssuedCertificate) -> grpc.aio.Channel:

@@ -12,6 +12,7 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import SYSTEM_TENANT, SecretName
 from vault_service.domain.sensitive import Sensitive
 
+# While the first two last there is no record; the third is counted from the first on.
 _UNRECORDED = {Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE, Reason.OVERLOADED}
 
 

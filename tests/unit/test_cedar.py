@@ -90,6 +90,43 @@ def test_a_faulty_policy_is_refused_with_its_place(text: str, complaint: str) ->
     assert str(caught.value).startswith("p.cedar")
 
 
+@pytest.mark.parametrize("size", [100, 300, 1_000, 20_000, 80_000])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda n: "(" * n + "true" + ")" * n,
+        lambda n: "[" * n + "1" + "]" * n + " == [1]",
+        lambda n: "{a:" * n + "1" + "}" * n + " == 1",
+        lambda n: "true" + " && true" * n,
+        lambda n: "false" + " || true" * n,
+        lambda n: "if true then true else " * n + "true",
+        lambda n: "1" + " + 1" * n + " == 1",
+        lambda n: "1" + " * 2" * n + " == 1",
+        lambda n: "principal" + ".a" * n + " == 1",
+        lambda n: "!" * n + "true",
+        lambda n: "-" * n + "1 == 1",
+        lambda n: "(" * n,
+    ],
+)
+def test_a_deep_policy_is_refused(condition: Callable[[int], str], size: int) -> None:
+    """A condition that would exhaust the engine's stack and end the process is refused."""
+    with pytest.raises(PolicyInvalid):
+        CedarPolicy.parse(f'@id("a") {P} when {{ {condition(size)} }};', "test")
+
+
+def test_what_people_write_is_not_deep() -> None:
+    """Long sets, many conditions and brackets in texts and comments are no depth."""
+    owners = ", ".join(f'"u-{number}"' for number in range(5_000))
+    deep = "(" * 1_000
+    policy = CedarPolicy.parse(
+        f'@id("a") {P}'
+        f" when {{ resource is Grant && [{owners}].contains(resource.owner) }} // {deep}\n"
+        f' unless {{ resource is Grant && resource.label == "{deep}" }};',
+        "test",
+    )
+    assert policy.decide(APP, Permission.GET_ACCESS_TOKEN, grant()).allowed
+
+
 def test_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
     """A missing, oversized or non-UTF-8 file is refused and its path is named."""
     path = tmp_path / "p.cedar"

@@ -140,3 +140,15 @@ async def test_drain(flights: Flights) -> None:
     assert error.retryable
     assert (stuck.starts, stuck.ends) == (1, 0)
     assert await flights.drain(0) == 0
+
+
+async def test_use_is_counted(flights: Flights) -> None:
+    """How many fly, were begun, and were joined."""
+    work = Work()
+    joined = [asyncio.create_task(flights.join("k", work, LATE)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert (len(flights), flights.started, flights.joined) == (1, 1, 2)
+    work.gate.set()
+    await asyncio.gather(*joined)
+    await asyncio.sleep(0)
+    assert len(flights) == 0

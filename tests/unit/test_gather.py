@@ -270,3 +270,17 @@ async def test_an_item_right_behind_the_last_answer_is_not_stranded() -> None:
         return value
 
     await asyncio.wait_for(asyncio.gather(*(chain() for _ in range(5))), 5)
+
+
+async def test_sizes_and_waiting_can_be_watched() -> None:
+    """Each batch tells its size; what no batch has taken is counted as waiting."""
+    batches, sizes = Batches(held=True), list[int]()
+    subject: Gatherer[int, int] = Gatherer(
+        batches, batch_max=2, queue_max=10, on_batch=sizes.append
+    )
+    calls = [asyncio.create_task(subject.submit(number)) for number in range(5)]
+    await settle()
+    assert subject.waiting == 3
+    batches.may_finish.set()
+    await asyncio.gather(*calls)
+    assert (sizes, subject.waiting) == ([2, 2, 1], 0)

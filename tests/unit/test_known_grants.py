@@ -132,3 +132,18 @@ async def test_memory_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) 
     await known.read(second.name)
     assert len(known) == 2
     assert known.recall(grant.name) is None
+
+
+async def test_use_is_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hits, misses (also of what grew too old), and what newer rows pushed out."""
+    monkeypatch.setattr(limits, "GRANT_CACHE_MAX", 1)
+    known = KnownGrants(house.stores.grants, house.clock)
+    grant = await house.grant()
+    assert known.recall(grant.name) is None
+    await known.read(grant.name)
+    assert known.recall(grant.name) is not None
+    house.clock.advance(limits.GRANT_CACHE_LIFE_S + 1)
+    assert known.recall(grant.name) is None
+    await known.read(grant.name)
+    await known.read(ALIAS)
+    assert (known.hits, known.misses, known.evictions) == (1, 2, 1)

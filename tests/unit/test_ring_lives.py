@@ -357,3 +357,19 @@ def test_lives_out_of_bounds(soft_s: float, hard_s: float, max_entries: int) -> 
     """A hard life over a day, or bounds that contradict, are refused at once."""
     with pytest.raises(ValueError, match=r"life|entries"):
         Lives(soft_s, hard_s, max_entries)
+
+
+async def test_use_is_counted() -> None:
+    """Hits, misses, what newer DEKs pushed out, and what stood in while transit was away."""
+    house = await House(lives=Lives(max_entries=1)).warm()
+    counts = house.ring.deks.counts
+    assert (counts.hits, counts.misses, counts.stale) == (0, 1, 0)
+    await house.opening()
+    assert counts.hits == 1
+    house.wrapper.unreachable = True
+    house.clock.advance(LONGEST_SOFT_S + 1)
+    await house.opening()
+    assert (counts.misses, counts.stale, counts.evictions) == (2, 1, 0)
+    house.wrapper.unreachable = False
+    await house.ring.sealing(DekOwner("tenant-a", Level.USER, "user-43"))
+    assert (counts.evictions, len(house.ring.deks), house.ring.deks.loading) == (1, 1, 0)

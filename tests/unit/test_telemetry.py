@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import uuid
 from collections.abc import Iterator
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -166,3 +168,27 @@ def test_redaction_needs_no_configuration(capsys: pytest.CaptureFixture[str]) ->
     assert out == ""
     assert CANARY not in err
     assert json.loads(err)["tenant"] == "acme"
+
+
+async def test_lines_of_a_call_have_its_ids(stream: io.StringIO) -> None:
+    """Each line that a call's task writes has its request id and trace id, and so have the tasks
+    that it starts; what runs in an empty context has none, and an explicit id stands."""
+    log = telemetry.get_logger("m")
+
+    async def call(number: int) -> None:
+        telemetry.work_for_call(f"r-{number}", f"t-{number}")
+        await asyncio.sleep(0)
+        await asyncio.create_task(asyncio.to_thread(log.info, "line", count=number))
+
+    async def batch() -> None:
+        log.info("batch")
+
+    await asyncio.gather(*(asyncio.create_task(call(number)) for number in range(3)))
+    await asyncio.get_running_loop().create_task(batch(), context=Context())
+    telemetry.work_for_call("r-9", "t-9")
+    log.info("explicit", request_id="r-1")
+    *calls, one, explicit = lines(stream)
+    seen = {(line["count"], line["request_id"], line["trace_id"]) for line in calls}
+    assert seen == {(number, f"r-{number}", f"t-{number}") for number in range(3)}
+    assert "request_id" not in one
+    assert (explicit["request_id"], explicit["trace_id"]) == ("r-1", "t-9")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from vault_service import telemetry
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.worker import readiness
+from vault_service.telemetry.meters import LoopMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.worker import loop_delay, readiness
 from vault_service.worker.loop import every
 from vault_service.worker.readiness import Readiness
 
@@ -97,3 +100,52 @@ async def test_readiness_of_what_hangs(lines: io.StringIO, monkeypatch: pytest.M
 
     await Readiness({"database": hang, "transit": answer}, publish).step()
     assert published == [{"database": False, "transit": True}]
+
+
+async def test_readiness_as_codes(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What anybody may see of a dependency is a code: the texts, which may name hosts, are for the
+    log."""
+    monkeypatch.setattr(readiness, "_PROBE_LIMIT_S", 0.02)
+
+    async def sealed() -> None:
+        raise VaultError(Reason.KEK_UNREACHABLE, "canary.internal is sealed")
+
+    async def missing() -> None:
+        raise RuntimeError("canary")
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def publish(_: dict[str, bool]) -> None:
+        return None
+
+    async def well() -> None:
+        return None
+
+    probes = {"transit": sealed, "database": missing, "slow": hang, "good": well}
+    ready = Readiness(probes, publish)
+    assert set(ready.codes().values()) == {readiness.NOT_ASKED}
+    await ready.step()
+    assert ready.codes() == {
+        "transit": "KEK_UNREACHABLE",
+        "database": "RuntimeError",
+        "slow": "TIMEOUT",
+        "good": "",
+    }
+
+
+async def test_loop_delay_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds the loop up shows as a delay of its length."""
+    monkeypatch.setattr(loop_delay, "_INTERVAL_S", 0.01)
+    metrics = Metrics()
+    task = asyncio.create_task(loop_delay.measure_loop_delay(LoopMeter(metrics)))
+    await asyncio.sleep(0.001)
+    time.sleep(0.3)  # noqa: ASYNC251  # the fault itself
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    told = metrics.render().decode()
+    (total,) = [
+        line for line in told.splitlines() if line.startswith("tokenvault_loop_delay_seconds_sum")
+    ]
+    assert float(total.split()[1]) >= 0.25

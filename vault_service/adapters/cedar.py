@@ -30,6 +30,12 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 _TENANT: Final = re.compile(r"[a-z][a-z0-9-]{0,%d}" % (limits.ID_MAX_CHARS - 1))
 _CALLER: Final = re.compile(r"spiffe://[a-z0-9._-]+/[A-Za-z0-9._/-]+")
 _RESERVED: Final = frozenset({DEFAULT_DENY, POLICY_ERROR})
+_BRACKET: Final = re.compile(r"[][(){}]")
+_OPERATOR: Final = re.compile(r"&&|\|\||[-+*.!]|\bif\b")
+_TOO_DEEP: Final = (
+    "condition is too large; write several policies, or a set: principal in [...], "
+    '["a", "b"].contains(...)'
+)
 _APPLIES: Final = re.compile(
     r"action ([\w,\s]+?)\s+appliesTo \{ principal: Caller, resource: (\w+) \}"
 )
@@ -83,12 +89,18 @@ class CedarPolicy:
         schema_text = _schema_text()
         schema = cedarpy.Schema.from_str(schema_text)
         _refuse_hidden_characters(text, name)
+        _refuse_deep(text, name)
         named = _named_policies(text, name)
         _validate(text, schema, name, list(named))
         rules = {"staticPolicies": named, "templates": {}, "templateLinks": []}
         digest = hashlib.sha256(text.encode() + b"\0" + schema_text.encode()).hexdigest()
+        try:
+            policies = cedarpy.PolicySet.from_json_str(json.dumps(rules))
+        except ValueError as error:
+            # Conditions of some sixty terms: the engine nests each term in the one before.
+            raise PolicyInvalid(f"{name}: a {_TOO_DEEP}") from error
         return cls(
-            cedarpy.PolicySet.from_json_str(json.dumps(rules)),
+            policies,
             schema,
             f"sha256:{digest[:_HASH_CHARS]}",
             tuple(named),
@@ -98,6 +110,11 @@ class CedarPolicy:
     def version(self) -> str:
         """``sha256:`` and 16 hexadecimal digits over policy and schema."""
         return self._version
+
+    def remembered(self) -> tuple[int, int, int, int]:
+        """Hits, misses, evictions and entries of the remembered decisions."""
+        hits, misses, _, entries = self._cached.cache_info()
+        return hits, misses, misses - entries, entries
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -185,6 +202,19 @@ def _refuse_hidden_characters(text: str, name: str) -> None:
         for char in line.rstrip("\r").replace("\t", " "):
             if unicodedata.category(char) in ("Cc", "Cf"):
                 raise PolicyInvalid(f"{name}, line {number}: hidden character U+{ord(char):04X}")
+
+
+def _refuse_deep(text: str, name: str) -> None:
+    """Cedar's parser calls itself for each bracket and operator: some thousand end the process."""
+    for line, statement in _statements(text):
+        bare = "".join(t for t in _TOKEN.findall(statement) if t[0] != '"' and t[:2] != "//")
+        depth = deepest = 0
+        for bracket in _BRACKET.findall(bare):
+            depth += 1 if bracket in "([{" else -1
+            deepest = max(deepest, depth)
+        operators = len(_OPERATOR.findall(bare))
+        if deepest > limits.POLICY_DEPTH_MAX or operators > limits.POLICY_OPERATORS_MAX:
+            raise PolicyInvalid(f"{name}, in the policy at line {line}: a {_TOO_DEEP}")
 
 
 def _named_policies(text: str, name: str) -> Mapping[str, Any]:

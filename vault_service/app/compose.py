@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
@@ -20,6 +22,7 @@ from vault_service.adapters.postgres.secrets import PostgresSecretStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
+from vault_service.app.instruments import Instruments
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.app.settings import database_settings, spool_settings, transit_settings
 from vault_service.config import Config
@@ -27,6 +30,7 @@ from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
+from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
@@ -38,9 +42,18 @@ from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.server import Servicers
 from vault_service.rpc.token_servicer import TokenServicer
+from vault_service.telemetry.meters import (
+    AttemptMeter,
+    CommitMeter,
+    DatabaseMeter,
+    ProviderMeter,
+    TransitMeter,
+)
+from vault_service.telemetry.traces import span_alone
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
 from vault_service.usecases.complete_authorization import CompleteAuthorization
+from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
 from vault_service.usecases.destroy_secrets import DestroySecrets
@@ -66,29 +79,48 @@ from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 class Parts:
     """The adapters and shared helpers of one process."""
 
-    def __init__(self, config: Config, policy: CedarPolicy) -> None:
+    def __init__(
+        self, config: Config, policy: CedarPolicy, instruments: Instruments | None = None
+    ) -> None:
+        self.instruments = instruments or Instruments()
+        metrics = self.instruments.metrics
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.policy = policy
         # First of what opens something later: nothing is left open when its folder is refused.
         self.spool = FileSpool(spool_settings(config), self.clock, self.entropy)
-        self.database = Database(database_settings(config, config.database.user))
-        self.worker_database = Database(database_settings(config, config.database.worker_user))
-        self.transit = TransitKeyWrapper(transit_settings(config), self.clock)
+        self.callers = CallerReader(config.server.trust_domains, self.clock)
+        self.database = Database(
+            database_settings(config, config.database.user), DatabaseMeter(metrics, "requests")
+        )
+        self.worker_database = Database(
+            database_settings(config, config.database.worker_user), DatabaseMeter(metrics, "worker")
+        )
+        self.transit = TransitKeyWrapper(
+            transit_settings(config), self.clock, TransitMeter(metrics)
+        )
         self.guard = EgressGuard(config.egress.allowed_private)
         self.http = HttpClient(self.guard, config.egress.ca_file)
-        self.endpoint = OAuthTokenEndpoint(self.http, self.clock)
+        self.endpoint = OAuthTokenEndpoint(self.http, self.clock, ProviderMeter(metrics))
         lives = Lives(
             config.dek_cache.soft_life_s,
             config.dek_cache.hard_life_s,
             config.dek_cache.entries_max,
         )
         self.ring = DekRing(
-            self.transit, PostgresDekStore(self.database), self.entropy, self.clock, lives
+            self.transit,
+            PostgresDekStore(self.database),
+            self.entropy,
+            self.clock,
+            lives,
+            span_alone,
         )
         self.envelopes = Envelopes(config.deployment, self.ring, self.entropy)
-        self.audit = PostgresAuditLog(self.database)
+        self.audit = PostgresAuditLog(self.database, CommitMeter(metrics))
         self.recorder = Recorder(config.deployment, config.instance, self.entropy)
+        self.counted_refusals = CountedRefusals(
+            audit=self.audit, recorder=self.recorder, clock=self.clock
+        )
         self.gate = Gate(policy, PostgresTenantStore(self.database))
         self.grants = PostgresGrantStore(self.database)
         self.known_grants = KnownGrants(self.grants, self.clock)
@@ -106,11 +138,22 @@ class Parts:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
-        self.engine = RefreshEngine(
+        self.engine = self._engine()
+        self.remind = RemindOfSecrets(
+            reminders=PostgresSecretReminders(self.database, self.worker_database),
+            recorder=self.recorder,
+            within_s=config.secrets.reminder_s,
+        )
+
+    def _engine(self) -> RefreshEngine:
+        return RefreshEngine(
             EngineParts(
                 grants=self.grants,
                 attempts=PostgresAttemptStore(
-                    self.database, self.worker_database, limits.SPOOL_WAIT_S
+                    self.database,
+                    self.worker_database,
+                    limits.SPOOL_WAIT_S,
+                    AttemptMeter(self.instruments.metrics),
                 ),
                 spool=self.spool,
                 audit=self.audit,
@@ -125,14 +168,11 @@ class Parts:
                 times=RefreshTimes(),
             )
         )
-        self.remind = RemindOfSecrets(
-            reminders=PostgresSecretReminders(self.database, self.worker_database),
-            recorder=self.recorder,
-            within_s=config.secrets.reminder_s,
-        )
 
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
+        with contextlib.suppress(VaultError):  # no store to write to
+            await self.counted_refusals.write()
         await self.audit.close()
         await self.spool.close()
         await self.http.close()
@@ -142,13 +182,17 @@ class Parts:
         await self.worker_database.close()
 
 
-def servicers(config: Config, parts: Parts) -> Servicers:
+def servicers(parts: Parts) -> Servicers:
     """The gRPC surface over the use cases."""
     handling = Handling(
-        callers=CallerReader(config.server.trust_domains, parts.clock),
-        refusals=RecordRefusal(audit=parts.audit, recorder=parts.recorder),
+        callers=parts.callers,
+        refusals=RecordRefusal(
+            audit=parts.audit, recorder=parts.recorder, counted=parts.counted_refusals
+        ),
         clock=parts.clock,
         entropy=parts.entropy,
+        meter=parts.instruments.rpc,
+        traces=parts.instruments.traces,
     )
     return Servicers(
         token=TokenServicer(handling, _get_access_token(parts)),

@@ -7,8 +7,6 @@ the service listens, says NOT_SERVING with the reason, and goes on trying.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
@@ -23,16 +21,23 @@ from vault_service.adapters.postgres.migrate import (
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.secret_upkeep import PostgresRequestSweeper
 from vault_service.adapters.process import harden
+from vault_service.adapters.status_http import StatusServer
 from vault_service.app.compose import Parts, servicers
+from vault_service.app.drain import StopSignals, drain, stop
+from vault_service.app.instruments import Instruments, traces_of
+from vault_service.app.meters import Watched, watch
 from vault_service.app.settings import database_settings
+from vault_service.app.status import status_server
 from vault_service.config import Config, ConfigInvalid, faults
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.rpc.server import Server, TlsFiles
 from vault_service.telemetry import configure_logging, get_logger
+from vault_service.telemetry.meters import LoopMeter
 from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
 from vault_service.worker.attempts import AttemptSweep
 from vault_service.worker.loop import every
+from vault_service.worker.loop_delay import measure_loop_delay
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
 from vault_service.worker.readiness import Readiness
 from vault_service.worker.revocations import INTERVAL_S as REVOCATION_INTERVAL_S
@@ -78,35 +83,56 @@ async def serve(config: Config) -> None:
     configure_logging(config.log.level, config.log.json_lines)
     undumpable = harden()
     policy = await check(config)
-    parts = _build(config, policy)
+    instruments = Instruments(traces_of(config))
+    parts = _build(config, policy, instruments)
     server = _server(config, parts)
-    tasks = _background(parts, server)
-    try:
-        await _open_spool(parts)
-        port = await server.start(config.server.host, config.server.port)
-        if config.server.port_file is not None:
-            _write_port(config.server.port_file, port)
-        _log.info(
-            "listening",
-            address=f"{config.server.host}:{port}",
-            policy_version=policy.version,
-            undumpable=undumpable,
-        )
-        await _until_told()
-        _log.info("draining")
-        await server.stop(limits.DRAIN_S)
-        lost = await parts.flights.drain(limits.DRAIN_S)
-        _log.info("stopped", unfinished=lost)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await parts.close()
+    readiness = _readiness(parts, server)
+    watched = Watched(config, parts, readiness)
+    watch(watched)
+    status = status_server(watched)
+    watches, sweeps = _watches(parts, readiness), _sweeps(parts)
+    signals = StopSignals()
+    with signals.caught():  # to the very end: no signal cuts off what is being closed
+        try:
+            await _listen_for_status(config, status)
+            await _open_spool(parts)
+            port = await server.start(config.server.host, config.server.port)
+            if config.server.port_file is not None:
+                _write_port(config.server.port_file, port)
+            _log.info(
+                "listening",
+                address=f"{config.server.host}:{port}",
+                policy_version=policy.version,
+                undumpable=undumpable,
+            )
+            await signals.stop.wait()
+            watched.draining = True
+            notice_s = config.server.drain_notice_s
+            await drain(server, parts.flights, sweeps, notice_s, signals)
+        finally:
+            await stop([*watches, *sweeps])
+            await _close(parts, status)
 
 
-def _build(config: Config, policy: CedarPolicy) -> Parts:
+async def _listen_for_status(config: Config, status: StatusServer) -> None:
+    metrics = config.metrics
+    if metrics.port is None:
+        return
+    port = await status.start(metrics.host, metrics.port)
+    if metrics.port_file is not None:
+        _write_port(metrics.port_file, port)
+    _log.info("metrics listening", address=f"{metrics.host}:{port}")
+
+
+async def _close(parts: Parts, status: StatusServer) -> None:
+    await parts.close()
+    await parts.instruments.traces.close(limits.SPAN_FLUSH_S)
+    await status.stop()
+
+
+def _build(config: Config, policy: CedarPolicy, instruments: Instruments | None = None) -> Parts:
     try:
-        return Parts(config, policy)
+        return Parts(config, policy, instruments)
     except ValueError as error:
         # What the adapters refuse of their settings; their texts name no secret.
         raise ConfigInvalid(str(error)) from None
@@ -131,16 +157,27 @@ def _server(config: Config, parts: Parts) -> Server:
     tls = TlsFiles(
         config.server.certificate_file, config.server.key_file, config.server.client_ca_file
     )
-    return Server(servicers(config, parts), tls, reflect=config.server.reflection)
+    return Server(servicers(parts), tls, reflect=config.server.reflection)
 
 
-def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
-    readiness = Readiness(
+def _readiness(parts: Parts, server: Server) -> Readiness:
+    return Readiness(
         {"database": _DatabaseProbe(parts.database), "transit": parts.transit.probe},
         server.set_health,
     )
-    revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
 
+
+def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
+    """What looks on to the very end."""
+    return [
+        asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
+        asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
+    ]
+
+
+def _sweeps(parts: Parts) -> list[asyncio.Task[None]]:
+    """What begins work of its own, and stops before what is under way is waited for."""
+    revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
     attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
@@ -156,12 +193,14 @@ def _background(parts: Parts, server: Server) -> list[asyncio.Task[None]]:
         await requests.delete_old_requests(limits.REQUEST_ID_SWEEP_MAX)
 
     return [
-        asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("revocations", REVOCATION_INTERVAL_S, revocations.step)),
         asyncio.create_task(every("attempts", ATTEMPT_INTERVAL_S, attempts.step)),
         asyncio.create_task(every("reminders", REMINDER_INTERVAL_S, reminders.step)),
         asyncio.create_task(every("authorizations", _AUTHORIZATION_SWEEP_S, sweep)),
         asyncio.create_task(every("requests", _REQUEST_SWEEP_S, forget)),
+        asyncio.create_task(
+            every("refusals", limits.REFUSAL_WINDOW_S, parts.counted_refusals.write)
+        ),
     ]
 
 
@@ -178,16 +217,3 @@ class _DatabaseProbe:
             await check_role(self._database)
             self._found = True
         await self._database.ping()
-
-
-async def _until_told() -> None:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    try:
-        await told.wait()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError):
-                loop.remove_signal_handler(number)

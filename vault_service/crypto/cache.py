@@ -47,6 +47,16 @@ class Lives:
 
 
 @dataclass(slots=True)
+class CacheCounts:
+    """What a cache did since the process started."""
+
+    hits: int = 0
+    misses: int = 0  # the caller waited for a load
+    evictions: int = 0  # pushed out by newer ones while still good
+    stale: int = 0  # served past its soft life, because transit was unreachable
+
+
+@dataclass(slots=True)
 class _Entry(Generic[V]):
     value: V
     reload_from: float  # all three on Clock.monotonic
@@ -55,15 +65,23 @@ class _Entry(Generic[V]):
 
 
 class LoadingCache(Generic[K, V]):
-    """``load`` gives the value of a key or raises; one load per key at a time.
+    """``load`` gives the value of a key or raises; one load per key at a time, in a context that
+    ``background`` makes.
 
     For one event loop; not thread-safe.
     """
 
     def __init__(
-        self, load: Callable[[K], Awaitable[V]], lives: Lives, entropy: Entropy, clock: Clock
+        self,
+        load: Callable[[K], Awaitable[V]],
+        lives: Lives,
+        entropy: Entropy,
+        clock: Clock,
+        background: Callable[[], Context] = Context,
     ) -> None:
+        self.counts = CacheCounts()
         self._load = load
+        self._background = background
         self._lives = lives
         self._entropy = entropy
         self._clock = clock
@@ -75,6 +93,11 @@ class LoadingCache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def loading(self) -> int:
+        """Loads under way."""
+        return len(self._loads)
+
     async def get(self, key: K) -> V:
         """The value; raises what ``load`` raised, OVERLOADED, or KEK_UNREACHABLE once closed.
 
@@ -84,12 +107,15 @@ class LoadingCache(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None or now >= entry.hard_until:
             self.drop(key)
+            self.counts.misses += 1
             return await self._join(key)
         self._entries.move_to_end(key)
         if now < entry.soft_until:
+            self.counts.hits += 1
             if now >= entry.reload_from:
                 self._reload(key)
             return entry.value
+        self.counts.misses += 1
         try:
             return await self._join(key)
         except Exception as error:
@@ -97,6 +123,7 @@ class LoadingCache(Generic[K, V]):
             if not (stands and _unreachable(error)):
                 del entry  # else the traceback would keep an evicted value alive
                 raise
+            self.counts.stale += 1
             return entry.value
 
     def drop(self, key: K) -> None:
@@ -149,8 +176,8 @@ class LoadingCache(Generic[K, V]):
             self._start(key)
 
     def _start(self, key: K) -> asyncio.Task[V]:
-        # An empty context: a load belongs to many callers and carries no one's request id.
-        task = asyncio.get_running_loop().create_task(self._run(key), context=Context())
+        # Not this caller's context: a load belongs to many and carries no one's request id.
+        task = asyncio.get_running_loop().create_task(self._run(key), context=self._background())
         self._loads[key] = task
         task.add_done_callback(lambda done: self._finish(key, done))
         return task
@@ -195,6 +222,7 @@ class LoadingCache(Generic[K, V]):
         self._entries.move_to_end(key)
         while len(self._entries) > self._lives.max_entries:
             self._entries.popitem(last=False)
+            self.counts.evictions += 1
         self._arm_sweeper()
 
     def _arm_sweeper(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import Context
+
 from vault_service.crypto.cache import Lives, LoadingCache
 from vault_service.crypto.codec import corrupt
 from vault_service.crypto.dek import DEK_BYTES, Dek
@@ -26,19 +29,31 @@ class DekRing:
         entropy: Entropy,
         clock: Clock,
         lives: Lives | None = None,
+        background: Callable[[], Context] = Context,
     ) -> None:
-        """``lives`` defaults to 300 s soft, 3,600 s hard, 50,000 entries."""
+        """``lives`` defaults to 300 s soft, 3,600 s hard, 50,000 entries; loads run in a context
+        that ``background`` makes."""
         lives = lives or Lives()
         self._wrapper = wrapper
         self._store = store
         self._entropy = entropy
         self._fresh = FreshBytes(entropy)
         self._current: LoadingCache[DekOwner, bytes] = LoadingCache(
-            self._load_current, lives, entropy, clock
+            self._load_current, lives, entropy, clock, background
         )
         self._deks: LoadingCache[tuple[str, bytes], Dek] = LoadingCache(
-            self._load_dek, lives, entropy, clock
+            self._load_dek, lives, entropy, clock, background
         )
+
+    @property
+    def current(self) -> LoadingCache[DekOwner, bytes]:
+        """Which DEK seals for an owner: to be counted, not to be asked."""
+        return self._current
+
+    @property
+    def deks(self) -> LoadingCache[tuple[str, bytes], Dek]:
+        """The DEKs in clear: to be counted, not to be asked."""
+        return self._deks
 
     async def sealing(self, owner: DekOwner) -> Dek:
         """The DEK that seals for this owner now; made where there is none.

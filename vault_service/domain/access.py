@@ -25,6 +25,7 @@ class Call:
     request_id: str
     source: str  # peer address as gRPC gives it
     deadline: float  # on the monotonic clock, seconds
+    trace_id: str = ""  # 32 hexadecimal digits; "" for work that no RPC asked for
 
 
 class Permission(Enum):

@@ -20,6 +20,7 @@ PAYLOAD_MAX_BYTES = 65_536  # one envelope; larger things are files, not secrets
 CLIENT_SECRET_MAX_BYTES = 4_096
 TOKEN_MAX_BYTES = 16_384  # Microsoft's access tokens with many groups reach 8 KiB
 MESSAGE_MAX_BYTES = 262_144  # one gRPC message
+TRANSPORT_MAX_BYTES = 524_288  # up to this we refuse ourselves, with reason and record; then gRPC
 METADATA_MAX_BYTES = 8_192
 
 # Secrets and credentials -----------------------------------------------------------------------
@@ -38,6 +39,7 @@ CONNECTION_AGE_S = 600  # so that new replicas get their share and certificates 
 CONNECTION_AGE_GRACE_S = 120  # the longest call
 PING_INTERVAL_MIN_S = 10
 DRAIN_S = 25.0  # after SIGTERM: a POST under way, and storing what it brought
+DRAIN_NOTICE_MAX_S = 60.0  # a load balancer that needs longer does not watch
 
 # Pages ---------------------------------------------------------------------------------------
 PAGE_DEFAULT = 50
@@ -85,11 +87,16 @@ DEK_SWEEP_S = 60.0  # between looks for DEKs past their hard life that nobody as
 DEK_LOADS_MAX = 10_000  # DEKs being loaded at one time in one process; more is OVERLOADED
 SEALS_AHEAD = 4  # message ids drawn before a POST: answer, refresh token, access token, a spare
 DECISION_CACHE_MAX = 50_000
+POLICY_DEPTH_MAX = 32  # brackets within brackets: more than a reviewer can follow
+POLICY_OPERATORS_MAX = 256  # of one policy; Cedar itself takes chains of some sixty
 POLICY_MAX_BYTES = 1_048_576  # one reviewed file; a decision looks at all of it
 CERTIFICATE_CACHE_MAX = 10_000
 TENANT_CACHE_MAX = 10_000
 GRANT_CACHE_MAX = 10_000  # sealed rows in memory: 20 MB at 2 KB each
 GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
+REFUSALS_OWN_RECORD_MAX = 20  # of a caller's malformed calls a second; a job's mistakes, no flood
+REFUSAL_WINDOW_S = 1.0  # between two writes of the counts of the others
+REFUSAL_CALLERS_MAX = 10_000  # counted apart: 10 MB
 REVOCATION_BATCH_MAX = 50
 REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000
@@ -135,3 +142,14 @@ HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egr
 HTTP_READ_CHUNK_BYTES = 8_192
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
 ALLOWED_PRIVATE_MAX_COUNT = 256
+
+# Telemetry -----------------------------------------------------------------------------------
+PROVIDER_LABELS_MAX = 50  # providers with series of their own; the rest shares the label "other"
+STATUS_HEAD_MAX_BYTES = 8_192  # a request for metrics or health, headers included
+STATUS_LIMIT_S = 5.0  # from its first byte to the last of the answer
+STATUS_CONNECTIONS_MAX = 32  # some scrapers and probes at once; more are hung up on
+SPAN_QUEUE_MAX = 8_192  # ended spans waiting for the collector; what does not fit is dropped
+SPAN_BATCH_MAX = 512
+SPAN_DELAY_S = 2.0  # how long a span waits for others
+SPAN_EXPORT_LIMIT_S = 5.0  # one batch, its retries included
+SPAN_FLUSH_S = 5.0  # at the end of the process

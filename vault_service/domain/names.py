@@ -28,7 +28,7 @@ SYSTEM_TENANT: Final = "-"
 def malformed(shape: str, got: str) -> VaultError:
     """NAME_MALFORMED with the shape that was wanted; the wrong text is cut and escaped."""
     shown = got[:_SHOWN_MAX].encode("ascii", "backslashreplace").decode()
-    return VaultError(Reason.NAME_MALFORMED, f"expected {shape}, got {shown!r}")
+    return VaultError(Reason.NAME_MALFORMED, f"expected {shape}, got {shown[:_SHOWN_MAX]!r}")
 
 
 def require_id(text: str, what: str) -> str:

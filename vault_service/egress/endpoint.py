@@ -59,7 +59,8 @@ def refused(what: str) -> VaultError:
 
 def shown(text: str) -> str:
     """Outside text for a message: cut, escaped, quoted."""
-    return repr(text[:_SHOWN_MAX_CHARS].encode("ascii", "backslashreplace").decode())
+    escaped = text[:_SHOWN_MAX_CHARS].encode("ascii", "backslashreplace").decode()
+    return repr(escaped[:_SHOWN_MAX_CHARS])
 
 
 def parse_endpoint(url: str) -> Endpoint:

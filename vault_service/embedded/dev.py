@@ -137,6 +137,7 @@ class Dev:
 
     def _serve(self, service: Child, files: SettingsFiles) -> None:
         files.port.unlink(missing_ok=True)
+        files.metrics_port.unlink(missing_ok=True)
         service.start()
         service.wait_ready(files.port.exists, _READY_S)
 
@@ -197,6 +198,7 @@ class Dev:
             f"{command} grant start {TENANT} calendar --client {operator} --owner grace "
             f"--redirect-uri {redirect}",
             f"{command} audit list {TENANT} --client {auditor}",
+            f"curl http://{_HOST}:{files.metrics_port.read_text().strip()}/metrics",
         ):
             self._console.print(f"  {line}", markup=False, soft_wrap=True)
 

@@ -59,6 +59,7 @@ class SettingsFiles:
     serve: Path
     admin: Path
     port: Path
+    metrics_port: Path
     clients: Mapping[str, Path]
 
 
@@ -99,6 +100,7 @@ def write_server_files(
         serve=state_dir / f"{name}.toml",
         admin=state_dir / "tokenvault-admin.toml",
         port=state_dir / f"{name}.port",
+        metrics_port=state_dir / f"{name}.metrics-port",
         clients={caller: state_dir / "clients" / f"{caller}.toml" for caller in CALLERS},
     )
     common: dict[str, dict[str, object]] = {
@@ -112,6 +114,7 @@ def write_server_files(
             "trust_domains": [TRUST_DOMAIN],
             "reflection": True,
             "port_file": str(files.port),
+            "drain_notice_s": 0,  # no load balancer is in front
         },
     }
     write_private(
@@ -123,6 +126,7 @@ def write_server_files(
                 "transit": _transit(openbao, "tokenvault-service"),
                 "spool": {"path": str(state_dir.absolute() / "spool")},
                 "egress": {"allowed_private": list(providers), "ca_file": str(ca.root_file)},
+                "metrics": {"port": 0, "port_file": str(files.metrics_port)},
             }
         ),
     )

@@ -50,6 +50,10 @@ class CallerReader:
         self._trust_domains = frozenset(trust_domains)
         self._clock = clock
         self._judged: OrderedDict[bytes, _Judged] = OrderedDict()
+        self.hits = self.misses = self.evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._judged)
 
     def read(self, auth_context: Mapping[str, Iterable[bytes]]) -> Caller:
         """The caller; raises CALLER_UNKNOWN with what is wrong with the certificate."""
@@ -71,11 +75,14 @@ class CallerReader:
         known = self._judged.get(pem)
         if known is not None:
             self._judged.move_to_end(pem)
+            self.hits += 1
             return known
+        self.misses += 1
         judged = _judge(pem, self._trust_domains)
         self._judged[pem] = judged
         if len(self._judged) > limits.CERTIFICATE_CACHE_MAX:
             self._judged.popitem(last=False)
+            self.evictions += 1
         return judged
 
 

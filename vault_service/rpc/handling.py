@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -15,54 +15,103 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Clock, Entropy
+from vault_service.rpc.bounds import Unreadable
 from vault_service.rpc.caller import CallerReader
 from vault_service.rpc.status import GRPC_CODE, REQUEST_ID_KEY, STATUS_KEY, to_status
-from vault_service.telemetry import get_logger
+from vault_service.telemetry import get_logger, work_for_call
+from vault_service.telemetry.meters import OK, RpcMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import Span, Traces, read_traceparent
 from vault_service.usecases.audit_records import RecordRefusal
 
 _log = get_logger("rpc")
 
 _NOBODY = Caller("", "")
+_GIVEN_UP = "CANCELLED"  # the caller went away, or its connection did
+_TRACE_ID_BYTES = 16
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+@dataclass(slots=True)
+class _UnderWay(Generic[R]):
+    """One call and how it ended: with an answer, a refusal, or neither (given up)."""
+
+    call: Call
+    span: Span
+    answer: R | None = None
+    refusal: VaultError | None = None
+    code: str = _GIVEN_UP
+
+    @property
+    def reason(self) -> str:
+        """Of the refusal, else ""."""
+        return self.refusal.reason.name if self.refusal else ""
+
+
 class Handling:
     """Runs the calls of all servicers of one server."""
 
     def __init__(
-        self, *, callers: CallerReader, refusals: RecordRefusal, clock: Clock, entropy: Entropy
+        self,
+        *,
+        callers: CallerReader,
+        refusals: RecordRefusal,
+        clock: Clock,
+        entropy: Entropy,
+        meter: RpcMeter | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._callers = callers
         self._refusals = refusals
         self._clock = clock
         self._entropy = entropy
+        self._meter = meter or RpcMeter(Metrics())
+        self._traces = traces or Traces()
 
     async def run(
         self, rpc: str, asked: str, context: Context, work: Callable[[Call], Awaitable[R]]
     ) -> R:
         """The answer of ``work``; a refusal goes on record, then out with its reason."""
         started = self._clock.monotonic()
-        call = self._call(rpc, context, started)
+        under_way = self._begin(rpc, context, started)
+        self._meter.begun(rpc)
         try:
-            call = replace(call, caller=self._callers.read(context.auth_context()))
-            answer = await self._within_budget(call, work)
+            with under_way.span:
+                await self._end(under_way, asked, context, work)
+        finally:
+            self._told(under_way, started)
+        if under_way.refusal is not None:
+            await _abort(context, under_way.call, under_way.refusal)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, under_way.call.request_id),))
+        return cast("R", under_way.answer)
+
+    async def _end(
+        self,
+        under_way: _UnderWay[R],
+        asked: str,
+        context: Context,
+        work: Callable[[Call], Awaitable[R]],
+    ) -> None:
+        try:
+            caller = self._callers.read(context.auth_context())
+            under_way.call = replace(under_way.call, caller=caller)
+            under_way.answer = await self._within_budget(under_way.call, work)
+            under_way.code = OK
+            return
         except VaultError as error:
-            refusal = await self._recorded(call, error, asked)
+            refusal = error
         except Exception as fault:
-            _log_fault(call, fault)
-            internal = VaultError(
-                Reason.INTERNAL, f"a fault in the service; report request {call.request_id}"
+            _log_fault(under_way.call, fault)
+            refusal = VaultError(
+                Reason.INTERNAL,
+                f"a fault in the service; report request {under_way.call.request_id}",
             )
-            refusal = await self._recorded(call, internal, asked)
-        else:
-            self._log_outcome(call, "OK", started)
-            context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-            return answer
-        self._log_outcome(call, refusal.reason.name, started)
-        await _abort(context, call, refusal)
+        under_way.refusal = await self._recorded(under_way.call, refusal, asked)
+        under_way.code = under_way.refusal.code.name
+        under_way.span.failed(under_way.reason)
 
     async def _recorded(self, call: Call, error: VaultError, asked: str) -> VaultError:
         try:
@@ -74,16 +123,22 @@ class Handling:
                 Reason.AUDIT_UNAVAILABLE, "the refusal could not be put on record; try again"
             )
 
-    def _call(self, rpc: str, context: Context, started: float) -> Call:
+    def _begin(self, rpc: str, context: Context, started: float) -> _UnderWay[Any]:
         left_s = context.time_remaining()
         budget_s = limits.RPC_DEFAULT_BUDGET_S if left_s is None else left_s
-        return Call(
+        span, trace_id = self._traces.call(rpc, read_traceparent(context.invocation_metadata()))
+        call = Call(
             caller=_NOBODY,
             rpc=rpc,
+            # Ours and not the caller's: an id that others choose is no evidence.
             request_id=self._entropy.uuid7().hex,
             source=context.peer()[: limits.TEXT_MAX_CHARS],
             deadline=started + min(budget_s, limits.RPC_MAX_BUDGET_S),
+            trace_id=trace_id or self._entropy.token(_TRACE_ID_BYTES).hex(),
         )
+        work_for_call(call.request_id, call.trace_id)
+        span.note(rpc=rpc, request_id=call.request_id)
+        return _UnderWay(call, span)
 
     async def _within_budget(self, call: Call, work: Callable[[Call], Awaitable[R]]) -> R:
         budget_s = call.deadline - self._clock.monotonic()
@@ -97,14 +152,17 @@ class Handling:
                 Reason.BUDGET_TOO_SHORT, "the deadline came before the answer; allow more time"
             ) from None
 
-    def _log_outcome(self, call: Call, outcome: str, started: float) -> None:
+    def _told(self, under_way: _UnderWay[Any], started: float) -> None:
+        """To the metrics and the log."""
+        took_s = self._clock.monotonic() - started
+        code, reason, call = under_way.code, under_way.reason, under_way.call
+        self._meter.ended(call.rpc, code, reason, took_s)
         _log.info(
             "call",
             rpc=call.rpc,
             caller=call.caller.spiffe_id,
-            request_id=call.request_id,
-            outcome=outcome,
-            duration_ms=round(1000 * (self._clock.monotonic() - started), 1),
+            outcome=reason or code,
+            duration_ms=round(1000 * took_s, 1),
         )
 
 
@@ -120,7 +178,7 @@ async def _abort(context: Context, call: Call, error: VaultError) -> NoReturn:
 
 def _log_fault(call: Call, fault: Exception) -> None:
     # The fault's text may hold anything: its type and place are enough to find it.
-    _log.error("fault", rpc=call.rpc, request_id=call.request_id, fault=_place(fault))
+    _log.error("fault", rpc=call.rpc, fault=_place(fault))
 
 
 def _place(fault: Exception) -> str:
@@ -153,9 +211,12 @@ def handled(
         rpc = f"{service}/{method.__name__}"
 
         @functools.wraps(method)
-        async def handler(self: S, request: Q, context: Context) -> R:
+        async def handler(self: S, request: Q | Unreadable, context: Context) -> R:
+            if isinstance(request, Unreadable):
+                return await self.handling.run(rpc, "", context, request.refuse)
+            message = request
             return await self.handling.run(
-                rpc, asked(request), context, lambda call: method(self, request, call)
+                rpc, asked(message), context, lambda call: method(self, message, call)
             )
 
         return cast("Callable[[S, Q, Context], Awaitable[R]]", handler)

@@ -9,7 +9,7 @@ from typing import cast
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tokenvault.v1 import (
@@ -26,13 +26,15 @@ from tokenvault.v1 import (
 )
 from vault_service.domain import limits
 from vault_service.rpc.audit_servicer import AuditServicer
+from vault_service.rpc.bounds import Bounded
 from vault_service.rpc.grant_servicer import GrantServicer
+from vault_service.rpc.health import HealthServicer
 from vault_service.rpc.provider_servicer import ProviderServicer
 from vault_service.rpc.secret_servicer import SecretServicer
 from vault_service.rpc.token_servicer import TokenServicer
 
 OPTIONS: Sequence[tuple[str, int]] = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_MAX_BYTES),
+    ("grpc.max_receive_message_length", limits.TRANSPORT_MAX_BYTES),
     ("grpc.max_metadata_size", limits.METADATA_MAX_BYTES),
     ("grpc.absolute_max_metadata_size", limits.METADATA_MAX_BYTES),
     ("grpc.max_concurrent_streams", limits.STREAMS_MAX),
@@ -51,6 +53,20 @@ _SERVICES = (
     audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
+
+RPCS = tuple(
+    f"{service.name}/{method.name}"
+    for module in (
+        token_service_pb2,
+        grant_service_pb2,
+        provider_service_pb2,
+        secret_service_pb2,
+        audit_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+)
+"""Every RPC of ours, as ``Call.rpc`` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +94,14 @@ class Server:
 
     def __init__(self, servicers: Servicers, tls: TlsFiles, *, reflect: bool) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._tls = tls
-        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, self._server)
-        grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, self._server)
-        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(
-            servicers.provider, self._server
-        )
-        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, self._server)
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, self._server)
+        bounded = cast("grpc.aio.Server", Bounded(self._server))
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.token, bounded)
+        grant_service_pb2_grpc.add_GrantServiceServicer_to_server(servicers.grant, bounded)
+        provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(servicers.provider, bounded)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, bounded)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, bounded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:
             names = (*_SERVICES, reflection.SERVICE_NAME)
@@ -113,9 +128,14 @@ class Server:
         for name in ("", *_SERVICES[:-1]):
             await self._health.set(name, whole)
 
+    async def announce_stop(self) -> None:
+        """Say NOT_SERVING from now on, whatever ``set_health`` says; calls are still taken."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, take no new calls, give those under way ``grace_s``."""
-        await self._health.enter_graceful_shutdown()
+        await self.announce_stop()
+        self._health.end_watches()
         await self._server.stop(grace_s)
 
 

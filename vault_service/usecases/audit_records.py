@@ -7,11 +7,12 @@ from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import SYSTEM_TENANT, parse_tenant
 from vault_service.ports import AuditLog, Page
+from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.gate import Gate, tenant_resource
 from vault_service.usecases.recorder import Recorder
 
 # The record cannot be written while these last; the call is refused all the same.
-_UNRECORDABLE = frozenset({Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE, Reason.OVERLOADED})
+_UNRECORDABLE = frozenset({Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE})
 
 
 class AuditRecords:
@@ -46,22 +47,22 @@ class AuditRecords:
 
 
 class RecordRefusal:
-    """Puts a refused call on record before its answer leaves."""
+    """Puts a refused call on record before its answer leaves, or counts it (CountedRefusals)."""
 
-    def __init__(self, *, audit: AuditLog, recorder: Recorder) -> None:
+    def __init__(self, *, audit: AuditLog, recorder: Recorder, counted: CountedRefusals) -> None:
         self._audit = audit
         self._recorder = recorder
+        self._counted = counted
 
     async def __call__(self, call: Call, error: VaultError, asked: str) -> VaultError:
         """The refusal to answer with: the one given, or AUDIT_UNAVAILABLE.
 
         ``asked`` is the resource name as the request had it, valid or not.
         """
-        if error.reason in _UNRECORDABLE:
+        tenant = _tenant_of(asked)
+        if error.reason in _UNRECORDABLE or self._counted.count(call, error.reason, tenant, asked):
             return error
-        record = self._recorder.failed(
-            call, AuditAction.CALL_REFUSED, error, _tenant_of(asked), asked
-        )
+        record = self._recorder.failed(call, AuditAction.CALL_REFUSED, error, tenant, asked)
         try:
             await self._audit.append(record)
         except VaultError as unrecorded:

@@ -20,6 +20,10 @@ class Flights:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tasks: dict[Hashable, asyncio.Task[VaultError | None]] = {}
+        self.started = self.joined = 0
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     async def join(
         self, key: Hashable, start: Callable[[], Awaitable[None]], deadline: float
@@ -38,6 +42,9 @@ class Flights:
             task = asyncio.create_task(_settle(start))
             self._tasks[key] = task
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
+            self.started += 1
+        else:
+            self.joined += 1
         left_s = max(0.0, deadline - self._clock.monotonic())
         done, _ = await asyncio.wait({task}, timeout=left_s)
         if not done:

@@ -32,6 +32,7 @@ class KnownGrants:
         self._grants = grants
         self._clock = clock
         self._known: OrderedDict[GrantTarget, _Known] = OrderedDict()
+        self.hits = self.misses = self.evictions = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -41,6 +42,7 @@ class KnownGrants:
         now (``read_time`` is of when it was read)."""
         known = self._known.get(target)
         if known is None:
+            self.misses += 1
             return None
         # The monotonic clock stands still while a machine sleeps, the wall clock may be set back:
         # whichever went further is right about a token's age, or on the safe side of it.
@@ -48,7 +50,9 @@ class KnownGrants:
         age = max(timedelta(seconds=elapsed_s), self._clock.now() - known.now)
         if age > _LIFE:
             self.forget(target)
+            self.misses += 1
             return None
+        self.hits += 1
         self._known.move_to_end(target)
         return known.grant, known.grant.read_time + age
 
@@ -64,6 +68,7 @@ class KnownGrants:
         self._known.move_to_end(target)
         if len(self._known) > limits.GRANT_CACHE_MAX:
             self._known.popitem(last=False)
+            self.evictions += 1
         return grant
 
     def forget(self, target: GrantTarget) -> None:

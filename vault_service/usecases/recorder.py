@@ -73,6 +73,8 @@ class Recorder:
         detail: Mapping[str, str],
         fingerprint: str,
     ) -> AuditRecord:
+        if call.trace_id:
+            detail = {**detail, "trace_id": call.trace_id}
         return AuditRecord(
             record_id=self._entropy.uuid7(),
             tenant=tenant,

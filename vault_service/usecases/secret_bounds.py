@@ -77,9 +77,15 @@ def malformed(field: str, message: str) -> VaultError:
     return VaultError(Reason.FIELD_MALFORMED, f"{field} {message}", metadata={"field": field})
 
 
-def _require_labels(labels: Mapping[str, str]) -> None:
+def require_few(labels: Mapping[str, str]) -> None:
+    """FIELD_MALFORMED for more labels than a secret has; asked of what is given and of the sum."""
     if len(labels) > limits.LABELS_MAX_COUNT:
-        raise malformed("labels", f"has at most {limits.LABELS_MAX_COUNT} entries")
+        most = limits.LABELS_MAX_COUNT
+        raise malformed("labels", f'of a secret are at most {most}; give "" to take one away')
+
+
+def _require_labels(labels: Mapping[str, str]) -> None:
+    require_few(labels)
     for key, value in labels.items():
         if not _LABEL.fullmatch(key):
             raise malformed("labels", "has keys like 'team' ([a-z][a-z0-9_-]*, at most 63)")

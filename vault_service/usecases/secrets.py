@@ -29,6 +29,7 @@ from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.secret_bounds import (
     etag_mismatch,
     require_etag,
+    require_few,
     require_sound,
     secret_not_found,
     secret_resource,
@@ -74,11 +75,14 @@ class Secrets:
                 return answered
             known = await self._secrets.get(name)
             require_etag(known, changes.etag)
+            labels = merged_labels(known.labels if known else {}, changes.labels)
+            if changes.labels:
+                require_few(labels)
             version = await self._sealed(name, known, payload, changes)
             if await self._secrets.put(
                 version,
                 self._put_record(call, decision, version),
-                labels=merged_labels(known.labels if known else {}, changes.labels),
+                labels=labels,
                 expected_revision=known.revision if known else 0,
                 request=request,
             ):

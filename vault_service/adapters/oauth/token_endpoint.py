@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+import contextlib
+from collections.abc import Awaitable, Collection, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from vault_service.adapters.oauth.client_auth import Fields, authenticated
 from vault_service.adapters.oauth.liveness import read_introspection, read_probe
@@ -11,10 +14,25 @@ from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
 from vault_service.domain.provider import BodyEncoding, ProviderProfile
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.token_answer import Expected, read_consent, read_revocation
+from vault_service.domain.token_answer import (
+    Expected,
+    read_consent,
+    read_refresh,
+    read_revocation,
+)
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.ports import Clock
+from vault_service.telemetry.meters import OK, ProviderMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import child
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One request, for who counts it."""
+
+    answer: str = OK  # or the name of an AnswerClass
 
 
 class OAuthTokenEndpoint:
@@ -23,9 +41,10 @@ class OAuthTokenEndpoint:
     NOT_SENT: nothing left this host; IN_DOUBT: sent, and no answer; else as the answer says.
     """
 
-    def __init__(self, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, http: HttpClient, clock: Clock, meter: ProviderMeter | None = None) -> None:
         self._http = http
         self._clock = clock
+        self._meter = meter or ProviderMeter(Metrics())
 
     async def exchange_code(
         self,
@@ -44,9 +63,10 @@ class OAuthTokenEndpoint:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        answer = await self._post(profile, profile.token_endpoint, client, fields)
-        expected = Expected(client.client_id, nonce, self._clock.now())
-        return read_consent(answer, profile, _sent(client, fields), expected)
+        with self._observed("exchange_code", profile.token_endpoint):
+            answer = await self._post(profile, profile.token_endpoint, client, fields)
+            expected = Expected(client.client_id, nonce, self._clock.now())
+            return read_consent(answer, profile, _sent(client, fields), expected)
 
     async def refresh(
         self,
@@ -67,7 +87,10 @@ class OAuthTokenEndpoint:
         }
         if profile.requires_scope_on_refresh and scopes:
             fields["scope"] = profile.scope_separator.join(scopes)
-        return await self._post(profile, token_endpoint, client, fields)
+        with self._observed("refresh", token_endpoint) as asked:
+            answer = await self._post(profile, token_endpoint, client, fields)
+            asked.answer = _class_of(answer, profile)
+        return answer
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
@@ -79,8 +102,9 @@ class OAuthTokenEndpoint:
                 AnswerClass.REQUEST_REFUSED, detail="the provider has no revocation endpoint"
             )
         fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        answer = await self._post_form(profile.revocation_endpoint, client, fields)
-        read_revocation(answer, profile, _sent(client, fields))
+        with self._observed("revoke", profile.revocation_endpoint):
+            answer = await self._post_form(profile.revocation_endpoint, client, fields)
+            read_revocation(answer, profile, _sent(client, fields))
 
     async def introspect(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
@@ -90,7 +114,8 @@ class OAuthTokenEndpoint:
             return Liveness.UNKNOWN
         fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
         try:
-            answer = await self._post_form(profile.introspection_endpoint, client, fields)
+            with self._observed("introspect", profile.introspection_endpoint):
+                answer = await self._post_form(profile.introspection_endpoint, client, fields)
         except TokenEndpointError:
             return Liveness.UNKNOWN
         return read_introspection(answer)
@@ -102,10 +127,33 @@ class OAuthTokenEndpoint:
         if not profile.probe_endpoint:
             return Liveness.UNKNOWN
         try:
-            request = self._http.get(profile.probe_endpoint, bearer=access_token)
-            return read_probe(await _answered(request), profile)
+            with self._observed("probe", profile.probe_endpoint):
+                request = self._http.get(profile.probe_endpoint, bearer=access_token)
+                return read_probe(await _answered(request), profile)
         except TokenEndpointError:
             return Liveness.UNKNOWN
+
+    @contextlib.contextmanager
+    def _observed(self, operation: str, url: str) -> Iterator[_Asked]:
+        """Counts and traces one request by the class of its answer."""
+        host = urlsplit(url).hostname or ""
+        began, asked = self._clock.monotonic(), _Asked()
+        with child(f"provider {operation}", operation=operation, host=host) as span:
+            try:
+                yield asked
+            except TokenEndpointError as error:
+                asked.answer = error.answer_class.name
+                raise
+            except BaseException:
+                asked.answer = "CANCELLED"
+                raise
+            finally:
+                if asked.answer != OK:
+                    span.failed(asked.answer)
+                span.note(answer_class=asked.answer)
+                self._meter.requested(operation, asked.answer, self._clock.monotonic() - began)
+                if operation == "refresh":
+                    self._meter.refreshed(host, asked.answer)
 
     async def _post(
         self, profile: ProviderProfile, url: str, client: ClientCredential, fields: Fields
@@ -126,6 +174,15 @@ async def _answered(request: Awaitable[HttpAnswer]) -> HttpAnswer:
     except TransportFailure as failure:
         answer_class = AnswerClass.IN_DOUBT if failure.sent else AnswerClass.NOT_SENT
         raise TokenEndpointError(answer_class, detail=failure.detail) from failure
+
+
+def _class_of(answer: HttpAnswer, profile: ProviderProfile) -> str:
+    """Only to be counted: it is judged where it counts, once it is stored."""
+    try:
+        read_refresh(answer, profile, ())
+    except TokenEndpointError as error:
+        return error.answer_class.name
+    return OK
 
 
 def _sent(client: ClientCredential, fields: Fields) -> tuple[Sensitive, ...]:

@@ -44,6 +44,8 @@ from vault_service.domain.grant import (
 )
 from vault_service.domain.provider import RefreshClass
 from vault_service.ports.refresh import Ending, NewAttempt
+from vault_service.telemetry.meters import AttemptMeter
+from vault_service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
@@ -126,6 +128,7 @@ _REFUSED: Final = """
     WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
 """
 _NOW: Final = timedelta(0)
+_CONDEMNED: Final = Reason.REAUTHORIZATION_REQUIRED.name
 _A_MOMENT: Final = timedelta(seconds=limits.RETRY_AFTER_S)
 
 
@@ -133,7 +136,14 @@ class PostgresAttemptStore:
     """ports.AttemptStore over two roles: the one of requests, and the worker's for ``unresolved``
     and ``abandon_spool``. ``spool_wait_s``: how long class S waits for a spool that is away."""
 
-    def __init__(self, database: Database, worker: Database, spool_wait_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        worker: Database,
+        spool_wait_s: float,
+        meter: AttemptMeter | None = None,
+    ) -> None:
+        self._meter = meter or AttemptMeter(Metrics())
         self._database = database
         self._worker = worker
         self._wait = timedelta(seconds=spool_wait_s)
@@ -221,7 +231,8 @@ class PostgresAttemptStore:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(grant.tenant) as connection:
             if not await _may_change(connection, lease, attempt):
-                return await is_recorded(connection, record)
+                done = await is_recorded(connection, record)
+                return self._counted(done, state, "")
             await connection.execute(
                 _REFRESH, grant.tenant, grant.grant_id, tokens.generation,
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
@@ -230,7 +241,7 @@ class PostgresAttemptStore:
             await _to_state(connection, attempt, state, "")
             await note_refreshed(connection, grant)
             await insert_record(connection, record)
-        return True
+        return self._counted(True, state, "")
 
     async def end(
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
@@ -243,14 +254,15 @@ class PostgresAttemptStore:
         hold = holds_lease if waits else end_lease
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await hold(connection, attempt.tenant, lease):
-                return await is_recorded(connection, record)
+                done = await is_recorded(connection, record)
+                return self._counted(done, ending.state, ending.reason)
             pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
             await _to_state(connection, attempt, ending.state, ending.reason, pause)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
             )
             await insert_record(connection, record)
-        return True
+        return self._counted(True, ending.state, ending.reason)
 
     async def condemn(
         self,
@@ -263,14 +275,15 @@ class PostgresAttemptStore:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await _may_change(connection, lease, attempt):
-                return await is_recorded(connection, record)
+                done = await is_recorded(connection, record)
+                return self._counted(done, state, _CONDEMNED)
             condemned = GrantState.REAUTHORIZATION_REQUIRED.value
             await connection.execute(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
             await _to_state(connection, attempt, state, cause.name)
             await insert_record(connection, record)
-        return True
+        return self._counted(True, state, _CONDEMNED)
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
@@ -301,6 +314,11 @@ class PostgresAttemptStore:
                 _REFUSED, grant.tenant, grant.grant_id, grant.generation
             )
         return refused if isinstance(refused, datetime) else None
+
+    def _counted(self, done: bool, state: AttemptState, reason: str) -> bool:
+        if done:
+            self._meter.ended(state.name, reason)
+        return done
 
 
 def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:

@@ -16,6 +16,9 @@ from vault_service.domain.names import GrantAliasName
 from vault_service.domain.secret import SecretVersion
 from vault_service.gather import Gatherer
 from vault_service.ports import Page
+from vault_service.telemetry.meters import CommitMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import child
 
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
@@ -83,34 +86,45 @@ class PostgresAuditLog:
     """ports.AuditLog. Appends and disclosures of one moment share one statement and commit;
     disclosures of secrets have one of their own, so that tokens do not pay for them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, meter: CommitMeter | None = None) -> None:
         self._database = database
+        meter = meter or CommitMeter(Metrics())
         self._gatherer: Gatherer[_Entry, bool] = Gatherer(
             self._write,
             batch_max=limits.DISCLOSURE_BATCH_MAX,
             queue_max=limits.DISCLOSURE_QUEUE_MAX,
             patience_s=limits.DISCLOSURE_PATIENCE_S,
+            on_batch=meter.records.observe,
         )
         self._secrets: Gatherer[_SecretEntry, bool] = Gatherer(
             self._write_secrets,
             batch_max=limits.DISCLOSURE_BATCH_MAX,
             queue_max=limits.DISCLOSURE_QUEUE_MAX,
+            on_batch=meter.secrets.observe,
         )
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Records and records of secrets that no commit has taken yet."""
+        return self._gatherer.waiting, self._secrets.waiting
 
     async def append(self, record: AuditRecord) -> None:
         """Durable when it returns. AUDIT_UNAVAILABLE, OVERLOADED."""
-        await self._gatherer.submit(_Entry(record, None))
+        with child("group commit"):
+            await self._gatherer.submit(_Entry(record, None))
 
     async def disclose(
         self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
     ) -> bool:
         """Durable, and the grant was ACTIVE at this revision, and the alias its own, when it
         committed, its OAuthClient not suspended; else False."""
-        return await self._gatherer.submit(_Entry(record, grant, alias))
+        with child("group commit"):
+            return await self._gatherer.submit(_Entry(record, grant, alias))
 
     async def disclose_secret(self, record: AuditRecord, version: SecretVersion) -> bool:
         """Durable, and the version had its value and had not expired; else False."""
-        return await self._secrets.submit(_SecretEntry(record, version))
+        with child("group commit"):
+            return await self._secrets.submit(_SecretEntry(record, version))
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> Page[AuditRecord]:
         """Newest first. FIELD_MALFORMED, STORE_UNREACHABLE."""

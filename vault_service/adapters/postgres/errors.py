@@ -7,7 +7,7 @@ which PostgreSQL quotes rows (DETAIL of a failed constraint shows the whole row)
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import asyncpg
@@ -75,17 +75,21 @@ _PARENTS: Final = (
 
 
 @contextlib.contextmanager
-def store_errors() -> Iterator[None]:
+def store_errors(failed: Callable[[str], None] | None = None) -> Iterator[None]:
     """Turns what the driver raises into VaultError; a VaultError passes through.
 
     STORE_UNREACHABLE (away, too slow, full, not set up), TENANT_NOT_PROVISIONED,
     PROVIDER_NOT_FOUND, OAUTH_CLIENT_NOT_FOUND, GRANT_NOT_FOUND (a missing parent row),
-    CLIENT_ID_IN_USE; INTERNAL for the rest, which would be a fault of ours.
+    CLIENT_ID_IN_USE; INTERNAL for the rest, which would be a fault of ours. ``failed`` is told
+    the name of the reason.
     """
     try:
         yield
     except _DRIVER_ERRORS as error:
-        raise _translated(error) from _without_values(error)
+        ours = _translated(error)
+        if failed is not None:
+            failed(ours.reason.name)
+        raise ours from _without_values(error)
 
 
 @contextlib.contextmanager

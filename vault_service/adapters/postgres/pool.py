@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +21,9 @@ import asyncpg
 
 from vault_service.adapters.postgres.errors import store_errors
 from vault_service.domain import names
+from vault_service.telemetry.meters import DatabaseMeter
+from vault_service.telemetry.metrics import Metrics
+from vault_service.telemetry.traces import child, recorded
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -63,8 +68,9 @@ class Database:
     a transaction, waiting for a connection included, takes ``statement_limit_s`` plus two seconds.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, meter: DatabaseMeter | None = None) -> None:
         self._settings = settings
+        self._meter = meter or DatabaseMeter(Metrics(), "requests")
         self._pool: Pool | None = None
         self._limit_s = settings.statement_limit_s + _ROLLBACK_LIMIT_S
 
@@ -73,26 +79,27 @@ class Database:
         """As given."""
         return self._settings
 
-    @contextlib.asynccontextmanager
-    async def tenant_transaction(self, tenant: str) -> AsyncIterator[Connection]:
+    def connections(self) -> tuple[int, int]:
+        """How many there are now, and how many of them are idle."""
+        pool = self._pool
+        return (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
+
+    def tenant_transaction(self, tenant: str) -> AbstractAsyncContextManager[Connection]:
         """A transaction that sees and writes rows of one tenant only. NAME_MALFORMED."""
         if tenant != names.SYSTEM_TENANT:
             # The name goes into the text of the statement: BEGIN and set_config are then one
             # round trip, and only [a-z0-9-] can come through here.
             names.require_id(tenant, "Tenant")
         begin = f"BEGIN; SELECT set_config('tokenvault.tenant', '{tenant}', true)"
-        async with self._transaction(begin) as connection:
-            yield connection
+        return self._transaction(begin, _asking())
 
-    @contextlib.asynccontextmanager
-    async def worker_transaction(self) -> AsyncIterator[Connection]:
+    def worker_transaction(self) -> AbstractAsyncContextManager[Connection]:
         """A transaction without a tenant: what it sees is the role's own affair."""
-        async with self._transaction("BEGIN") as connection:
-            yield connection
+        return self._transaction("BEGIN", _asking())
 
     async def call(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """One statement that is its own transaction: one round trip."""
-        with store_errors():
+        with child(f"sql {_asking()}"), store_errors(self._meter.failed):
             async with self._connection() as connection:
                 return list(await connection.fetch(statement, *arguments))
 
@@ -122,8 +129,8 @@ class Database:
             pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def _transaction(self, begin: str) -> AsyncIterator[Connection]:
-        with store_errors():
+    async def _transaction(self, begin: str, asking: str) -> AsyncIterator[Connection]:
+        with child(f"sql {asking}"), store_errors(self._meter.failed):
             async with self._connection() as connection:
                 try:
                     await connection.execute(begin)
@@ -137,9 +144,14 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         async with asyncio.timeout(self._limit_s):
             pool = await self._open_pool()
-            connection = await pool.acquire()
+            try:
+                connection = await pool.acquire()
+            finally:
+                self._meter.waited(loop.time() - asked)
             try:
                 yield connection
             finally:
@@ -211,6 +223,12 @@ async def _hang_up(connection: asyncpg.Connection[asyncpg.Record]) -> None:
 def _first_line(file: Path) -> str:
     # Bytes that are no text make a wrong password, which has its reason.
     return file.read_text("utf-8", "replace").split("\n", 1)[0].rstrip("\r")
+
+
+def _asking() -> str:
+    """The method of a store that asks, "PostgresGrantStore.get": the name of its statements."""
+    # Two frames up: of the method that called a method of Database.
+    return sys._getframe(2).f_code.co_qualname if recorded() else ""
 
 
 async def _keep(_: object) -> None:

@@ -91,6 +91,13 @@ class FileSpool:
         """Of the spool that this process writes. STORE_UNREACHABLE when it has none yet."""
         return self._mine().spool_id
 
+    def slots(self) -> tuple[int, int] | None:
+        """Slots of our own that are taken and that are free; None while there is no spool."""
+        if self._own is None:
+            return None
+        taken = sum(held.file is self._own for held in self._held.values())
+        return taken, len(self._free)
+
     async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
         """A slot with room for the largest answer, marked RESERVED."""
         await self.open()

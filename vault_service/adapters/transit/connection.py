@@ -22,12 +22,18 @@ from requests.adapters import HTTPAdapter
 from vault_service.adapters.transit.failures import too_slow, transport_errors
 from vault_service.adapters.transit.settings import TransitSettings
 from vault_service.domain import limits
+from vault_service.domain.errors import KekDenied
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import Clock
+from vault_service.telemetry.meters import TransitMeter
+from vault_service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
 _NO_TOKEN: Final = Sensitive(b"")
+_OPERATIONS: Final = frozenset(
+    ("decrypt", "encrypt", "health", "hmac", "keys", "login", "renew-self", "rewrap", "sign")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,11 @@ class Connection:
     Raises ValueError when ``ca_file`` is not a file of PEM certificates.
     """
 
-    def __init__(self, settings: TransitSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: TransitSettings, clock: Clock, meter: TransitMeter | None = None
+    ) -> None:
+        self._meter = meter or TransitMeter(Metrics())
+        self._mount = settings.mount
         try:
             ssl.create_default_context(cafile=settings.ca_file)
         except OSError as error:  # ssl.SSLError is one
@@ -112,7 +122,18 @@ class Connection:
             with transport_errors():
                 return self._send(method, path, body, deadline, token)
 
-        return await self.in_thread(send, deadline)
+        loop, outcome = asyncio.get_running_loop(), "UNREACHABLE"
+        asked = loop.time()
+        try:
+            answer = await self.in_thread(send, deadline)
+            outcome = f"{answer.status // 100}xx"
+            return answer
+        except KekDenied:
+            outcome = "DENIED"
+            raise
+        finally:
+            operation = operation_of(path, self._mount)
+            self._meter.requested(operation, outcome, loop.time() - asked)
 
     def _send(
         self,
@@ -135,6 +156,15 @@ class Connection:
         response = adapter.request(method, f"/v1/{path}", json=body, raise_exception=False)
         date = response.headers.get("Date", "")
         return Answer(response.status_code, _json_object(response.content), date)
+
+
+def operation_of(path: str, mount: str) -> str:
+    """A path as a label: what is done, without a key's name."""
+    if path.startswith(f"{mount}/"):
+        verb = path[len(mount) + 1 :].split("/", 1)[0]
+    else:
+        verb = path.rsplit("/", 1)[-1]  # auth/approle/login, auth/token/renew-self, sys/health
+    return verb if verb in _OPERATIONS else "other"
 
 
 def _json_object(content: bytes) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.gather import Gatherer
 from vault_service.ports import Clock
 from vault_service.telemetry import get_logger
+from vault_service.telemetry.meters import TransitMeter
+from vault_service.telemetry.traces import child
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -55,9 +57,11 @@ class TransitKeyWrapper:
     requests at a time. A bad item fails alone. For one event loop.
     """
 
-    def __init__(self, settings: TransitSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: TransitSettings, clock: Clock, meter: TransitMeter | None = None
+    ) -> None:
         self._settings = settings
-        self._connection = Connection(settings, clock)
+        self._connection = Connection(settings, clock, meter)
         self._login = Login(self._connection, settings, clock)
         self._wraps: Gatherer[_NewDek, WrappedDek] = Gatherer(
             lambda items: _by_tenant(items, lambda new: new.owner.tenant, self._wrap_for),
@@ -72,17 +76,24 @@ class TransitKeyWrapper:
             in_flight_max=limits.TRANSIT_THREADS,
         )
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """DEKs that wait to be wrapped and unwrapped, in no request yet."""
+        return self._wraps.waiting, self._unwraps.waiting
+
     async def wrap(self, dek_id: bytes, owner: DekOwner, key: Sensitive) -> WrappedDek:
         """Wrap a new DEK: 32 bytes, its id 16. Errors as ports.KeyWrapper; OVERLOADED."""
         if len(dek_id) != _DEK_ID_BYTES or len(key) != _DEK_BYTES:
             raise VaultError(Reason.INTERNAL, "a DEK has 32 bytes and an id of 16")
-        return await _in_time(self._wraps.submit(_NewDek(dek_id, owner, key)))
+        with child("transit wrap", operation="encrypt"):
+            return await _in_time(self._wraps.submit(_NewDek(dek_id, owner, key)))
 
     async def unwrap(self, wrapped: WrappedDek) -> Sensitive:
         """The 32-byte DEK. Errors as ports.KeyWrapper; OVERLOADED."""
         if not _WRAPPED.fullmatch(wrapped.wrapped) or len(wrapped.dek_id) != _DEK_ID_BYTES:
             raise _corrupt()
-        return await _in_time(self._unwraps.submit(wrapped))
+        with child("transit unwrap", operation="decrypt"):
+            return await _in_time(self._unwraps.submit(wrapped))
 
     async def probe(self) -> None:
         """Whether transit is unsealed and lets us in; raises KEK_UNREACHABLE or ``KekDenied``."""

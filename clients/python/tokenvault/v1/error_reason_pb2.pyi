@@ -29,7 +29,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FIELD_MALFORMED: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: A field is missing, too long or not of its kind; the message names it."""
     ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: A secret is larger than 64 KiB."""
+    """INVALID_ARGUMENT: A secret is larger than 64 KiB, or a whole message than 256 KiB."""
     ERROR_REASON_MIN_TTL_OUT_OF_RANGE: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: min_ttl asks for more life than the provider's tokens have."""
     ERROR_REASON_SCOPE_MALFORMED: _ErrorReason.ValueType  # 5
@@ -119,7 +119,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. google.rpc.ErrorInfo.reason is the name without the
     prefix, its domain is "tokenvault". Retryable ones carry google.rpc.RetryInfo.
     Beside what its comment lists, every call can end with CALLER_UNKNOWN,
-    BUDGET_TOO_SHORT, OVERLOADED, AUDIT_UNAVAILABLE or INTERNAL.
+    FIELD_MALFORMED, PAYLOAD_TOO_LARGE, BUDGET_TOO_SHORT, OVERLOADED,
+    AUDIT_UNAVAILABLE or INTERNAL.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -129,7 +130,7 @@ ERROR_REASON_NAME_MALFORMED: ErrorReason.ValueType  # 1
 ERROR_REASON_FIELD_MALFORMED: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: A field is missing, too long or not of its kind; the message names it."""
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: A secret is larger than 64 KiB."""
+"""INVALID_ARGUMENT: A secret is larger than 64 KiB, or a whole message than 256 KiB."""
 ERROR_REASON_MIN_TTL_OUT_OF_RANGE: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: min_ttl asks for more life than the provider's tokens have."""
 ERROR_REASON_SCOPE_MALFORMED: ErrorReason.ValueType  # 5

@@ -1,0 +1,239 @@
+"""What is read when it is scraped: sizes and plain counts that the parts keep anyway.
+
+A new one is a row of ``ROWS`` and, where nothing counts it yet, an integer attribute of the object
+that knows. docs/reference/metrics.md follows by ``make docs``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+from vault_service.adapters.postgres.pool import Database
+from vault_service.app.compose import Parts
+from vault_service.app.instruments import VERSION
+from vault_service.config import Config
+from vault_service.domain import limits
+from vault_service.rpc.certificates import CertificateEnd
+from vault_service.telemetry.meters import (
+    AttemptMeter,
+    CommitMeter,
+    DatabaseMeter,
+    LoopMeter,
+    ProviderMeter,
+    RpcMeter,
+    TransitMeter,
+)
+from vault_service.telemetry.metrics import Described, Metrics, Numbers
+from vault_service.worker.readiness import Readiness
+
+
+class Watched:
+    """The objects that are asked."""
+
+    def __init__(self, config: Config, parts: Parts, readiness: Readiness) -> None:
+        self.config = config
+        self.parts = parts
+        self.readiness = readiness
+        self.certificate = CertificateEnd(config.server.certificate_file)
+        self.draining = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric and how it is read."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...]
+    numbers: Callable[[Watched], Numbers]
+
+
+class _Counts(Protocol):
+    """What counts its own use."""
+
+    hits: int
+    misses: int
+    evictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    hits: int
+    misses: int
+    evictions: int
+    entries: int
+
+
+def _caches(watched: Watched) -> Mapping[str, _Cache]:
+    parts = watched.parts
+    found: dict[str, tuple[_Counts, int]] = {
+        "dek": (parts.ring.deks.counts, len(parts.ring.deks)),
+        "dek_current": (parts.ring.current.counts, len(parts.ring.current)),
+        "grant": (parts.known_grants, len(parts.known_grants)),
+        "certificate": (parts.callers, len(parts.callers)),
+    }
+    caches = {
+        name: _Cache(counts.hits, counts.misses, counts.evictions, entries)
+        for name, (counts, entries) in found.items()
+    }
+    return caches | {"decision": _Cache(*parts.policy.remembered())}
+
+
+def _of_caches(count: Callable[[_Cache], float]) -> Callable[[Watched], Numbers]:
+    return lambda watched: {(name,): count(cache) for name, cache in _caches(watched).items()}
+
+
+def _connections(watched: Watched) -> Numbers:
+    numbers: dict[tuple[str, ...], float] = {}
+    for pool, database in _databases(watched).items():
+        total, idle = database.connections()
+        numbers[pool, "idle"], numbers[pool, "in_use"] = idle, total - idle
+    return numbers
+
+
+def _databases(watched: Watched) -> dict[str, Database]:
+    return {"requests": watched.parts.database, "worker": watched.parts.worker_database}
+
+
+def _up(watched: Watched) -> Numbers:
+    return {(name,): float(not code) for name, code in watched.readiness.codes().items()}
+
+
+def _spool_slots(watched: Watched) -> Numbers:
+    slots = watched.parts.spool.slots()
+    return {} if slots is None else {("taken",): slots[0], ("free",): slots[1]}
+
+
+def _commits_waiting(watched: Watched) -> Numbers:
+    records, secrets = watched.parts.audit.waiting
+    return {("records",): records, ("secrets",): secrets}
+
+
+def _transit_waiting(watched: Watched) -> Numbers:
+    wraps, unwraps = watched.parts.transit.waiting
+    return {("encrypt",): wraps, ("decrypt",): unwraps}
+
+
+def _certificate(watched: Watched) -> Numbers:
+    end_s = watched.certificate.unix_s()
+    return {} if end_s is None else {(): end_s}
+
+
+ROWS = (
+    Row(
+        "tokenvault_build_info", "gauge", "Always 1; the labels say what runs.",
+        ("version", "python"), lambda _: {(VERSION, platform.python_version()): 1.0},
+    ),
+    Row(
+        "tokenvault_dependency_up", "gauge",
+        "1 when the dependency answered the last probe (every 2 s), 0 when not.",
+        ("dependency",), _up,
+    ),
+    Row(
+        "tokenvault_draining", "gauge", "1 from SIGTERM on.",
+        (), lambda watched: {(): float(watched.draining)},
+    ),
+    Row(
+        "tokenvault_server_certificate_expire_timestamp_seconds", "gauge",
+        "End of the server certificate on disk, seconds since 1970; absent while it cannot be "
+        "read.",
+        (), _certificate,
+    ),
+    Row(
+        "tokenvault_database_connections", "gauge", "Connections of the pool.",
+        ("pool", "state"), _connections,
+    ),
+    Row(
+        "tokenvault_database_connections_max", "gauge", "Connections the pool may have.",
+        ("pool",),
+        lambda watched: {
+            (pool,): database.settings.pool_size for pool, database in _databases(watched).items()
+        },
+    ),
+    Row(
+        "tokenvault_cache_hits_total", "counter", "Look-ups that the cache answered.",
+        ("cache",), _of_caches(lambda cache: cache.hits),
+    ),
+    Row(
+        "tokenvault_cache_misses_total", "counter",
+        "Look-ups that had to be loaded, read or decided.",
+        ("cache",), _of_caches(lambda cache: cache.misses),
+    ),
+    Row(
+        "tokenvault_cache_evictions_total", "counter",
+        "Entries pushed out by newer ones: the cache is too small for what is in use.",
+        ("cache",), _of_caches(lambda cache: cache.evictions),
+    ),
+    Row(
+        "tokenvault_cache_entries", "gauge", "Entries in memory.",
+        ("cache",), _of_caches(lambda cache: cache.entries),
+    ),
+    Row(
+        "tokenvault_dek_stale_total", "counter",
+        "Times a DEK was used past its soft life because transit was unreachable.",
+        (), lambda watched: {(): watched.parts.ring.deks.counts.stale},
+    ),
+    Row(
+        "tokenvault_dek_loads_in_flight", "gauge", "DEKs being read and unwrapped now.",
+        (), lambda watched: {(): watched.parts.ring.deks.loading},
+    ),
+    Row(
+        "tokenvault_transit_queue", "gauge", "DEKs that wait for a request to transit.",
+        ("operation",), _transit_waiting,
+    ),
+    Row(
+        "tokenvault_group_commit_queue", "gauge",
+        f"Records that wait for a commit; {limits.DISCLOSURE_QUEUE_MAX} is OVERLOADED.",
+        ("commit",), _commits_waiting,
+    ),
+    Row(
+        "tokenvault_flights_in_flight", "gauge",
+        f"Refreshes and completions under way in this process; {limits.FLIGHTS_MAX} is OVERLOADED.",
+        (), lambda watched: {(): len(watched.parts.flights)},
+    ),
+    Row(
+        "tokenvault_flights_started_total", "counter", "Refreshes and completions begun.",
+        (), lambda watched: {(): watched.parts.flights.started},
+    ),
+    Row(
+        "tokenvault_flights_joined_total", "counter",
+        "Calls that waited for one that was under way already.",
+        (), lambda watched: {(): watched.parts.flights.joined},
+    ),
+    Row(
+        "tokenvault_spool_slots", "gauge",
+        "Slots of this process's spool; absent while it has none, and then nothing is refreshed.",
+        ("state",), _spool_slots,
+    ),
+    Row(
+        "tokenvault_trace_spans_total", "counter",
+        "Spans handed to the exporter by what became of them: EXPORTED or FAILED.",
+        ("outcome",), lambda watched: watched.parts.instruments.traces.counts(),
+    ),
+)  # fmt: skip
+
+
+def watch(watched: Watched) -> None:
+    """Let the metrics of the process read all rows."""
+    metrics = watched.parts.instruments.metrics
+    for row in ROWS:
+        metrics.read(row.name, row.kind, row.help, row.labels, partial(row.numbers, watched))
+
+
+def described() -> list[Described]:
+    """Every metric of the service, by name."""
+    metrics = Metrics()
+    RpcMeter(metrics)
+    DatabaseMeter(metrics, "requests")
+    TransitMeter(metrics)
+    ProviderMeter(metrics)
+    CommitMeter(metrics)
+    AttemptMeter(metrics)
+    LoopMeter(metrics)
+    rows = [Described(row.name, row.kind, row.help, row.labels) for row in ROWS]
+    return sorted([*metrics.described(), *rows], key=lambda each: each.name)
