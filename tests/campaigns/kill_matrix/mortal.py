@@ -100,9 +100,6 @@ class MortalDisk(Syscalls):
         super().write(handle, data, offset)
         self._life.reach(f"{self.step}.written")
 
-    def sync(self, handle: int) -> None:
-        super().sync(handle)
-
 
 class MortalSpool(FileSpool):
     """``stored`` is set once an answer is on disk."""

@@ -53,9 +53,9 @@ class Case:
 
 # One round: each point × class × {1, 3} once, and beside it so many of the others.
 _CELLS = [(point, name, count) for point in POINTS for name in CLASSES for count in (1, 3)]
-_DESTROYED = [(point, name) for point in POINTS[1::3] for name in CLASSES]
+_DESTROYED = 8
 _RANDOMS = [(name, count) for name in CLASSES for count in (1, 3)]
-ROUND = len(_CELLS) + len(_DESTROYED) // 2 + len(_RANDOMS) * 2
+ROUND = len(_CELLS) + _DESTROYED + len(_RANDOMS) * 2
 
 
 @functools.lru_cache(maxsize=4)
@@ -75,7 +75,7 @@ def cases_of_round(number: int, seed: int) -> tuple[Case, ...]:
                 "spool_destroyed": False,
             }
         )
-    chosen += [_destroyed(random, moments, providers) for _ in range(len(_DESTROYED) // 2)]
+    chosen += [_destroyed(random, moments, providers) for _ in range(_DESTROYED)]
     chosen += [_random(random, providers, *cell) for cell in _RANDOMS * 2]
     random.shuffle(chosen)
     first = number * ROUND

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +64,6 @@ class Place:
     folder: str
     deks: dict[str, str]
     transit: dict[str, str]  # with them every process asks the real key store itself
-
-    def to_json(self) -> str:
-        """For the environment of a process."""
-        return json.dumps(asdict(self))
 
     def database_settings(self, role: str, instance: str) -> DatabaseSettings:
         """As a role, on the private socket."""
