@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ _RESULT = Path(__file__).parents[3] / "bench" / "results" / "kill_matrix.json"
 def main() -> None:
     """Exit status 1 when something was lost outside the window, or is unresolved."""
     options = _options()
+    # Stopped is stopped in order: a server that nobody ends outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     configure_logging("error", json=False)
     known = tally.read(options.resume, options.seed)
     end = time.monotonic() + options.limit_s
