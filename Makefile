@@ -11,6 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PYTEST_JOBS ?= 2
 BENCH_ARGS ?=
+KILL_ARGS ?=
 # What buf breaking compares with: a commit, or nothing to let the script choose.
 BREAKING_BASE ?=
 
@@ -56,6 +57,10 @@ test-long: $(DEV) $(NODE_MODULES) ## The long tests: load, soak, faults
 .PHONY: bench
 bench: $(DEV) ## Measures GetAccessToken beside bare echoes (BENCH_ARGS='--rounds 3')
 	$(PY) -m bench.get_access_token $(BENCH_ARGS)
+
+.PHONY: kill-matrix
+kill-matrix: $(DEV) ## SIGKILL at every point of a refresh, 10,000 times (goes on where it was stopped)
+	$(PY) -m tests.campaigns.kill_matrix $(KILL_ARGS)
 
 .PHONY: check check-style check-types check-imports check-proto check-client check-docs check-structure
 check: check-style check-types check-imports check-proto check-client check-docs check-structure ## All rules that are programs

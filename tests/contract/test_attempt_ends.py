@@ -224,6 +224,22 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
     assert not await stores.attempts.is_held(other)
 
 
+async def test_a_pause_holds_for_who_looked_before_it(stores: Stores) -> None:
+    """Of two who found an attempt due, the later one does not try it again at once where the first
+    has left it in doubt with a pause."""
+    grant = await _put(stores)
+    begun = await begin(stores.attempts, grant, 0.1, RefreshClass.G)
+    await stores.behind.advance(0.3)
+    (due,) = await stores.attempts.unresolved([], 10)
+    taken = await stores.attempts.take_over(due, 25.0, [])
+    assert taken is not None
+    paused = replace(DOUBT, pause_s=60.0)
+    assert await stores.attempts.end(*taken, paused, a_record())
+    assert await stores.attempts.take_over(due, 25.0, []) is None
+    assert not await stores.attempts.is_held(grant)
+    assert (await _attempt(stores, begun.attempt)).state is AttemptState.IN_DOUBT
+
+
 async def test_a_late_answer_is_kept_while_it_may_be_missed(stores: Stores) -> None:
     """The answer that came too late stays with an attempt in doubt, and goes once the grant has its
     tokens."""

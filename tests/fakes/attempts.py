@@ -62,9 +62,7 @@ class FakeAttemptStore:
         if lease is None:
             return Busy.HELD
         earlier = self._open(grant.grant_id)
-        if earlier is not None and (
-            earlier.next_try_time <= earlier.read_time and resolvable(earlier, spools)
-        ):
+        if earlier is not None and self._may_resolve(earlier, spools):
             return Unresolved(lease, earlier)
         hindrance = self._hindrance(grant, earlier)
         if hindrance is not None:
@@ -112,7 +110,7 @@ class FakeAttemptStore:
         if lease is None:
             return None
         current = self._read(attempt.attempt_id)
-        if current is None or not resolvable(current, spools):
+        if current is None or not self._may_resolve(current, spools):
             self._end_lease(lease)
             return None
         return lease, current
@@ -245,6 +243,10 @@ class FakeAttemptStore:
         upkeep = self._tables.upkeep.get(grant.grant_id, FakeUpkeep())
         same = upkeep.refused_generation == grant.generation
         return upkeep.refused_time if same else None
+
+    @staticmethod
+    def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
+        return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
 
     def _acquire(self, grant_id: uuid.UUID, lease_s: float) -> Lease | None:
         if grant_id not in self._tables.grants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,8 @@ from tests.fakes.clock import FakeEntropy
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
 from vault_service.domain.attempt import SpoolEntry, SpoolMark
 from vault_service.domain.errors import Reason, VaultError
+
+_seeds = itertools.count(1)
 
 
 class SpoolFault(Enum):
@@ -23,7 +26,7 @@ class FakeSpoolFolder:
     """The disk of one host."""
 
     def __init__(self) -> None:
-        self.entropy = FakeEntropy()
+        self.entropy = FakeEntropy(next(_seeds))  # no two hosts give one id to two spools
         self.entries: dict[uuid.UUID, dict[int, SpoolEntry]] = {}
         self.locked: set[uuid.UUID] = set()
 

@@ -90,7 +90,6 @@ class RefreshEngine:
             outcomes=outcomes,
             store=store,
             recorder=parts.recorder,
-            clock=parts.clock,
             outages=parts.outages,
         )
         self.refresh = RefreshGrant(
@@ -112,5 +111,6 @@ class RefreshEngine:
             resolve=resolve,
             recorder=parts.recorder,
             flights=parts.flights,
+            clock=parts.clock,
             times=parts.times,
         )

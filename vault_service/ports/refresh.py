@@ -74,7 +74,8 @@ class AttemptStore(Protocol):
         self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
     ) -> tuple[Lease, RefreshAttempt] | None:
         """The lease of an unresolved attempt whose holder's has ended; the attempt as it stands
-        under it. None: another has it, or it is not ``resolvable`` with these spools."""
+        under it. None: another has it, it is not ``resolvable`` with these spools, or
+        ``next_try_time`` has moved since it was read."""
 
     async def retry(
         self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord

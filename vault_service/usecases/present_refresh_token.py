@@ -109,7 +109,7 @@ class PresentRefreshToken:
             entry = await self._spool.mark_sent(entry)
         except VaultError as fault:
             await self._outcomes.not_sent(call, tried, fault)
-        if not self._fits(asked):
+        if not self.fits(asked):
             # What took longer than the margin, the disk included, would let the POST outlive the
             # lease.
             error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
@@ -159,7 +159,7 @@ class PresentRefreshToken:
             return read_refresh(raw, profile, sent)
 
         presented = await self._credentials.present(
-            prepared.registration, request, lambda: self._fits(asked) and permit.again()
+            prepared.registration, request, lambda: self.fits(asked) and permit.again()
         )
         return presented.answer, presented.credential_version
 
@@ -199,7 +199,7 @@ class PresentRefreshToken:
             raise
         await self._spool.free(entry)
 
-    def _fits(self, asked: float) -> bool:
+    def fits(self, asked: float) -> bool:
         """Whether a POST that begins now ends inside the lease, which runs on the database's clock
         since the monotonic moment ``asked`` or later."""
         return self._times.post_fits(self._clock.monotonic() - asked)

@@ -25,7 +25,7 @@ from vault_service.domain.attempt import (
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
-from vault_service.ports import AttemptStore, Spool
+from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.resolve_attempt import ResolveAttempt
@@ -44,6 +44,7 @@ class RecoverAttempts:
         resolve: ResolveAttempt,
         recorder: Recorder,
         flights: Flights,
+        clock: Clock,
         times: RefreshTimes,
     ) -> None:
         self._attempts = attempts
@@ -51,6 +52,7 @@ class RecoverAttempts:
         self._resolve = resolve
         self._recorder = recorder
         self._flights = flights
+        self._clock = clock
         self._times = times
 
     async def __call__(self, call: Call) -> int:
@@ -78,9 +80,10 @@ class RecoverAttempts:
         permit = await self._resolve.permit(attempt, entry)
         with permit or contextlib.nullcontext():
             held = self._spool.holds()
+            asked = self._clock.monotonic()
             taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
             if taken is not None:
-                await self._resolve(call, *taken, entry, permit)
+                await self._resolve(call, *taken, entry, asked, permit)
 
     async def _strays(
         self, call: Call, entries: Entries, due: Sequence[RefreshAttempt]

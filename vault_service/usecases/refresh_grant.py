@@ -132,7 +132,7 @@ class RefreshGrant:
             raise _deferred(begun)
         if isinstance(begun, Unresolved):
             earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
-            await self._resolve(call, begun.lease, begun.attempt, earlier, permit)
+            await self._resolve(call, begun.lease, begun.attempt, earlier, asked, permit)
             return False
         return begun is Busy.HELD
 

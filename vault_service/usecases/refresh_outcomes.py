@@ -168,14 +168,15 @@ class RefreshOutcomes:
 def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> Ending:
     judgement = error.judgement
     counted = judgement.counted is Counted.MAYBE
+    not_sent = error.answer_class is AnswerClass.NOT_SENT
     if (counted or tried.in_doubt) and not tried.keeps_its_token:
-        return Ending(AttemptState.IN_DOUBT, fault.reason.name, _doubt_pause_s(tried.attempt))
+        pause_s = _doubled_s(*_UNSENT, tried.attempt) if not_sent else _doubt_pause_s(tried.attempt)
+        return Ending(AttemptState.IN_DOUBT, fault.reason.name, pause_s)
     if counted:
         # Whether or not it was carried out: what we hold works on.
         return Ending(
             AttemptState.RESOLVED_UNCHANGED, fault.reason.name, limits.BACKOFF_FIRST_S, True
         )
-    not_sent = error.answer_class is AnswerClass.NOT_SENT
     state = AttemptState.NOT_SENT if not_sent else AttemptState.REJECTED
     if error.retry_after_s is not None:
         return Ending(state, fault.reason.name, error.retry_after_s)
@@ -189,5 +190,12 @@ def _doubt_pause_s(attempt: RefreshAttempt) -> float:
     """None before the first try of recovery: its lease has to run out anyway."""
     if attempt.retries == 0:
         return 0.0
-    doubled = limits.IN_DOUBT_RETRY_S * 2.0 ** min(attempt.retries - 1, 10)
-    return min(doubled, limits.IN_DOUBT_RETRY_MAX_S)
+    return _doubled_s(limits.IN_DOUBT_RETRY_S, limits.IN_DOUBT_RETRY_MAX_S, attempt)
+
+
+# A retry that never left this host adds nothing to the doubt: as soon as for any other request.
+_UNSENT = (limits.BACKOFF_FIRST_S, limits.BACKOFF_MAX_S)
+
+
+def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:
+    return min(first_s * 2.0 ** min(max(attempt.retries - 1, 0), 10), max_s)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain.access import Call
-from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import (
     AttemptState,
     RefreshAttempt,
@@ -29,10 +30,11 @@ from vault_service.domain.oauth import Liveness
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Recovery, RefreshClass
 from vault_service.domain.token_answer import read_refresh
-from vault_service.ports import AttemptStore, Clock, GrantStore, Spool, TokenEndpoint
+from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
+from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
@@ -54,7 +56,6 @@ class ResolveAttempt:
         outcomes: RefreshOutcomes,
         store: StoreSuccessor,
         recorder: Recorder,
-        clock: Clock,
         outages: Outages,
     ) -> None:
         self._grants = grants
@@ -67,7 +68,6 @@ class ResolveAttempt:
         self._outcomes = outcomes
         self._store = store
         self._recorder = recorder
-        self._clock = clock
         self._outages = outages
 
     async def permit(self, attempt: RefreshAttempt, entry: SpoolEntry | None) -> Permit | None:
@@ -91,14 +91,15 @@ class ResolveAttempt:
         lease: Lease,
         attempt: RefreshAttempt,
         entry: SpoolEntry | None,
+        asked: float,
         permit: Permit | None,
     ) -> None:
         """Returns when it is resolved or the row has moved on; raises why it is not.
 
         ``entry`` is what a spool that this process holds knows of it. It is freed once the
-        database knows the outcome. ``permit``: to ask the provider, where there is one already.
+        database knows the outcome. ``asked``: the monotonic moment before the lease was asked for.
+        ``permit``: to ask the provider, where there is one already.
         """
-        asked = self._clock.monotonic()
         grant = await self._grants.get(attempt.grant)
         if grant is None:
             return  # its tenant is gone, and everything with it
@@ -108,7 +109,10 @@ class ResolveAttempt:
         tried = Attempted(lease, attempt, grant, provider.profile, in_doubt=True)
         if not await self._replayed(call, tried, entry):
             await self._keep_unreadable(call, tried, entry)
-            if not attempt.may_change(grant):
+            if attempt.state is AttemptState.RESOLVED_LOST:
+                # Found again and not readable: that it is kept is all there is to do.
+                await self._attempts.release(lease, attempt.tenant)
+            elif not attempt.may_change(grant):
                 await self._outcomes.superseded(call, tried, "the grant has moved on")
             elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
                 await self._outcomes.unchanged(call, tried, "nothing was sent")
@@ -274,6 +278,8 @@ class ResolveAttempt:
             detail=facts,
         )
         try:
+            if not self._present.fits(asked):
+                await self._put_off(tried, entry)
             spool_id = self._spool.spool_id
             if not await self._attempts.retry(tried.lease, attempt, spool_id, record):
                 await self._spool.free(entry)
@@ -284,6 +290,14 @@ class ResolveAttempt:
             await self._present(call, again, prepared, permit, entry, asked)
         finally:
             self._spool.leave(entry)
+
+    async def _put_off(self, tried: Attempted, entry: SpoolEntry) -> NoReturn:
+        """What was prepared too slowly for its lease is prepared again: it was no try, so nothing
+        is counted, and no pause that was meant for the provider delays the next one."""
+        await self._spool.free(entry)
+        await self._attempts.release(tried.lease, tried.attempt.tenant)
+        how = "the lease is too short by now"
+        raise refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
 
 
 def _asks_the_provider(attempt: RefreshAttempt, entry: SpoolEntry | None) -> bool:

@@ -195,7 +195,7 @@ class PostgresAttemptStore:
                 return None
             row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
             current = None if row is None else _attempt_from(row)
-            if current is None or not resolvable(current, spools):
+            if current is None or not _may_resolve(current, spools):
                 await end_lease(connection, tenant, lease)
                 return None
         return lease, current

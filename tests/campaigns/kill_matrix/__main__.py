@@ -1,0 +1,69 @@
+"""``python -m tests.campaigns.kill_matrix``: chunks until there are enough runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.campaigns.kill_matrix import tally
+from tests.campaigns.kill_matrix.campaign import Chunk, run_chunk
+from vault_service.telemetry import configure_logging
+
+_RESULT = Path(__file__).parents[3] / "bench" / "results" / "kill_matrix.json"
+
+
+def main() -> None:
+    """Exit status 1 when something was lost outside the window, or is unresolved."""
+    options = _options()
+    # Stopped is stopped in order: a server that nobody ends outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    configure_logging("error", json=False)
+    known = tally.read(options.resume, options.seed)
+    end = time.monotonic() + options.limit_s
+    while known.runs < options.runs and time.monotonic() < end:
+        left_s = min(options.chunk_s, end - time.monotonic())
+        _chunk(known, options, left_s)
+        tally.write(known, options.resume)
+    facts = known.facts
+    shown = ("runs", "loss", "loss_outside_window", "unresolved", "double_posts", "resolved_s")
+    print(json.dumps({name: facts[name] for name in shown}, indent=1))
+    bad = facts["loss_outside_window"] or facts["unresolved"] or facts["double_posts"]
+    sys.exit(1 if bad else 0)
+
+
+def _chunk(known: tally.Tally, options: argparse.Namespace, limit_s: float) -> None:
+    started = time.monotonic()
+    runs = options.runs - known.runs
+    chunk = Chunk(known.next, runs, limit_s, options.seed, options.slots, options.transit)
+    done = 0
+
+    def note(result: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        if done % 200 == 0:
+            rate = done / (time.monotonic() - started)
+            print(f"{done} runs, {rate:.1f} a second", file=sys.stderr, flush=True)
+
+    results, databases = run_chunk(chunk, note)
+    known.add(chunk, results, databases, time.monotonic() - started)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kill_matrix")
+    parser.add_argument("--runs", type=int, default=10_000, help="in all, with those of the file")
+    parser.add_argument("--chunk-s", type=float, default=480.0)
+    parser.add_argument("--limit-s", type=float, default=86_400.0, help="of this call, in chunks")
+    parser.add_argument("--resume", type=Path, default=_RESULT, help="the file to go on with")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--transit", action="store_true", help="every process asks OpenBao itself")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The process of a run: it recovers what the one before it left behind, then takes a grant of its
+own, refreshes it, and dies. Each process is so the successor of one run and the victim of the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from tests.campaigns.kill_matrix.life import ENDED, STARTED, Life
+from tests.campaigns.kill_matrix.moments import PROVIDER_BY_NAME
+from tests.campaigns.kill_matrix.mortal import watch_wire
+from tests.campaigns.kill_matrix.plan import RANDOM, Case, case
+from tests.campaigns.kill_matrix.successor import Before, recover
+from tests.campaigns.kill_matrix.vault import OWNER, SPOOL_GONE_S, TENANT, Place, Vault
+from tests.support.samples import a_grant, a_record, an_authorization
+from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.domain import limits
+from vault_service.domain.sensitive import Sensitive
+from vault_service.egress.client import HttpClient
+
+MISSED = 3  # exit status: its refresh was over and the moment never came
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a process gets from its fork server. ``seed``: of the plan; ``before``: to recover."""
+
+    place: Place
+    spools: Path
+    http: HttpClient
+    life: Life
+    seed: int
+    before: Before | None
+
+
+async def live_and_die(birth: Birth, channel: socket.socket) -> None:
+    """Recover if there is something, then die at the moment that a line says."""
+    before, life = birth.before, birth.life
+    destroyed = before is not None and before.case.spool_destroyed
+    wait_s = SPOOL_GONE_S if destroyed else limits.SPOOL_WAIT_S
+    name = f"life-{os.getpid()}"
+    vault = Vault(birth.place, name, birth.spools, birth.http, spool_wait_s=wait_s, life=life)
+    watch_wire(life)
+    lines = cast(BinaryIO, channel.makefile("rwb"))
+    if before is not None:
+        life.mark(STARTED)
+        await recover(vault, before, lines)
+    line = await asyncio.to_thread(lines.readline)
+    if line:
+        order = json.loads(line)
+        await _die(vault, birth.place, case(order["number"], birth.seed), order)
+    await vault.close()
+
+
+async def _die(vault: Vault, place: Place, case: Case, order: dict[str, Any]) -> None:
+    grant_id, life = uuid.UUID(order["grant"]), vault.life
+    await _consented(vault, place, case, order, grant_id)
+    await vault.spool.open()
+    vault.spool.stored.clear()
+    if case.is_cold:
+        await vault.hang_up()
+    life.target = "" if case.moment == RANDOM else case.moment
+    life.mark(STARTED)
+    await vault.refresh(await vault.row(grant_id), budget_s=8.0)
+    life.mark(ENDED)
+    life.reach("k11.reply")
+    await asyncio.sleep(0.3)  # k12: what is written behind the reply
+    if case.moment != RANDOM:
+        os._exit(MISSED)
+    await asyncio.Event().wait()
+
+
+async def _consented(
+    vault: Vault, place: Place, case: Case, order: dict[str, Any], grant_id: uuid.UUID
+) -> None:
+    """The grant at generation 1, with the tokens of the family, sealed."""
+    provider = PROVIDER_BY_NAME[case.provider]
+    issuer = f"https://127.0.0.1:{place.provider_port}/{provider.name}"
+    grant = a_grant(
+        TENANT,
+        grant_id=grant_id,
+        owner=OWNER,
+        oauth_client=f"crm-{provider.name}",
+        provider=f"op-{provider.name}",
+        issuer=issuer,
+        token_endpoint=f"{issuer}/token",
+        subject=order["family"],
+        scopes=("calendar",),
+        access_expire_time=datetime.now(UTC) + timedelta(seconds=600),
+        access_life_s=600,
+    )
+    sealer = await vault.envelopes.sealer(grant.dek_owner)
+    access = sealer.seal(grant.access_binding(1), Sensitive.from_text(order["access_token"]))
+    refresh = sealer.seal(grant.refresh_binding(1), Sensitive.from_text(order["refresh_token"]))
+    consent = an_authorization(
+        TENANT,
+        owner=OWNER,
+        label=f"run-{case.number}",
+        oauth_client=grant.oauth_client,
+        provider=grant.provider,
+    )
+    authorizations = PostgresAuthorizationStore(vault.database)
+    await authorizations.insert(consent, limits.AUTHORIZATION_LIFE_S, a_record(TENANT))
+    sealed = replace(grant, access_envelope=access, refresh_envelope=refresh)
+    assert await vault.grants.insert(sealed, consent, a_record(TENANT))
