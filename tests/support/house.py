@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock, FakeEntropy
@@ -15,22 +12,20 @@ from tests.fakes.endpoint_guard import FakeEndpointGuard
 from tests.fakes.keys import FakeKeyWrapper
 from tests.fakes.policy import FakePolicy
 from tests.fakes.spool import FakeSpool, FakeSpoolFolder
-from tests.fakes.stores import FakeAuditLog, FakeStores
+from tests.fakes.stores import FakeStores
 from tests.fakes.token_endpoint import FakeTokenEndpoint
 from tests.fakes.webhooks import FakeWebhookEndpoint
+from tests.support.observed import ObservedAudit, ObservedEnvelopes
+from tests.support.observed import refused as refused
 from tests.support.samples import a_profile
 from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
-from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller, Permission
 from vault_service.domain.audit import AuditAction, AuditRecord
-from vault_service.domain.envelope import Binding, Field
-from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import AccessToken, Grant
 from vault_service.domain.names import (
-    GrantAliasName,
     GrantName,
     GrantTarget,
     OAuthClientName,
@@ -85,31 +80,6 @@ PROVIDER = ProviderName(TENANT, "op")
 CLIENT = OAuthClientName(TENANT, "crm")
 REDIRECT_URI = "https://app.example/cb"
 CLIENT_SECRET = "client-secret-canary"
-
-
-class ObservedEnvelopes(Envelopes):
-    """Notes which fields were opened."""
-
-    def __init__(self, ring: DekRing, entropy: FakeEntropy) -> None:
-        super().__init__("dep-1", ring, entropy)
-        self.opened: list[Field] = []
-
-    async def open(self, binding: Binding, envelope: bytes) -> Sensitive:
-        self.opened.append(binding.field)
-        return await super().open(binding, envelope)
-
-
-class ObservedAudit(FakeAuditLog):
-    """Runs a step of the test's own just before each disclosure is written."""
-
-    before_disclose: Callable[[Grant], Awaitable[None]] | None = None
-
-    async def disclose(
-        self, record: AuditRecord, grant: Grant, alias: GrantAliasName | None = None
-    ) -> bool:
-        if self.before_disclose is not None:
-            await self.before_disclose(grant)
-        return await super().disclose(record, grant, alias)
 
 
 class House:
@@ -237,6 +207,26 @@ class House:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
+        self._build_consents()
+        self.read = ReadGrants(gate=self.gate, grants=stores.grants)
+        self.revoke = RevokeGrant(
+            gate=self.gate,
+            grants=stores.grants,
+            credentials=self.credentials,
+            recorder=self.recorder,
+            revoke_at_provider=self.revoke_at_provider,
+            flights=self.flights,
+        )
+        self.delete = DeleteGrant(
+            gate=self.gate, grants=stores.grants, recorder=self.recorder, revoke=self.revoke
+        )
+        self.aliases = GrantAliases(
+            gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
+        )
+        self._build_events()
+
+    def _build_consents(self) -> None:
+        stores = self.stores
         self.start = StartAuthorization(
             gate=self.gate,
             credentials=self.credentials,
@@ -263,22 +253,6 @@ class House:
             flights=self.flights,
             outages=self.outages,
         )
-        self.read = ReadGrants(gate=self.gate, grants=stores.grants)
-        self.revoke = RevokeGrant(
-            gate=self.gate,
-            grants=stores.grants,
-            credentials=self.credentials,
-            recorder=self.recorder,
-            revoke_at_provider=self.revoke_at_provider,
-            flights=self.flights,
-        )
-        self.delete = DeleteGrant(
-            gate=self.gate, grants=stores.grants, recorder=self.recorder, revoke=self.revoke
-        )
-        self.aliases = GrantAliases(
-            gate=self.gate, grants=stores.grants, aliases=stores.aliases, recorder=self.recorder
-        )
-        self._build_events()
 
     def _build_events(self) -> None:
         self.webhook_endpoint = FakeWebhookEndpoint()
@@ -420,11 +394,3 @@ class House:
     def records(self, action: AuditAction) -> list[AuditRecord]:
         """The records of one action, oldest first."""
         return [record for record in self.stores.records if record.action is action]
-
-
-async def refused(reason: Reason, answer: Awaitable[object]) -> VaultError:
-    """The refusal that ``answer`` must end with."""
-    with pytest.raises(VaultError) as caught:
-        await answer
-    assert caught.value.reason is reason, caught.value
-    return caught.value
