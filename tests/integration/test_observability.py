@@ -89,8 +89,9 @@ def _assert_calls(metrics: int) -> None:
 def _assert_the_rest(metrics: int) -> None:
     seen = scrape(metrics)
     refreshes = "tokenvault_refreshes_total"
-    assert seen.value(refreshes, provider="127.0.0.1", answer="OK") == 1
-    assert seen.value(refreshes, provider="127.0.0.1", answer="INVALID_GRANT") == 1
+    assert seen.value(refreshes, provider="127.0.0.1", refresh_class="S", answer="OK") == 1
+    of = {"provider": "127.0.0.1", "refresh_class": "S", "answer": "INVALID_GRANT"}
+    assert seen.value(refreshes, **of) == 1
     attempts = "tokenvault_refresh_attempts_total"
     assert seen.value(attempts, state="COMMITTED", reason="") == 1
     assert seen.value(attempts, state="REJECTED", reason="REFRESH_IN_DOUBT") == 1

@@ -43,3 +43,20 @@ async def test_only_old_and_ended_attempts_are_forgotten(database: TestDatabase)
     assert [await sweeper.delete_old(1) for _ in range(3)] == [1, 1, 0]
     left = await database.sql("SELECT attempt_id FROM refresh_attempts")
     assert {row["attempt_id"] for row in left} == {one.attempt.attempt_id for one in kept}
+
+
+async def test_unresolved_attempts_are_counted(database: TestDatabase) -> None:
+    """The count is of all tenants, with the age of the oldest; ended ones are none of it."""
+    sweeper = PostgresAttemptSweeper(database.worker)
+    assert await sweeper.unresolved() == (0, 0.0)
+    for tenant in ("acme", "globex"):
+        rooms = await make_tenant(database, tenant)
+        await _ended(rooms, tenant, "ended")
+        await _attempt(rooms, tenant, "unresolved")
+    await database.sql(
+        "UPDATE refresh_attempts SET create_time = now() - interval '1 hour'"
+        " WHERE tenant = 'globex'"
+    )
+    count, oldest_s = await sweeper.unresolved()
+    assert count == 2
+    assert 3_600 <= oldest_s < 3_700

@@ -80,14 +80,16 @@ def test_requests_to_others() -> None:
     TransitMeter(metrics).requested("decrypt", "2xx", 0.01)
     provider = ProviderMeter(metrics)
     provider.requested("refresh", "IN_DOUBT", 20.0)
-    provider.refreshed("op.example", "IN_DOUBT")
+    provider.refreshed("op.example", "S", "IN_DOUBT")
     CommitMeter(metrics).records.observe(3)
     transit = "tokenvault_transit_request_duration_seconds_count"
     assert value(metrics, transit, operation="decrypt", outcome="2xx") == 1
     asked = "tokenvault_provider_request_duration_seconds_count"
     assert value(metrics, asked, operation="refresh", answer="IN_DOUBT") == 1
     refreshes = "tokenvault_refreshes_total"
-    assert value(metrics, refreshes, provider="op.example", answer="IN_DOUBT") == 1
+    assert (
+        value(metrics, refreshes, provider="op.example", refresh_class="S", answer="IN_DOUBT") == 1
+    )
     sizes = "tokenvault_group_commit_records_bucket"
     assert value(metrics, sizes, commit="records", le="2.0") == 0
     assert value(metrics, sizes, commit="records", le="4.0") == 1
@@ -98,11 +100,11 @@ def test_hosts_beyond_the_cap_are_one() -> None:
     metrics = Metrics()
     meter = ProviderMeter(metrics)
     for number in range(limits.PROVIDER_LABELS_MAX + 20):
-        meter.refreshed(f"op-{number}.example", "OK")
-    meter.refreshed("op-0.example", "OK")
+        meter.refreshed(f"op-{number}.example", "N", "OK")
+    meter.refreshed("op-0.example", "N", "OK")
     refreshes = "tokenvault_refreshes_total"
-    assert value(metrics, refreshes, provider=OTHER, answer="OK") == 20
-    assert value(metrics, refreshes, provider="op-0.example", answer="OK") == 2
+    assert value(metrics, refreshes, provider=OTHER, refresh_class="N", answer="OK") == 20
+    assert value(metrics, refreshes, provider="op-0.example", refresh_class="N", answer="OK") == 2
     assert metrics.render().count(b"tokenvault_refreshes_total{") == limits.PROVIDER_LABELS_MAX + 1
 
 

@@ -9,6 +9,7 @@ from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
+from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
@@ -93,6 +94,7 @@ from vault_service.usecases.start_authorization import StartAuthorization
 from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 from vault_service.usecases.used_grants import UsedGrants
+from vault_service.worker.backlogs import Backlogs
 
 
 class Parts:
@@ -195,6 +197,8 @@ class Parts:
 
     def _build_scheduler(self, config: Config) -> None:
         self.schedule = PostgresRefreshSchedule(self.database, self.worker_database)
+        self.old_attempts = PostgresAttemptSweeper(self.worker_database)
+        self.backlogs = Backlogs(self.old_attempts.unresolved, self.schedule.backlog)
         self.used_grants = UsedGrants(self.schedule, self.clock, config.scheduler.in_use_s)
         self.refresh_ahead = RefreshAhead(
             schedule=self.schedule,

@@ -17,6 +17,8 @@ from vault_service.app.compose import Parts
 from vault_service.app.instruments import VERSION
 from vault_service.config import Config
 from vault_service.domain import limits
+from vault_service.domain.breaker import BreakerState
+from vault_service.domain.priority import Priority
 from vault_service.rpc.certificates import CertificateEnd
 from vault_service.telemetry.meters import (
     AttemptMeter,
@@ -124,6 +126,42 @@ def _certificate(watched: Watched) -> Numbers:
     return {} if end_s is None else {(): end_s}
 
 
+def _breakers(watched: Watched) -> Numbers:
+    lanes = watched.parts.outages.view()
+    states = {
+        "provider": [*{lane.provider: lane.provider_state for lane in lanes}.values()],
+        "oauth_client": [lane.client_state for lane in lanes],
+    }
+    return {
+        (of, state.name): float(found.count(state))
+        for of, found in states.items()
+        for state in BreakerState
+    }
+
+
+def _waiting(watched: Watched) -> Numbers:
+    lanes = watched.parts.outages.view()
+    return {
+        (priority.name.lower(),): sum(lane.waiting.get(priority, 0) for lane in lanes)
+        for priority in Priority
+    }
+
+
+def _places(watched: Watched) -> Numbers:
+    return {(): sum(lane.inside for lane in watched.parts.outages.view())}
+
+
+def _ahead(watched: Watched) -> Numbers:
+    counts = watched.parts.refresh_ahead.counts
+    return {
+        ("refreshed",): counts.refreshed,
+        ("failed",): counts.failed,
+        ("put_off",): counts.put_off,
+        ("left_to_callers",): counts.left_to_callers,
+        ("warned",): counts.warned,
+    }
+
+
 ROWS = (
     Row(
         "tokenvault_build_info", "gauge", "Always 1; the labels say what runs.",
@@ -209,6 +247,54 @@ ROWS = (
         "tokenvault_spool_slots", "gauge",
         "Slots of this process's spool; absent while it has none, and then nothing is refreshed.",
         ("state",), _spool_slots,
+    ),
+    Row(
+        "tokenvault_refresh_attempts_unresolved", "gauge",
+        "Attempts under way or in doubt, of all replicas, every 5 s.",
+        (), lambda watched: {(): watched.parts.backlogs.unresolved},
+    ),
+    Row(
+        "tokenvault_refresh_attempts_unresolved_oldest_seconds", "gauge",
+        "Age of the oldest of them; above a lease and its sweep (30 s) it is in doubt.",
+        (), lambda watched: {(): watched.parts.backlogs.oldest_s},
+    ),
+    Row(
+        "tokenvault_scheduler_due", "gauge",
+        f"Grants whose refresh ahead of time is due, of all replicas, every 5 s, counted to "
+        f"{limits.BACKLOG_COUNT_MAX}.",
+        (), lambda watched: {(): watched.parts.backlogs.due.due},
+    ),
+    Row(
+        "tokenvault_scheduler_lag_seconds", "gauge", "How long the oldest of them has been due.",
+        (), lambda watched: {(): watched.parts.backlogs.due.lag_s},
+    ),
+    Row(
+        "tokenvault_scheduler_running", "gauge", "Refreshes ahead of time under way here.",
+        (), lambda watched: {(): watched.parts.refresh_ahead.running},
+    ),
+    Row(
+        "tokenvault_scheduler_grants_total", "counter",
+        "Due grants by what became of them: refreshed, failed, put_off to a later slot of the "
+        "provider's budget, left_to_callers, or warned (GRANT_EXPIRING_SOON).",
+        ("outcome",), _ahead,
+    ),
+    Row(
+        "tokenvault_breakers", "gauge",
+        "Circuit breakers of this process by whom they protect and their state.",
+        ("of", "state"), _breakers,
+    ),
+    Row(
+        "tokenvault_provider_places", "gauge", "Requests that hold a place at a provider now.",
+        (), _places,
+    ),
+    Row(
+        "tokenvault_provider_waiting", "gauge", "Requests that wait for one, by who goes first.",
+        ("priority",), _waiting,
+    ),
+    Row(
+        "tokenvault_watch_streams", "gauge",
+        f"Open WatchGrants streams; {limits.WATCHES_MAX} is OVERLOADED.",
+        (), lambda watched: {(): len(watched.parts.events.watches)},
     ),
     Row(
         "tokenvault_trace_spans_total", "counter",

@@ -10,7 +10,6 @@ import asyncio
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
-from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.events import PostgresEventSweeper
 from vault_service.adapters.postgres.migrate import (
@@ -37,6 +36,7 @@ from vault_service.telemetry import configure_logging, get_logger
 from vault_service.telemetry.meters import LoopMeter
 from vault_service.worker.attempts import INTERVAL_S as ATTEMPT_INTERVAL_S
 from vault_service.worker.attempts import AttemptSweep
+from vault_service.worker.backlogs import INTERVAL_S as BACKLOG_INTERVAL_S
 from vault_service.worker.loop import every
 from vault_service.worker.loop_delay import measure_loop_delay
 from vault_service.worker.readiness import INTERVAL_S as READINESS_INTERVAL_S
@@ -182,6 +182,7 @@ def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
         asyncio.create_task(measure_loop_delay(LoopMeter(parts.instruments.metrics))),
         asyncio.create_task(every("readiness", READINESS_INTERVAL_S, readiness.step)),
         asyncio.create_task(every("listen", limits.LISTEN_RETRY_S, parts.bell.listen)),
+        asyncio.create_task(every("backlogs", BACKLOG_INTERVAL_S, parts.backlogs.step)),
     ]
 
 
@@ -194,10 +195,8 @@ def _sweeps(config: Config, parts: Parts, dispatch: WebhookDispatch) -> list[asy
     requests = PostgresRequestSweeper(parts.worker_database)
     events = PostgresEventSweeper(parts.worker_database)
 
-    old_attempts = PostgresAttemptSweeper(parts.worker_database)
-
     async def sweep() -> None:
-        await old_attempts.delete_old(_ATTEMPT_DELETE_MAX)
+        await parts.old_attempts.delete_old(_ATTEMPT_DELETE_MAX)
         await authorizations.delete_expired_authorizations(_AUTHORIZATION_SWEEP_MAX)
 
     async def forget() -> None:

@@ -40,6 +40,16 @@ NO_SPOOL: Final = uuid.UUID(int=0)
 UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
 """At most one attempt of a grant is in these; no other one begins before it is resolved."""
 
+RESOLVED: Final = frozenset(
+    {
+        AttemptState.RESOLVED_REFRESHED,
+        AttemptState.RESOLVED_UNCHANGED,
+        AttemptState.RESOLVED_LOST,
+        AttemptState.RESOLVED_SUPERSEDED,
+    }
+)
+"""By recovery."""
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshAttempt:

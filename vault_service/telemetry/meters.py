@@ -116,10 +116,11 @@ class ProviderMeter:
         )
         self._refreshes = metrics.counter(
             "tokenvault_refreshes_total",
-            "Refresh requests by the provider's host and the class of its answer. The first "
+            "Refresh requests by the provider's host, its refresh class (N, M, G or S: what a "
+            "refresh does to the old refresh token), and the class of its answer. The first "
             f"{limits.PROVIDER_LABELS_MAX} hosts have series of their own, the rest is "
             '"other".',
-            ("provider", "answer"),
+            ("provider", "refresh_class", "answer"),
         )
         self._hosts = Capped(limits.PROVIDER_LABELS_MAX)
 
@@ -128,9 +129,9 @@ class ProviderMeter:
         ended first."""
         self._requests.labels(operation, answer).observe(duration_s)
 
-    def refreshed(self, host: str, answer: str) -> None:
+    def refreshed(self, host: str, refresh_class: str, answer: str) -> None:
         """One request with a refresh token."""
-        self._refreshes.labels(self._hosts.label(host), answer).inc()
+        self._refreshes.labels(self._hosts.label(host), refresh_class, answer).inc()
 
 
 class AttemptMeter:
@@ -143,6 +144,14 @@ class AttemptMeter:
             "(empty for tokens). IN_DOUBT counts whenever one is put off.",
             ("state", "reason"),
         )
+        self._times = metrics.histogram(
+            "tokenvault_refresh_attempt_resolve_seconds",
+            "From the beginning of an attempt that was left in doubt to its resolution.",
+        )
+
+    def resolved(self, duration_s: float) -> None:
+        """One that recovery resolved."""
+        self._times.observe(duration_s)
 
     def ended(self, state: str, reason: str) -> None:
         """Names of the enumerations AttemptState and Reason."""

@@ -13,7 +13,7 @@ from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
-from vault_service.domain.provider import BodyEncoding, ProviderProfile
+from vault_service.domain.provider import BodyEncoding, ProviderProfile, RefreshClass
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import (
     Expected,
@@ -96,7 +96,7 @@ class OAuthTokenEndpoint:
         }
         if profile.requires_scope_on_refresh and scopes:
             fields["scope"] = profile.scope_separator.join(scopes)
-        with self._observed("refresh", token_endpoint) as asked:
+        with self._observed("refresh", token_endpoint, profile.refresh_class) as asked:
             answer = await self._post(profile, token_endpoint, client, fields)
             asked.answer = _class_of(answer, profile)
         return answer
@@ -143,7 +143,9 @@ class OAuthTokenEndpoint:
             return Liveness.UNKNOWN
 
     @contextlib.contextmanager
-    def _observed(self, operation: str, url: str) -> Iterator[_Asked]:
+    def _observed(
+        self, operation: str, url: str, refresh_class: RefreshClass | None = None
+    ) -> Iterator[_Asked]:
         """Counts and traces one request by the class of its answer."""
         host = urlsplit(url).hostname or ""
         began, asked = self._clock.monotonic(), _Asked()
@@ -161,8 +163,8 @@ class OAuthTokenEndpoint:
                     span.failed(asked.answer)
                 span.note(answer_class=asked.answer)
                 self._meter.requested(operation, asked.answer, self._clock.monotonic() - began)
-                if operation == "refresh":
-                    self._meter.refreshed(host, asked.answer)
+                if refresh_class is not None:
+                    self._meter.refreshed(host, refresh_class.name, asked.answer)
 
     async def _post(
         self, profile: ProviderProfile, url: str, client: ClientCredential, fields: Fields

@@ -16,6 +16,11 @@ _DELETE: Final = """
         ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING true
 """
+_COUNT: Final = """
+    SELECT count(*) AS unresolved,
+        coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0) AS oldest_s
+    FROM refresh_attempts WHERE state IN (1, 5)
+"""
 
 
 class PostgresAttemptSweeper:
@@ -28,3 +33,8 @@ class PostgresAttemptSweeper:
         """Ended ones without an answer that is missed somewhere; how many went."""
         keep = timedelta(seconds=limits.ATTEMPT_KEEP_S)
         return len(await self._worker.call(_DELETE, keep, limit))
+
+    async def unresolved(self) -> tuple[int, float]:
+        """How many attempts are under way or in doubt, and the age of the oldest in seconds."""
+        (row,) = await self._worker.call(_COUNT)
+        return row["unresolved"], float(row["oldest_s"])

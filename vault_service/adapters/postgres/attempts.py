@@ -25,6 +25,7 @@ from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed, 
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     NO_SPOOL,
+    RESOLVED,
     AttemptState,
     Beginning,
     Begun,
@@ -237,7 +238,7 @@ class PostgresAttemptStore:
             before = await _may_change(connection, lease, attempt)
             if before is None:
                 done = await is_recorded(connection, record)
-                return self._counted(done, state, "")
+                return self._counted(done, lease, attempt, state, "")
             row = await connection.fetchrow(
                 _REFRESH, grant.tenant, grant.grant_id, tokens.generation,
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
@@ -250,7 +251,7 @@ class PostgresAttemptStore:
             if row is not None and before.state is not GrantState.ACTIVE:
                 recovered = rows.grant_from(row)
                 await insert_event(connection, record.record_id, recovered, EventKind.RECOVERED)
-        return self._counted(True, state, "")
+        return self._counted(True, lease, attempt, state, "")
 
     async def end(
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
@@ -264,14 +265,14 @@ class PostgresAttemptStore:
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await hold(connection, attempt.tenant, lease):
                 done = await is_recorded(connection, record)
-                return self._counted(done, ending.state, ending.reason)
+                return self._counted(done, lease, attempt, ending.state, ending.reason)
             pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
             await _to_state(connection, attempt, ending.state, ending.reason, pause)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
             )
             await insert_record(connection, record)
-        return self._counted(True, ending.state, ending.reason)
+        return self._counted(True, lease, attempt, ending.state, ending.reason)
 
     async def condemn(
         self,
@@ -285,7 +286,7 @@ class PostgresAttemptStore:
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if await _may_change(connection, lease, attempt) is None:
                 done = await is_recorded(connection, record)
-                return self._counted(done, state, _CONDEMNED)
+                return self._counted(done, lease, attempt, state, _CONDEMNED)
             condemned = GrantState.REAUTHORIZATION_REQUIRED.value
             row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
@@ -295,7 +296,7 @@ class PostgresAttemptStore:
             assert row is not None, "its row is locked"
             grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
             await insert_event(connection, record.record_id, grant, kind)
-        return self._counted(True, state, _CONDEMNED)
+        return self._counted(True, lease, attempt, state, _CONDEMNED)
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
@@ -327,9 +328,14 @@ class PostgresAttemptStore:
             )
         return refused if isinstance(refused, datetime) else None
 
-    def _counted(self, done: bool, state: AttemptState, reason: str) -> bool:
+    def _counted(
+        self, done: bool, lease: Lease, attempt: RefreshAttempt, state: AttemptState, reason: str
+    ) -> bool:
         if done:
             self._meter.ended(state.name, reason)
+        if done and state in RESOLVED:
+            # From one lease to the other, on the database's clock.
+            self._meter.resolved((lease.acquire_time - attempt.create_time).total_seconds())
         return done
 
 
