@@ -44,10 +44,7 @@ class KnownGrants:
         if known is None:
             self.misses += 1
             return None
-        # The monotonic clock stands still while a machine sleeps, the wall clock may be set back:
-        # whichever went further is right about a token's age, or on the safe side of it.
-        elapsed_s = self._clock.monotonic() - known.monotonic
-        age = max(timedelta(seconds=elapsed_s), self._clock.now() - known.now)
+        age = self._age(known)
         if age > _LIFE:
             self.forget(target)
             self.misses += 1
@@ -59,9 +56,10 @@ class KnownGrants:
     def has_ended(self, target: GrantTarget, grant: Grant) -> bool:
         """Whether the grant's access token has ended by now on the database's clock; True where
         too little is remembered to tell."""
-        recalled = self.recall(target)
-        expire_time = grant.access_expire_time
-        return recalled is None or expire_time is None or expire_time <= recalled[1]
+        known, expire_time = self._known.get(target), grant.access_expire_time
+        if known is None or expire_time is None:
+            return True
+        return expire_time <= known.grant.read_time + self._age(known)
 
     async def read(self, target: GrantTarget) -> Grant | None:
         """The row as it stands in the database, which is remembered. Raises as GrantStore.get."""
@@ -77,6 +75,12 @@ class KnownGrants:
             self._known.popitem(last=False)
             self.evictions += 1
         return grant
+
+    def _age(self, known: _Known) -> timedelta:
+        # The monotonic clock stands still while a machine sleeps, the wall clock may be set back:
+        # whichever went further is right about a token's age, or on the safe side of it.
+        elapsed_s = self._clock.monotonic() - known.monotonic
+        return max(timedelta(seconds=elapsed_s), self._clock.now() - known.now)
 
     def forget(self, target: GrantTarget) -> None:
         """It was not what the database has."""
