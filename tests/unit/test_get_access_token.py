@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.token_endpoint import an_answer
 from tests.support.house import APP, OTHER, ROGUE, TENANT, House, refused
+from tests.support.refreshing import until
 from vault_service.domain import limits
 from vault_service.domain.access import Caller, Permission, Resource
 from vault_service.domain.audit import AuditAction, Outcome
@@ -123,6 +124,23 @@ async def test_token_expired_on_arrival(house: House) -> None:
     await refused(Reason.MIN_TTL_OUT_OF_RANGE, house.token(grant.name))
     assert len(house.endpoint.posted("refresh")) == 1
     assert house.records(AuditAction.ACCESS_TOKEN_DISCLOSED) == []
+
+
+async def test_life_that_went_by(house: House) -> None:
+    """A token whose life went by while the provider was slow is not served, and is nobody's wrong
+    argument: the caller may try again, and then gets one."""
+    grant = await house.grant()
+    house.clock.advance(3_600)
+    held = house.endpoint.hold()
+    house.endpoint.answers.append(an_answer("slow", life_s=20))
+    waiting = asyncio.create_task(house.token(grant.name, 5))
+    await until(house, 2)
+    house.clock.advance(16)
+    held.set()
+    error = await refused(Reason.OVERLOADED, waiting)
+    assert (error.retryable, error.metadata) == (True, {"access_life_s": "20"})
+    assert house.records(AuditAction.ACCESS_TOKEN_DISCLOSED) == []
+    assert (await house.token(grant.name, 5)).value.reveal() == b"at-3"
 
 
 async def test_scopes(house: House) -> None:

@@ -87,7 +87,7 @@ class GetAccessToken:
             too_old = needs_refresh(grant.access_expire_time, grant.read_time, wanted_s)
             if too_old or (is_rejected(grant) and refreshed_from is None):
                 if refreshed_from is not None and grant.generation > refreshed_from:
-                    raise _too_short(grant)
+                    raise _went_by(grant)
                 await self._refresh_or_keep(call, grant, too_old)
                 refreshed_from = grant.generation
                 continue
@@ -205,9 +205,22 @@ def _require_usable(grant: Grant, wanted_s: float, scopes: frozenset[str]) -> No
         raise _reauthorization(ReauthorizationCause.SCOPES_MISSING)
 
 
+def _went_by(grant: Grant) -> VaultError:
+    """A token that just came has less life left than was asked for: another look would cost another
+    request. Where it lived when it was issued, whoever is slow now may be quicker later."""
+    if grant.access_life_s == 0:
+        return _too_short(grant)
+    return VaultError(
+        Reason.OVERLOADED,
+        f"a new token came, and too much of its {grant.access_life_s} s went by before it could be "
+        "handed out; ask for less min_ttl, or try again",
+        metadata={"access_life_s": str(grant.access_life_s)},
+        retry_after_s=limits.RETRY_AFTER_S,
+    )
+
+
 def _too_short(grant: Grant) -> VaultError:
-    """No refresh mends it: also where a token that just came has less life than asked for, which
-    would else cost another POST with every look."""
+    """No refresh mends it."""
     return VaultError(
         Reason.MIN_TTL_OUT_OF_RANGE,
         f"the provider's tokens live {grant.access_life_s} s; ask for at most 90 % of that",
