@@ -90,6 +90,9 @@ def test_examples(page: Path, deployment: DocsDeployment, monkeypatch: pytest.Mo
             asyncio.run(_execute(block, python))
         elif block.language == "toml":
             assert tomllib.loads(block.text), _place(block)
+        elif block.language == "sql":
+            for statement in filter(str.strip, block.text.split(";")):
+                deployment.vault.sql(statement)
         elif block.language == "cedar":
             CedarPolicy.parse(block.text, _place(block))
     if drive := DRIVERS.get(_name(page)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,13 @@ from tokenvault.v1 import (
     provider_service_pb2_grpc,
     secret_service_pb2_grpc,
     token_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 from tokenvault.v1 import provider_service_pb2 as providers
 from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
 from tokenvault.v1 import token_service_pb2 as tokens
+from tokenvault.v1 import webhook_service_pb2 as hooks
 from vault_service.domain import limits
 from vault_service.embedded.settings_files import TENANT
 
@@ -28,6 +31,7 @@ _PARENT = f"tenants/{TENANT}"
 _GRANTS = grant_service_pb2_grpc.GrantServiceStub
 _PROVIDERS = provider_service_pb2_grpc.ProviderServiceStub
 _SECRETS = secret_service_pb2_grpc.SecretServiceStub
+_WEBHOOKS = webhook_service_pb2_grpc.WebhookServiceStub
 _TOKENS = token_service_pb2_grpc.TokenServiceStub
 
 
@@ -47,6 +51,7 @@ class Campaign:
         await self.secrets()
         await self.credentials()
         await self.consents()
+        await self.webhooks()
         await self.every_rpc()
 
     async def secrets(self) -> None:
@@ -132,6 +137,31 @@ class Campaign:
         resume = providers.ResumeOAuthClientRequest(name=name)
         await ask(_PROVIDERS, "ResumeOAuthClient", resume, OPERATOR)
 
+    async def webhooks(self) -> None:
+        """Webhooks: their secrets put, exchanged and refused; what is delivered fails by itself."""
+        ask, name = self._wire.ask, f"{_PARENT}/webhooks/canary-{self._rounds}"
+        webhook = hooks.Webhook(name=name, url=f"{self._provider.issuer}/hooks")
+
+        def put(secret: str) -> hooks.PutWebhookRequest:
+            return hooks.PutWebhookRequest(webhook=webhook, secret=secret)
+
+        for caller in (OPERATOR, OPERATOR, THIEF):
+            await ask(_WEBHOOKS, "PutWebhook", put(self._webhook_secret()), caller)
+        await ask(_WEBHOOKS, "PutWebhook", put(self._mint("refused webhook secret")), OPERATOR)
+        await ask(_WEBHOOKS, "PutWebhook", put(self._webhook_secret()), OPERATOR, damaged=True)
+        listed = hooks.ListWebhooksRequest(parent=_PARENT)
+        await ask(_WEBHOOKS, "ListWebhooks", listed, OPERATOR)
+        letters = hooks.ListDeadLettersRequest(parent=name)
+        await ask(_WEBHOOKS, "ListDeadLetters", letters, OPERATOR)
+        again = hooks.RedeliverDeadLettersRequest(webhook=name)
+        await ask(_WEBHOOKS, "RedeliverDeadLetters", again, OPERATOR)
+        await ask(_WEBHOOKS, "DeleteWebhook", hooks.DeleteWebhookRequest(name=name), OPERATOR)
+
+    def _webhook_secret(self) -> str:
+        """Of the form that is taken; the canary is its key in base64, as it is given."""
+        key = base64.b64encode(self._mint("webhook key").encode()[:64]).decode()
+        return f"whsec_{self._wire.canaries.adopt(key, 'webhook secret')}"
+
     async def consents(self) -> None:
         """Codes, states, verifiers and tokens: exchanged, refreshed, revoked, and each failing."""
         owner = f"owner-{self._rounds}"
@@ -164,7 +194,12 @@ class Campaign:
     async def _token(self, alias: str) -> None:
         request = tokens.GetAccessTokenRequest(alias=alias)
         # Below RetryInfo, and the refresh goes on behind it.
-        await self._wire.ask(_TOKENS, "GetAccessToken", request, limit_s=5.0)
+        given = await self._wire.ask(_TOKENS, "GetAccessToken", request, limit_s=5.0)
+        if given is not None:
+            report = tokens.ReportRejectedTokenRequest(
+                alias=alias, token_fingerprint=given.token_fingerprint
+            )
+            await self._wire.ask(_TOKENS, "ReportRejectedToken", report)
 
     async def _start(self, owner: str) -> str:
         """The state of a consent that was begun; it and the verifier are secrets, too."""

@@ -58,7 +58,7 @@ class Wire:
             sent = request.SerializeToString() + b"\xff"
         metadata = (("authorization", f"Bearer {self.canaries.mint('metadata')}"),)
         try:
-            answer = await call(sent, timeout=limit_s, metadata=metadata)
+            answer = await self._answer(call(sent, timeout=limit_s, metadata=metadata))
         except grpc.aio.AioRpcError as error:
             self._keep_refusal(method, error)
             return None
@@ -68,6 +68,16 @@ class Wire:
         _clear_secrets(shown)
         self._keep(method, str(shown), shown.SerializeToString())
         return answer
+
+    @staticmethod
+    async def _answer(call: Any) -> Any:
+        """Of a stream its first message: after it the caller hangs up."""
+        if not isinstance(call, grpc.aio.UnaryStreamCall):
+            return await call
+        first = await call.read()
+        assert first is not grpc.aio.EOF, "a stream ends with a reason"
+        call.cancel()
+        return first
 
     def _channel(self, caller: str) -> grpc.aio.Channel:
         if caller not in self._channels:

@@ -28,7 +28,7 @@ from tests.architecture.sources import ROOT
 from vault_service.cli.main import main
 from vault_service.telemetry import configure_logging
 
-LANGUAGES = {"console", "sh", "python", "toml", "cedar", "text"}
+LANGUAGES = {"console", "sh", "python", "toml", "cedar", "sql", "text"}
 _FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LIMIT_S = 60
 
