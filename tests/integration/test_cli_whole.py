@@ -40,8 +40,8 @@ def files(real_vault: RealVault, provider: AuthServer) -> Iterator[Mapping[str, 
 def test_a_secrets_life(real_vault: RealVault, files: Mapping[str, str], tmp_path: Path) -> None:
     """Put from stdin and from a file, listed, read back byte for byte, destroyed and deleted."""
     run, app = real_vault.command, ("--client", files["calendar-app"], "--owner", "u-1")
-    name = f"tenants/{TENANT}/owners/u-1/secrets/smtp"
-    put = ("secret", "put", TENANT, "smtp", *app)
+    name = f"tenants/{TENANT}/owners/u-1/secrets/mail-relay"
+    put = ("secret", "put", TENANT, "mail-relay", *app)
     shown = run(*put, "--file", "-", "--trim", "--label", "team=pay", stdin=f"{_CANARY}\n")
     assert shown == f"{name} version 1 stored\n"
     blob = tmp_path / "blob"
@@ -52,22 +52,22 @@ def test_a_secrets_life(real_vault: RealVault, files: Mapping[str, str], tmp_pat
     assert "ETAG_MISMATCH" in run(*put, "--file", str(blob), "--etag", "0", fails=1)
     listed = run("secret", "list", TENANT, *app)
     assert re.search(rf"{name} +2 +team=pay +2 ", listed), listed
-    assert "smtp" not in run("secret", "list", TENANT, "--client", files["operator"])
-    get = ("secret", "get", TENANT, "smtp", *app)
+    assert "mail-relay" not in run("secret", "list", TENANT, "--client", files["operator"])
+    get = ("secret", "get", TENANT, "mail-relay", *app)
     assert _CANARY not in run(*get, "--version", "1")
     assert run(*get, "--version", "1", "--show") == _CANARY
     out = tmp_path / "out"
     run(*get, "--to", str(out))
     assert (out.read_bytes(), out.stat().st_mode & 0o777) == (b"\x00\xff\n", 0o600)
     assert "there already" in run(*get, "--to", str(out), fails=2)
-    destroyed = run("secret", "destroy", TENANT, "smtp", "2", *app, "--yes")
+    destroyed = run("secret", "destroy", TENANT, "mail-relay", "2", *app, "--yes")
     assert "DESTROYED" in destroyed
     assert "SECRET_VERSION_DESTROYED" in run(*get, fails=1)
-    versions = run("secret", "versions", TENANT, "smtp", *app)
+    versions = run("secret", "versions", TENANT, "mail-relay", *app)
     assert [line.split()[1:3] for line in versions.splitlines()[1:]] == [
         ["2", "DESTROYED"], ["1", "ACTIVE"],
     ]  # fmt: skip
-    run("secret", "delete", TENANT, "smtp", *app, "--yes")
+    run("secret", "delete", TENANT, "mail-relay", *app, "--yes")
     assert "SECRET_NOT_FOUND" in run(*get, "--version", "1", fails=1)
     assert "version 3" in run(*put, "--file", "-", stdin="again")
 

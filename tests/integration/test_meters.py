@@ -74,7 +74,7 @@ async def test_provider_that_is_not_reached() -> None:
     asked = series(metrics, "tokenvault_provider_request_duration_seconds_count")
     assert asked == {("NOT_SENT", "refresh"): 1}
     refreshes = series(metrics, "tokenvault_refreshes_total")
-    assert refreshes == {("NOT_SENT", "op.example"): 1}
+    assert refreshes == {("NOT_SENT", "op.example", "S"): 1}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from vault_service.adapters.spool.syscalls import Syscalls
 from vault_service.domain import limits
 from vault_service.domain.attempt import SpoolMark
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.telemetry import configure_logging
 
 SLOTS = 16
 GRANT = uuid.uuid4()
@@ -223,6 +224,7 @@ async def test_damage_is_kept_and_never_stops_a_start(
 ) -> None:
     """Slots full of nonsense are told, copied aside and used again; their sound neighbours keep
     their entries, and a damaged answer falls back to SENT."""
+    configure_logging("info", True)  # to what is captured now, whatever other tests had chosen
     folder = tmp_path / "spool"
     spool = spool_in(folder)
     entries = [await spool.reserve(uuid.uuid4(), "acme", GRANT) for _ in range(3)]
