@@ -225,6 +225,10 @@ REDELIVER_MAX_COUNT = 500  # named events in one call
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
+CODING_MAX_CHARS = 64  # "gzip, deflate" has 13
+CODINGS_MAX_COUNT = 3  # codings of one body that are undone; more is no honest server's answer
+ODDITIES_MAX_COUNT = 8  # of one answer, in its record
+ODDITY_MAX_CHARS = 64
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
