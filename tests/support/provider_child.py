@@ -40,6 +40,7 @@ class Bounded(HttpClient):
         *,
         basic: Sensitive | None = None,
         limit_s: float = limits.POST_LIMIT_S,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         """As the real one."""
         return await super().post_form(url, fields, basic=basic, limit_s=self.limit_s)

@@ -50,6 +50,7 @@ class _Hasty(HttpClient):
         *,
         basic: Sensitive | None = None,
         limit_s: float = 0.3,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         return await super().post_form(url, fields, basic=basic, limit_s=limit_s)
 
