@@ -35,9 +35,10 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import JsonRefusedError, parse_object
 from vault_service.domain.token_answer import (
     Expected,
-    read_consent,
     read_refresh,
     read_revocation,
+    read_subject_of,
+    read_tokens,
 )
 from vault_service.egress.answer import parse_retry_after
 from vault_service.egress.endpoint import parse_endpoint
@@ -107,7 +108,9 @@ def _answer(data: bytes) -> None:
     answer = HttpAnswer(status, "application/json", body)
     for profile in _PROFILES:
         with contextlib.suppress(TokenEndpointError):
-            read = read_consent(answer, profile, _SENT, Expected("id", "", NOW))
+            read = read_tokens(answer, profile, _SENT)
+            with contextlib.suppress(SubjectRefusedError):
+                read_subject_of(answer, profile, Expected("id", "", NOW))
             assert read.expires_in_s is None or 0 <= read.expires_in_s <= limits.TOKEN_LIFE_MAX_S
         with contextlib.suppress(TokenEndpointError):
             read_refresh(answer, profile, _SENT)

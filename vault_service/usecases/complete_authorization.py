@@ -189,7 +189,7 @@ class CompleteAuthorization:
         while True:
             try:
                 await self._store_consent(
-                    call, decision, authorization, registration, answer, sealer
+                    call, decision, authorization, registration.provider.profile, answer, sealer
                 )
                 return
             except VaultError as error:
