@@ -293,6 +293,7 @@ class House:
                 flights=self.flights,
                 outages=self.outages,
                 times=RefreshTimes(),
+                bell=self.stores.tables.grant_bell,
             )
         )
         self.refresh = self.engine.refresh

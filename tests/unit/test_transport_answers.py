@@ -50,6 +50,7 @@ class _Hasty(HttpClient):
         *,
         basic: Sensitive | None = None,
         limit_s: float = 0.3,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         return await super().post_form(url, fields, basic=basic, limit_s=limit_s)
 
@@ -126,7 +127,12 @@ async def _endpoint(
         profile = a_profile(token_endpoint=url)
         try:
             answer = await endpoint.refresh(
-                profile, _CLIENT, token_endpoint=url, refresh_token=_REFRESH
+                profile,
+                _CLIENT,
+                token_endpoint=url,
+                refresh_token=_REFRESH,
+                post_limit_s=0.3,
+                answer_limit_s=0.3,
             )
             read_refresh(answer, profile, (_REFRESH, _CLIENT.client_secret))
         except TokenEndpointError as error:
