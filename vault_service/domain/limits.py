@@ -242,6 +242,10 @@ REDELIVER_MAX_COUNT = 500  # named events in one call
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
+CODING_MAX_CHARS = 64  # "gzip, deflate" has 13
+CODINGS_MAX_COUNT = 3  # codings of one body that are undone; more is no honest server's answer
+ODDITIES_MAX_COUNT = 8  # of one answer, in its record
+ODDITY_MAX_CHARS = 64
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
@@ -261,7 +265,11 @@ HTTP_LATE_MAX = 256
 HTTP_CONNECT_LIMIT_S = 10.0  # one address, handshake included; then the next address is tried
 HTTP_LATE_READ_S = 0.25  # beyond a limit, to read what came while the process stood still
 HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egress/client.py
-HTTP_READ_CHUNK_BYTES = 8_192
+HTTP_ANSWER_MAX_BYTES = 1_048_576  # head, framing and body; only the body is kept
+HTTP_HEAD_MAX_BYTES = 262_144  # gateways add dozens of headers; common servers allow 8 to 64 KiB
+HTTP_LINE_MAX_BYTES = 16_384  # of a head: what is longer is cut, and the rest of it read past
+HTTP_TAIL_S = 1.0  # for the end of an answer whose content is whole, or for the rest of a cut one
+HTTP_NEXT_ADDRESS_S = 0.25  # RFC 8305 §5: then the next address is tried beside the first
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
 ALLOWED_PRIVATE_MAX_COUNT = 256
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain.access import Call
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
 from vault_service.domain.attempt import (
     AttemptState,
     RefreshAttempt,
@@ -19,6 +19,7 @@ from vault_service.domain.attempt import (
     answer_binding,
 )
 from vault_service.domain.audit import AuditAction
+from vault_service.domain.content_coding import shows_a_token
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease
 from vault_service.domain.http_answer import HttpAnswer
@@ -37,6 +38,7 @@ from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
 
 _SUCCESS = range(200, 300)
+_REFUSAL = range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _Kept:
 
     envelope: bytes
     storing: asyncio.Task[SpoolEntry]
+    noted: str  # what was odd about it
 
 
 class PresentRefreshToken:
@@ -140,6 +143,8 @@ class PresentRefreshToken:
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
         took_s = self._clock.monotonic() - asked
         detail = {"credential_version": str(version), "took_s": f"{took_s:.1f}"}
+        if kept[-1].noted:
+            detail["provider_oddities"] = kept[-1].noted
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
         try:
             await self._store(call, tried, tokens, state, kept[0].envelope, detail)
@@ -171,7 +176,8 @@ class PresentRefreshToken:
                 answer_limit_s=times.answer_limit_s,
             )
             raw = await self._late.answer(asking, tried, permit, times)
-            if raw.status in _SUCCESS and not raw.refusal:
+            # Before it is read, and however it ended: it may be the only copy of the successor.
+            if _may_hold_tokens(raw):
                 kept.append(self._keep(tried, raw, entry, prepared.sealer))
             sent = (credential.client_secret, prepared.refresh_token)
             return read_refresh(raw, profile, sent)
@@ -186,7 +192,7 @@ class PresentRefreshToken:
     def _keep(self, tried: Attempted, raw: HttpAnswer, entry: SpoolEntry, sealer: Sealer) -> _Kept:
         binding = answer_binding(tried.grant, tried.attempt.base_generation)
         envelope = sealer.seal(binding, raw.to_bytes())
-        return _Kept(envelope, asyncio.create_task(self._spool.store(entry, envelope)))
+        return _Kept(envelope, asyncio.create_task(self._spool.store(entry, envelope)), raw.noted)
 
     @staticmethod
     async def _settle(kept: list[_Kept]) -> None:
@@ -201,7 +207,7 @@ class PresentRefreshToken:
         error: TokenEndpointError,
         kept: list[_Kept] | None = None,
     ) -> None:
-        if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
+        if kept and error.judgement.counted is Counted.MAYBE:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
             orphan = self._recorder.done(
                 call,
@@ -242,6 +248,14 @@ class PresentRefreshToken:
         if fault.reason is Reason.REFRESH_IN_DOUBT and strict:
             left_s = asked + self._times.lease_s - self._clock.monotonic()
             fault.retry_after_s = max(fault.retry_after_s or 0.0, left_s)
+
+
+def _may_hold_tokens(raw: HttpAnswer) -> bool:
+    """Whether it must be kept: each 2xx, however it ended, and tokens beside another status. Not
+    beside a refusal, after which the client's other credential may be tried in the same entry."""
+    if raw.status in _SUCCESS:
+        return True
+    return raw.status not in _REFUSAL and shows_a_token(raw)
 
 
 _STORE_AWAY = frozenset({Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE})

@@ -217,9 +217,7 @@ class Vault:
 
     async def hang_up(self) -> None:
         """No connection to a provider is open: the next request makes one."""
-        session, self.http._session = self.http._session, None
-        if session is not None:
-            await session.close()
+        await self.http.hang_up()
 
     async def close(self) -> None:
         """In the order of the service."""
