@@ -96,7 +96,9 @@ class House:
         spools: FakeSpoolFolder | None = None,
         clock: FakeClock | None = None,
         endpoint: FakeTokenEndpoint | None = None,
+        late_places: int = limits.SPOOL_SLOTS,
     ) -> None:
+        self._late_places = late_places
         self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
@@ -293,6 +295,8 @@ class House:
                 flights=self.flights,
                 outages=self.outages,
                 times=RefreshTimes(),
+                bell=self.stores.tables.grant_bell,
+                late_places=self._late_places,
             )
         )
         self.refresh = self.engine.refresh
