@@ -35,6 +35,7 @@ _KEPT: Final = frozenset(
 )
 _VALUES_MAX_COUNT: Final = 8  # of one header that is there several times
 _BODILESS: Final = (204, 304)  # RFC 9110 §6.4.1
+_LONG: Final = "a line that is very long"
 _CLOSED: Final = "the connection was closed before its end"
 
 
@@ -191,9 +192,9 @@ class AnswerParser:
             values[-1] = _cut(f"{values[-1]} {_text(line)}")
             return
         self._last = _text(name).lower()
-        if not colon:
-            self._note("a header without a colon")
-        elif self._last in _KEPT:
+        if not colon or not name or name.endswith((b" ", b"\t")):
+            self._note("a malformed header")
+        if colon and self._last in _KEPT:
             values = self._headers.setdefault(self._last, [])
             if len(values) < _VALUES_MAX_COUNT:
                 values.append(_cut(_text(value)))
@@ -219,7 +220,7 @@ class AnswerParser:
     def _length(self) -> int | None:
         """The one length that the header gives (RFC 9112 §6.3)."""
         values = [value.strip() for value in self.header("content-length").split(",")]
-        if values == [""]:
+        if values == [""] and "content-length" not in self._headers:
             return None
         if len(set(values)) > 1 or not _LENGTH.fullmatch(values[0]):
             self._note("an unusable Content-Length")
@@ -311,11 +312,13 @@ class AnswerParser:
         at = self._buffer.find(b"\n", self._looked_at)
         if at < 0:
             if len(self._buffer) > limits.HTTP_LINE_MAX_BYTES:
-                self._note("a line that is very long")
+                self._note(_LONG)
                 del self._buffer[limits.HTTP_LINE_MAX_BYTES :]
             self._looked_at = len(self._buffer)
             return None
         line = self._take(at + 1)[:-1]
+        if len(line) > limits.HTTP_LINE_MAX_BYTES:
+            self._note(_LONG)
         if not line.endswith(b"\r"):
             self._note("a line that ends without a carriage return")
         return line.removesuffix(b"\r")[: limits.HTTP_LINE_MAX_BYTES]
