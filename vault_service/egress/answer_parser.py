@@ -97,6 +97,7 @@ class AnswerParser:
         in_head = self._state in (_State.STATUS, _State.HEADER)
         most = limits.HTTP_HEAD_MAX_BYTES if in_head else limits.HTTP_ANSWER_MAX_BYTES
         if not self.done and self._wire_bytes > most:
+            self._read_cut_status()
             self._end(f"longer than {most} bytes with its headers")
 
     def ends(self, why: str) -> None:
@@ -104,11 +105,7 @@ class AnswerParser:
         state, left = self._state, bytes(self._buffer)
         if state is _State.DONE:
             return
-        if state is _State.STATUS:
-            found = _STATUS_CUT.match(left)
-            self.status = int(found[1]) if found else 0
-        if state in (_State.STATUS, _State.HEADER) and self.status < 200:
-            self.status = 0  # no final answer (RFC 9110 §15.2)
+        self._read_cut_status()
         over = state is _State.TRAILER or (state is _State.CHUNK_SIZE and left.strip() == b"0")
         if over:
             self._note("the end of its chunks is missing")
@@ -121,6 +118,14 @@ class AnswerParser:
             # A chunk that is shorter than it says has swallowed the last one.
             self.framed_bytes = cut.start()
         self._end(why if state is _State.UNTIL_CLOSE else why or _CLOSED)
+
+    def _read_cut_status(self) -> None:
+        """The status of an answer that ends in its head."""
+        if self._state is _State.STATUS:
+            found = _STATUS_CUT.match(self._buffer)
+            self.status = int(found[1]) if found else 0
+        if self.status < 200:
+            self.status = 0  # no final answer (RFC 9110 §15.2)
 
     def _step(self) -> bool:
         """Whether something was taken from the buffer, or another state begins."""
