@@ -37,7 +37,6 @@ from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending, NewAttempt
 
-
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
