@@ -18,9 +18,11 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.events import PostgresEventStore
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -40,6 +42,7 @@ from vault_service.ports import (
     DekStore,
     EventStore,
     GrantAliasStore,
+    GrantBell,
     GrantStore,
     OAuthClientStore,
     ProviderStore,
@@ -77,6 +80,7 @@ class Stores:
     webhooks: WebhookStore
     webhook_queue: WebhookQueue
     audit: AuditLog
+    bell: GrantBell
     behind: Behind
 
     async def records(self, tenant: str = "acme") -> list[AuditRecord]:
@@ -171,8 +175,12 @@ async def fake_stores() -> Stores:
 @pytest.fixture
 async def postgres_stores(database: TestDatabase) -> AsyncIterator[Stores]:
     """On a real server."""
-    made, log = _on_postgres(database)
+    bell = PostgresGrantBell()
+    made, log = _on_postgres(database, bell)
+    listening = asyncio.create_task(PostgresEventBell(database.app, bell).listen())
     yield await _with_tenants(made)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
     await log.close()
     for role in _RECORDING_ROLES:
         await database.sql(f"GRANT INSERT ON audit_records TO {role}")
@@ -204,11 +212,14 @@ def _fakes() -> Stores:
         webhooks=fakes.webhooks,
         webhook_queue=fakes.webhooks,
         audit=fakes.audit,
+        bell=fakes.tables.grant_bell,
         behind=_BehindFakes(fakes),
     )
 
 
-def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
+def _on_postgres(
+    database: TestDatabase, bell: PostgresGrantBell
+) -> tuple[Stores, PostgresAuditLog]:
     log = PostgresAuditLog(database.app)
     stores = Stores(
         tenants=PostgresTenantStore(database.owner),
@@ -228,6 +239,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         webhooks=PostgresWebhookStore(database.app),
         webhook_queue=PostgresWebhookQueue(database.app, database.worker),
         audit=log,
+        bell=bell,
         behind=_BehindPostgres(database),
     )
     return stores, log

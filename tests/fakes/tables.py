@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.fakes.clock import FakeClock
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.domain.attempt import RefreshAttempt
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.envelope import WrappedDek
@@ -49,6 +50,9 @@ class FakeTables:
         self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
         self.attempt_times: dict[uuid.UUID, datetime] = {}
         self.abandoned_spools: set[uuid.UUID] = set()
+        self.earlier_spools: dict[uuid.UUID, list[uuid.UUID]] = {}  # by attempt
+        self.until_it_answers: set[uuid.UUID] = set()  # attempts
+        self.grant_bell = PostgresGrantBell()  # its events; nothing else of it needs a server
         self.budgets: dict[OAuthClientName, Any] = {}
         self.upkeep: dict[uuid.UUID, Any] = {}
         self.plans: dict[OAuthClientName, Plan] = {}
@@ -112,6 +116,11 @@ class FakeTables:
             )
         )
         self.ring(grant.tenant)
+        self.ring_grant(grant.grant_id)
+
+    def ring_grant(self, grant_id: uuid.UUID) -> None:
+        """Wake who waits for this grant."""
+        self.grant_bell.on_notification(None, 0, "", str(grant_id))
 
     def ring(self, tenant: str) -> None:
         """Wake who waits for this tenant's events."""

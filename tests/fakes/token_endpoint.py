@@ -158,12 +158,14 @@ class FakeTokenEndpoint:
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         posted = _posted("refresh", token_endpoint, client)
         named = tuple(scopes) if profile.requires_scope_on_refresh else ()
         entry = replace(posted, refresh_token=refresh_token.reveal_text(), scopes=named)
         try:
-            answer = await self._answer(entry)
+            answer = await self._within(answer_limit_s, entry)
         except TokenEndpointError as error:
             if error.answer_class not in _STATUS:
                 raise
@@ -197,6 +199,13 @@ class FakeTokenEndpoint:
         token = access_token.reveal_text()
         await self._arrive(Posted("probe", profile.probe_endpoint, "", "", access_token=token))
         return self.probes.popleft() if self.probes else Liveness.UNKNOWN
+
+    async def _within(self, limit_s: float, entry: Posted) -> TokenAnswer | HttpAnswer:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._answer(entry)
+        except TimeoutError:
+            raise TokenEndpointError(AnswerClass.IN_DOUBT) from None
 
     async def _answer(self, entry: Posted) -> TokenAnswer | HttpAnswer:
         # What is answered is decided when the request comes, however long it is held open.

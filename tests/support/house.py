@@ -22,7 +22,7 @@ from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
-from vault_service.domain.access import Call, Caller, Permission
+from vault_service.domain.access import Call, Caller, Permission, reply_reserve_s
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.grant import AccessToken, Grant
 from vault_service.domain.names import (
@@ -96,15 +96,16 @@ class House:
         spools: FakeSpoolFolder | None = None,
         clock: FakeClock | None = None,
         endpoint: FakeTokenEndpoint | None = None,
+        late_places: int = limits.SPOOL_SLOTS,
     ) -> None:
+        self._late_places = late_places
         self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
             shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
         )
-        self.endpoint: FakeTokenEndpoint = (
-            shared.endpoint if shared else endpoint or FakeTokenEndpoint()
-        )
+        own = endpoint or FakeTokenEndpoint()
+        self.endpoint: FakeTokenEndpoint = shared.endpoint if shared else own
         self.wrapper: FakeKeyWrapper = shared.wrapper if shared else FakeKeyWrapper()
         everything = ((caller, each) for caller in (APP, OTHER) for each in Permission)
         self.policy: FakePolicy = shared.policy if shared else FakePolicy(everything)
@@ -272,7 +273,7 @@ class House:
                 clock=self.clock,
             )
         )
-        self.watches, self.watch = events.watches, events.watch
+        self.watch, self.watches = events.watch, events.watches
         self.webhooks, self.deliver_webhooks = events.webhooks, events.deliver
 
     def _build_engine(self) -> None:
@@ -293,6 +294,8 @@ class House:
                 flights=self.flights,
                 outages=self.outages,
                 times=RefreshTimes(),
+                bell=self.stores.tables.grant_bell,
+                late_places=self._late_places,
             )
         )
         self.refresh = self.engine.refresh
@@ -312,7 +315,8 @@ class House:
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
         """A call under way with this much time left."""
         deadline = self.clock.monotonic() + budget_s
-        return Call(Caller(caller, "01ab"), rpc, "r-1", "ipv4:127.0.0.1:4711", deadline)
+        source, kept = "ipv4:127.0.0.1:4711", reply_reserve_s(budget_s)
+        return Call(Caller(caller, "01ab"), rpc, "r-1", source, deadline, reserve_s=kept)
 
     async def register(self, **profile: Any) -> None:
         """The provider ``op`` and the OAuthClient ``crm``, as the platform team puts them."""

@@ -74,7 +74,12 @@ async def _refresh(
     refresh_token = Sensitive.from_text(REFRESH)
     try:
         answer = await endpoint.refresh(
-            profile, client, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
+            profile,
+            client,
+            token_endpoint=profile.token_endpoint,
+            refresh_token=refresh_token,
+            post_limit_s=20.0,
+            answer_limit_s=20.0,
         )
     except TokenEndpointError as error:
         return error
@@ -134,6 +139,8 @@ async def test_refresh_goes_to_the_pinned_endpoint(
         BASIC,
         token_endpoint=f"https://{server.authority}/pinned",
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     assert server.requests[0].head.startswith("POST /pinned HTTP/1.1")
     assert server.requests[0].body == b"grant_type=refresh_token&refresh_token=rt-0123456789-abcdef"
@@ -151,6 +158,8 @@ async def test_refresh_returns_what_came(
         BASIC,
         token_endpoint=profile.token_endpoint,
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     assert (answer.status, answer.body.reveal(), answer.retry_after_s) == (400, body, 9.0)
     assert HttpAnswer.from_bytes(answer.to_bytes()).body.reveal() == body
@@ -166,6 +175,8 @@ async def test_scopes_are_named_where_they_must_be(
             BASIC,
             token_endpoint=profile.token_endpoint,
             refresh_token=Sensitive.from_text(REFRESH),
+            post_limit_s=20.0,
+            answer_limit_s=20.0,
             scopes=("a", "b"),
         )
     sent = [dict(parse_qsl(request.body.decode())) for request in server.requests]
@@ -184,6 +195,8 @@ async def test_json_requests(
         client,
         token_endpoint=profile.token_endpoint,
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     secret = {"client_id": client.client_id, "client_secret": SECRET} if client is POST else {}
     assert [json.loads(request.body) for request in server.requests] == [

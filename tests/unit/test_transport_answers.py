@@ -133,7 +133,12 @@ async def _endpoint(
         profile = a_profile(token_endpoint=url)
         try:
             answer = await endpoint.refresh(
-                profile, _CLIENT, token_endpoint=url, refresh_token=_REFRESH
+                profile,
+                _CLIENT,
+                token_endpoint=url,
+                refresh_token=_REFRESH,
+                post_limit_s=0.3,
+                answer_limit_s=0.3,
             )
             read_refresh(answer, profile, (_REFRESH, _CLIENT.client_secret))
         except TokenEndpointError as error:

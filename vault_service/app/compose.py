@@ -17,6 +17,7 @@ from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
 from vault_service.adapters.postgres.events import PostgresEventStore
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.pool import Database
@@ -45,6 +46,7 @@ from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.domain.priority import Priority
 from vault_service.egress.client import HttpClient
@@ -162,6 +164,7 @@ class Parts:
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
+        self.grant_bell = PostgresGrantBell()
         self.engine = self._engine(config)
         self._build_scheduler(config)
         self.remind = RemindOfSecrets(
@@ -192,6 +195,8 @@ class Parts:
                 flights=self.flights,
                 outages=self.outages,
                 times=refresh_times(config),
+                bell=self.grant_bell,
+                late_places=int(config.spool.slots * limits.LATE_ANSWERS_SHARE),
             )
         )
 
@@ -209,7 +214,7 @@ class Parts:
             flights=self.flights,
             scheduling=scheduling(config),
         )
-        self.bell = PostgresEventBell(self.database)
+        self.bell = PostgresEventBell(self.database, self.grant_bell)
         self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
         self.events = _event_engine(self)
 

@@ -45,6 +45,7 @@ from vault_service.ports.events import EventStore as EventStore
 from vault_service.ports.pages import Page as Page
 from vault_service.ports.refresh import AttemptStore as AttemptStore
 from vault_service.ports.refresh import Ending as Ending
+from vault_service.ports.refresh import GrantBell as GrantBell
 from vault_service.ports.refresh import NewAttempt as NewAttempt
 from vault_service.ports.refresh import Spool as Spool
 from vault_service.ports.schedule import Ask as Ask

@@ -35,10 +35,16 @@ class TokenEndpoint(Protocol):
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status,
         to be stored before it is read by ``domain.token_answer.read_refresh``. Raises NOT_SENT and
-        IN_DOUBT only. ``scopes`` are named where the profile requires it."""
+        IN_DOUBT only. ``scopes`` are named where the profile requires it.
+
+        Nothing is sent later than ``post_limit_s`` from now; the answer to what was sent is waited
+        for until ``answer_limit_s``.
+        """
 
     async def revoke(
         self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive

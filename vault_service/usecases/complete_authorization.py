@@ -100,7 +100,7 @@ class CompleteAuthorization:
         decision = self._gate.require(call, Permission.COMPLETE_AUTHORIZATION, resource)
         require_in_service(client)
         _require_bound(authorization, callback, provider)
-        until = call.deadline - limits.REPLY_RESERVE_S
+        until = call.answer_by
         if authorization.code_hash is None:
             ended = await self._flights.join(
                 ("complete", callback.tenant, state_hash),

@@ -8,7 +8,7 @@ from vault_service.ports import Clock, Entropy
 from vault_service.usecases.recover_attempts import RecoverAttempts
 
 INTERVAL_S = limits.ATTEMPT_SWEEP_S
-_BUDGET_S = 2.0  # what takes longer goes on in its flight, and the sweep with the others
+_BUDGET_S = INTERVAL_S  # what takes longer goes on in its flight, and the sweep with the others
 
 
 class AttemptSweep:

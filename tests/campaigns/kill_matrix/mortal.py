@@ -226,6 +226,8 @@ class MortalEndpoint(OAuthTokenEndpoint):
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         answer = await super().refresh(
             profile,
@@ -233,6 +235,8 @@ class MortalEndpoint(OAuthTokenEndpoint):
             token_endpoint=token_endpoint,
             refresh_token=refresh_token,
             scopes=scopes,
+            post_limit_s=post_limit_s,
+            answer_limit_s=answer_limit_s,
         )
         self._life.reach("k6.body")
         return answer

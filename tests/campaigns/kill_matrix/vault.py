@@ -21,6 +21,7 @@ from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.pool import DatabaseSettings
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -181,6 +182,7 @@ class Vault:
             flights=self.flights,
             outages=Outages(PostgresRateBudget(self.database), self.clock, self.entropy),
             times=TIMES,
+            bell=PostgresGrantBell(),
         )
 
     async def find(self, grant_id: uuid.UUID) -> Grant | None:

@@ -29,6 +29,14 @@ from vault_service.telemetry.metrics import Metrics
 from vault_service.telemetry.traces import child
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Until the request is being sent, and until its answer is there."""
+
+    send_s: float
+    answer_s: float
+
+
 @dataclass(slots=True)
 class _Asked:
     """One request, for who counts it."""
@@ -85,6 +93,8 @@ class OAuthTokenEndpoint:
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status.
 
@@ -97,7 +107,8 @@ class OAuthTokenEndpoint:
         if profile.requires_scope_on_refresh and scopes:
             fields["scope"] = profile.scope_separator.join(scopes)
         with self._observed("refresh", token_endpoint, profile.refresh_class) as asked:
-            answer = await self._post(profile, token_endpoint, client, fields)
+            times = _Times(post_limit_s, answer_limit_s)
+            answer = await self._post(profile, token_endpoint, client, fields, times)
             asked.answer = _class_of(answer, profile)
         return answer
 
@@ -167,13 +178,20 @@ class OAuthTokenEndpoint:
                     self._meter.refreshed(host, refresh_class.name, asked.answer)
 
     async def _post(
-        self, profile: ProviderProfile, url: str, client: ClientCredential, fields: Fields
+        self,
+        profile: ProviderProfile,
+        url: str,
+        client: ClientCredential,
+        fields: Fields,
+        times: _Times | None = None,
     ) -> HttpAnswer:
+        times = times or _Times(self._limit_s, self._limit_s)
+        post = self._http.post_form
         if profile.body_encoding is BodyEncoding.JSON:
-            body, basic = authenticated(client, fields)
-            request = self._http.post_json(url, body, basic=basic, limit_s=self._limit_s)
-            return await _answered(request)
-        return await self._post_form(url, client, fields)
+            post = self._http.post_json
+        body, basic = authenticated(client, fields)
+        request = post(url, body, basic=basic, limit_s=times.answer_s, send_limit_s=times.send_s)
+        return await _answered(request)
 
     async def _post_form(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
         body, basic = authenticated(client, fields)
