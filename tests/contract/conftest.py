@@ -20,6 +20,7 @@ from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTokens
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
@@ -38,6 +39,7 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    DiscardedTokens,
     EventStore,
     GrantAliasStore,
     GrantStore,
@@ -69,6 +71,7 @@ class Stores:
     attempts: AttemptStore
     budget: RateBudget
     revocations: RevocationQueue
+    discarded: DiscardedTokens
     aliases: GrantAliasStore
     secrets: SecretStore
     reminders: SecretReminders
@@ -141,6 +144,9 @@ class _BehindPostgres:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
         )
+        await self._database.sql(
+            "UPDATE discarded_tokens SET next_attempt_time = clock_timestamp()"
+        )
 
     async def make_deliveries_due(self) -> None:
         await self._database.sql(
@@ -196,6 +202,7 @@ def _fakes() -> Stores:
         attempts=fakes.attempts,
         budget=fakes.budget,
         revocations=fakes.revocations,
+        discarded=fakes.discarded,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
         reminders=fakes.reminders,
@@ -220,6 +227,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
+        discarded=PostgresDiscardedTokens(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),

@@ -41,7 +41,7 @@ TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
     "client_credentials", "refresh_attempts", "grant_upkeep", "provider_budgets",
-    "refresh_plans", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
+    "discarded_tokens", "refresh_plans", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
 )  # fmt: skip
 
 

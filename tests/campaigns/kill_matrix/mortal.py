@@ -112,11 +112,17 @@ class MortalSpool(FileSpool):
         self._life = disk._life
         self.stored = asyncio.Event()
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
         await self.open()
         self._life.reach("k1.prepared")
         self._mortal_disk.step = "k1"
-        entry = await super().reserve(attempt_id, tenant, grant_id)
+        entry = await super().reserve(attempt_id, tenant, grant_id, kind)
         self._life.reach("k1.reserved")
         return entry
 
