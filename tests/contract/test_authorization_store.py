@@ -10,10 +10,17 @@ from datetime import timedelta
 import pytest
 
 from tests.contract.conftest import Stores
-from tests.support.samples import LONG_AGO, a_grant, a_record, an_authorization, new_id
+from tests.support.samples import (
+    LONG_AGO,
+    a_grant,
+    a_record,
+    an_authorization,
+    discard_token,
+    new_id,
+)
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.consent import NO_CODE_HASH, DiscardedToken, Ending, TokenKind
+from vault_service.domain.consent import NO_CODE_HASH, Ending
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.oauth import Authorization
 
@@ -42,29 +49,6 @@ async def _claim(
 ) -> bool:
     record = a_record(authorization.tenant)
     return await stores.authorizations.claim(authorization, code_hash, claim_id or new_id(), record)
-
-
-async def _discarded(stores: Stores) -> DiscardedToken:
-    """A token of a consent that has ended."""
-    authorization = await _started(stores)
-    claim_id = new_id()
-    assert await _claim(stores, authorization, _CODE, claim_id)
-    token = DiscardedToken(
-        token_id=new_id(),
-        tenant="acme",
-        authorization_id=authorization.authorization_id,
-        owner="u-1",
-        oauth_client="crm",
-        provider="op",
-        kind=TokenKind.ACCESS,
-        envelope=b"sealed token",
-        attempts=0,
-        expire_time=LONG_AGO,
-        read_time=LONG_AGO,
-    )
-    for record in [a_record()] * 2:
-        await stores.authorizations.end(authorization, claim_id, _USED, record, discarded=token)
-    return token
 
 
 async def test_insert_keeps_every_field(stores: Stores) -> None:
@@ -235,7 +219,7 @@ async def test_superseded_by_a_later_consent(stores: Stores) -> None:
 
 async def test_discarded_token_is_queued_with_the_ending(stores: Stores) -> None:
     """A token that made no grant waits for its revocation, of its own tenant, until it is told."""
-    token = await _discarded(stores)
+    token = await discard_token(stores.authorizations, an_authorization())
     assert list(await stores.discarded.take_for("globex", token.authorization_id)) == []
     (taken,) = await stores.discarded.take_for("acme", token.authorization_id)
     assert taken == replace(token, expire_time=taken.expire_time, read_time=taken.read_time)
@@ -252,7 +236,7 @@ async def test_discarded_token_is_queued_with_the_ending(stores: Stores) -> None
 
 async def test_postponed_token_comes_back(stores: Stores) -> None:
     """A postponed token is due again when its time has come, one attempt older."""
-    token = await _discarded(stores)
+    token = await discard_token(stores.authorizations, an_authorization())
     (taken,) = await stores.discarded.take_due(10)
     assert taken.token_id == token.token_id
     await stores.discarded.postpone(taken, 3_600)

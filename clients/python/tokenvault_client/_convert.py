@@ -98,7 +98,11 @@ def completed(
     message: grant_service_pb2.CompleteAuthorizationResponse,
 ) -> models.CompletedAuthorization:
     """The grant and its alias."""
-    return models.CompletedAuthorization(grant=grant(message.grant), alias=message.alias)
+    return models.CompletedAuthorization(
+        grant=grant(message.grant),
+        alias=message.alias,
+        no_refresh_token=message.no_refresh_token,
+    )
 
 
 def watch_step(message: grant_service_pb2.WatchGrantsResponse) -> models.WatchStep:

@@ -18,7 +18,13 @@ from vault_service.adapters.postgres.pool import Database, DatabaseSettings
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.spool.syscalls import Syscalls
-from vault_service.domain.attempt import AttemptState, Beginning, RefreshAttempt, SpoolEntry
+from vault_service.domain.attempt import (
+    AttemptState,
+    Beginning,
+    RefreshAttempt,
+    SpoolEntry,
+    SpoolKind,
+)
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease, SealedTokens
 from vault_service.domain.http_answer import HttpAnswer
