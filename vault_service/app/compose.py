@@ -164,7 +164,6 @@ class Parts:
             recorder=self.recorder,
         )
         self.engine = self._engine(config)
-        self.consents = _consents(self)
         self._build_scheduler(config)
         self.remind = RemindOfSecrets(
             reminders=PostgresSecretReminders(self.database, self.worker_database),
@@ -214,6 +213,7 @@ class Parts:
         self.bell = PostgresEventBell(self.database)
         self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
         self.events = _event_engine(self)
+        self.consents = _consents(self)
 
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""

@@ -75,7 +75,7 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         return pb.CompleteAuthorizationResponse(
             grant=translate.grant(completed.grant),
             alias=str(completed.alias),
-            no_refresh_token=completed.grant.refresh_envelope is None,
+            not_refreshable=completed.grant.refresh_envelope is None,
         )
 
     @handled("GrantService", lambda request: request.name)

@@ -120,6 +120,7 @@ class ExchangeCode:
             AuditAction.CODE_EXCHANGE_STARTED,
             authorization.tenant,
             _resource(authorization),
+            decision=exchange.decision,
             detail=exchange_facts(authorization),
         )
         claimed = await self._authorizations.claim(

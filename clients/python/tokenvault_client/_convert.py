@@ -101,7 +101,7 @@ def completed(
     return models.CompletedAuthorization(
         grant=grant(message.grant),
         alias=message.alias,
-        no_refresh_token=message.no_refresh_token,
+        not_refreshable=message.not_refreshable,
     )
 
 

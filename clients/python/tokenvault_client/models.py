@@ -80,12 +80,12 @@ class Grant:
 class CompletedAuthorization:
     """The grant that a consent became, and the alias that points at it.
 
-    ``no_refresh_token``: when the grant's access token ends, consent is needed again.
+    ``not_refreshable``: when the grant's access token ends, consent is needed again.
     """
 
     grant: Grant
     alias: str
-    no_refresh_token: bool = False
+    not_refreshable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
