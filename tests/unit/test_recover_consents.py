@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.fakes.spool import FakeSpool
+from tests.fakes.spool import FakeSpool, SpoolFault
 from tests.fakes.token_endpoint import an_id_token
 from tests.support.house import House, refused
 from vault_service.domain import limits
@@ -226,3 +226,61 @@ async def test_foreign_issuer_is_found_in_the_spool(house: House) -> None:
     await after.consents.recover(after.call())
     await refused(Reason.ID_TOKEN_REFUSED, after.complete(after.call(), after.callback(started)))
     assert [post.refresh_token for post in house.endpoint.posted("revoke")] == ["rt-9"]
+
+
+async def test_claimed_and_not_sent_gives_the_code_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that died between its claim and its mark sent nothing: the claim is given back, on
+    record, and the same completion presents the code."""
+    started = await house.started()
+    at_mark = asyncio.Event()
+
+    async def dies(entry: SpoolEntry) -> SpoolEntry:
+        at_mark.set()
+        await asyncio.Event().wait()
+        return entry
+
+    monkeypatch.setattr(house.spool, "mark_sent", dies)
+    task = house.completing(started)
+    await at_mark.wait()
+    house.spool.crash()
+    await house.flights.drain(0)
+    await asyncio.gather(task, return_exceptions=True)
+    (row,) = house.stores.tables.authorizations.values()
+    assert row.claim_id is not None
+    after = successor(house)
+    await after.consents.recover(after.call())
+    assert len(house.records(AuditAction.CODE_EXCHANGE_GIVEN_BACK)) == 1
+    assert (await after.complete(after.call(), after.callback(started))).grant.generation == 1
+    assert len(house.endpoint.ledger) == 1
+
+
+async def test_committed_and_not_freed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry whose consent is a grant already is freed and changes nothing."""
+
+    async def dies(_: SpoolEntry) -> None:
+        return None
+
+    monkeypatch.setattr(house.spool, "free", dies)
+    completed = await house.consent()
+    house.spool.crash()
+    after = successor(house)
+    assert [entry.mark for entry in entries(house)] == [SpoolMark.RECEIVED]
+    await after.consents.recover(after.call())
+    assert entries(house) == []
+    assert (await after.row(completed.grant.name)).generation == 1
+    assert len(house.records(AuditAction.AUTHORIZATION_COMPLETED)) == 1
+
+
+@pytest.mark.parametrize("fault", [SpoolFault.IO_ERROR, SpoolFault.LATE])
+async def test_disk_that_fails_after_the_answer(house: House, fault: SpoolFault) -> None:
+    """An answer that the disk does not take is stored all the same."""
+    started = await house.started()
+    held = house.endpoint.hold()
+    task = house.completing(started)
+    await house.endpoint.arrived.wait()
+    house.spool.fault = fault
+    held.set()
+    assert (await task).grant.generation == 1
+    assert len(house.endpoint.ledger) == 1
