@@ -21,6 +21,7 @@ from vault_service.adapters.postgres.authorizations import PostgresAuthorization
 from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTokens
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
@@ -40,6 +41,7 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    DiscardedTokens,
     EventStore,
     GrantAliasStore,
     GrantBell,
@@ -72,6 +74,7 @@ class Stores:
     attempts: AttemptStore
     budget: RateBudget
     revocations: RevocationQueue
+    discarded: DiscardedTokens
     aliases: GrantAliasStore
     secrets: SecretStore
     reminders: SecretReminders
@@ -145,6 +148,9 @@ class _BehindPostgres:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
         )
+        await self._database.sql(
+            "UPDATE discarded_tokens SET next_attempt_time = clock_timestamp()"
+        )
 
     async def make_deliveries_due(self) -> None:
         await self._database.sql(
@@ -204,6 +210,7 @@ def _fakes() -> Stores:
         attempts=fakes.attempts,
         budget=fakes.budget,
         revocations=fakes.revocations,
+        discarded=fakes.discarded,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
         reminders=fakes.reminders,
@@ -231,6 +238,7 @@ def _on_postgres(
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
+        discarded=PostgresDiscardedTokens(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
