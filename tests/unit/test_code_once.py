@@ -34,6 +34,13 @@ def answered(status: int, body: bytes = b"", retry_after_s: float | None = None)
     return HttpAnswer(status, "application/json", Sensitive(body), retry_after_s)
 
 
+def named(value: object) -> str:
+    """A test's name, the same in every process: an answer itself is not printable."""
+    if isinstance(value, HttpAnswer):
+        return f"{value.status} of {len(value.body)} bytes"
+    return str(value)
+
+
 def fails(answer_class: AnswerClass) -> TokenEndpointError:
     return TokenEndpointError(answer_class)
 
@@ -58,7 +65,7 @@ def fails(answer_class: AnswerClass) -> TokenEndpointError:
         answered(404, b"<html>"),
         answered(403),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_code_that_may_have_been_taken_is_spent(
     house: House, answer: HttpAnswer | TokenEndpointError
@@ -90,7 +97,7 @@ async def test_code_that_may_have_been_taken_is_spent(
         (answered(400, b'{"error": "unauthorized_client"}'), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "bad_code"}'), Reason.CLIENT_MISCONFIGURED),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_refused_code_is_spent(house: House, answer: HttpAnswer, reason: Reason) -> None:
     """A code or request that the provider refuses is refused for good, with the same words."""
@@ -116,7 +123,7 @@ async def test_refused_code_is_spent(house: House, answer: HttpAnswer, reason: R
         (answered(401, b"<html>"), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "invalid_client"}'), Reason.CLIENT_MISCONFIGURED),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_code_that_was_left_alone_can_be_presented(
     house: House, answer: HttpAnswer | TokenEndpointError, reason: Reason
@@ -215,7 +222,7 @@ def foreign(refresh: str | None = "rt-9", **claims: Any) -> HttpAnswer:
         ({"sub": None}, "SUBJECT", "subject_from"),
         ({"sub": ["x"]}, "MALFORMED", "malformed"),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_tokens_of_a_refused_subject_are_revoked(
     claims: dict[str, Any], what: str, told: str
