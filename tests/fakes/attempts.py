@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tests.fakes.tables import FakeTables
 from tests.fakes.upkeep import FakeUpkeep, note_refreshed
@@ -36,6 +36,8 @@ from vault_service.domain.names import ProviderName
 from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending, NewAttempt
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class FakeAttemptStore:
@@ -97,8 +99,7 @@ class FakeAttemptStore:
 
     async def holder(self, grant: Grant) -> Deferred | Busy | None:
         await self._tables.reach()
-        _, until = self._tables.leases.get(grant.grant_id, (0, None))
-        if until is None or until < self._tables.clock.now():
+        if self._tables.leases.get(grant.grant_id, (0, _NEVER))[1] < self._tables.clock.now():
             return None
         return self._held(grant, self._open(grant.grant_id))
 
@@ -154,7 +155,6 @@ class FakeAttemptStore:
         )
         earlier = [spool for spool in attempt.awaited if spool not in spools]
         self._tables.earlier_spools[attempt.attempt_id] = earlier
-        self._tables.until_it_answers.discard(attempt.attempt_id)
         return True
 
     async def commit(
@@ -207,12 +207,9 @@ class FakeAttemptStore:
         if not (in_doubt and acting is RefreshClass.S):
             self._end_lease(lease)
         pause_s = ending.pause_s if in_doubt else 0.0
-        last_try_s = attempt.grace_left_s(now) - grace_room_s(attempt.grace_s)
-        if last_try_s > 0 and not ending.refused:
-            pause_s = min(pause_s, last_try_s)
+        last_s = attempt.grace_left_s(now) - grace_room_s(attempt.grace_s)
+        pause_s = min(pause_s, last_s) if last_s > 0 and not ending.refused else pause_s
         self._to_state(attempt, ending.state, pause_s)
-        if ending.until_it_answers:
-            self._tables.until_it_answers.add(attempt.attempt_id)
         self._note(attempt, ending)
         return True
 
@@ -252,19 +249,12 @@ class FakeAttemptStore:
         await self._tables.reach()
         now = self._tables.clock.now()
         found = []
-        # Most have ended long ago: those are not read.
-        for attempt_id, row in self._tables.attempts.items():
-            if row.state not in UNRESOLVED:
-                continue
-            attempt = self._read(attempt_id)
-            assert attempt is not None
-            _, until = self._tables.leases.get(attempt.grant_id, (0, None))
-            leased = until is not None and until >= now
-            due = attempt.state in UNRESOLVED and attempt.next_try_time <= now and not leased
-            if due and resolvable(attempt, spools):
+        open_ones = [a for a in self._tables.attempts.values() if a.state in UNRESOLVED]
+        for attempt in filter(None, (self._read(one.attempt_id) for one in open_ones)):
+            leased = self._tables.leases.get(attempt.grant_id, (0, _NEVER))[1] >= now
+            if attempt.next_try_time <= now and not leased and resolvable(attempt, spools):
                 found.append(attempt)
-        found.sort(key=lambda one: (one.grace_left_s(now) == 0.0, one.next_try_time))
-        return found[:limit]
+        return sorted(found, key=lambda one: (not one.grace_left_s(now), one.next_try_time))[:limit]
 
     async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
         await self._tables.reach()
@@ -292,8 +282,7 @@ class FakeAttemptStore:
         same = upkeep.refused_generation == grant.generation
         return upkeep.refused_time if same else None
 
-    @staticmethod
-    def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
+    def _may_resolve(self, attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
         return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
 
     def _acquire(self, grant_id: uuid.UUID, lease_s: float) -> Lease | None:
@@ -327,27 +316,24 @@ class FakeAttemptStore:
         standing = (grant.tenant, grant.generation, GrantState.ACTIVE)
         return current is None or (current.tenant, current.generation, current.state) != standing
 
-    def _deferred(self, attempt: RefreshAttempt) -> Deferred:
+    def _deferred(self, attempt: RefreshAttempt, lease_end: datetime) -> Deferred:
         now = self._tables.clock.now()
         waits = attempt.awaited and attempt.next_try_time <= now
         pause_s = limits.IN_DOUBT_RETRY_S if waits else limits.RETRY_AFTER_S
-        _, lease_end = self._tables.leases.get(attempt.grant_id, (0, now))
         until = max(attempt.next_try_time, lease_end, now + timedelta(seconds=pause_s))
         return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name)
 
     def _held(self, grant: Grant, attempt: RefreshAttempt | None) -> Deferred | Busy:
-        in_doubt = attempt is not None and attempt.state is AttemptState.IN_DOUBT
-        return self._deferred(attempt) if attempt is not None and in_doubt else Busy.HELD
+        if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
+            return Busy.HELD
+        return self._deferred(attempt, self._tables.leases[grant.grant_id][1])
 
     def _hindrance(self, grant: Grant, earlier: RefreshAttempt | None) -> Deferred | Busy | None:
         now = self._tables.clock.now()
         if self._moved(grant):
             return Busy.MOVED
         if earlier is not None:
-            moment = self._tables.leases.pop(grant.grant_id)  # of this call; it ends with it
-            deferred = self._deferred(earlier)
-            self._tables.leases[grant.grant_id] = moment
-            return deferred
+            return self._deferred(earlier, now)
         upkeep = self._tables.upkeep.get(grant.grant_id, FakeUpkeep())
         if upkeep.not_before is not None and upkeep.not_before > now:
             return Deferred(upkeep.not_before, now, upkeep.reason)
@@ -366,6 +352,8 @@ class FakeAttemptStore:
         return changed
 
     def _note(self, attempt: RefreshAttempt, ending: Ending) -> None:
+        if ending.until_it_answers:
+            self._tables.until_it_answers.add(attempt.attempt_id)
         now = self._tables.clock.now()
         known = self._tables.upkeep.get(attempt.grant_id, FakeUpkeep())
         pause_s = ending.pause_s

@@ -12,6 +12,7 @@ from tests.fakes.clock import FakeClock
 from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.domain.attempt import RefreshAttempt
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.consent import DiscardedToken
 from vault_service.domain.envelope import WrappedDek
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.event import EventKind, GrantEvent
@@ -57,6 +58,7 @@ class FakeTables:
         self.upkeep: dict[uuid.UUID, Any] = {}
         self.plans: dict[OAuthClientName, Plan] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
+        self.discarded: dict[uuid.UUID, DiscardedToken] = {}
         self.due: dict[uuid.UUID, datetime] = {}
         self.secrets: dict[SecretName, list[SecretVersion]] = {}
         self.secret_rows: dict[SecretName, Secret] = {}

@@ -1,4 +1,4 @@
-"""A provider that hangs and then answers, class S: the answer is taken, and nobody asks meanwhile."""
+"""A provider that hangs, class S: the late answer is taken, and nobody asks meanwhile."""
 
 from __future__ import annotations
 

@@ -133,6 +133,13 @@ class SpoolMark(Enum):
     RECEIVED = 3  # the answer is here, sealed
 
 
+class SpoolKind(Enum):
+    """Whose answer an entry waits for; the value is the version of its record on disk."""
+
+    REFRESH = 1
+    CONSENT = 2  # the attempt is a claim of an authorization, whose id stands for the grant's
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
     """One entry of a spool."""
@@ -144,11 +151,13 @@ class SpoolEntry:
     grant_id: uuid.UUID
     mark: SpoolMark
     envelope: bytes | None  # the sealed HttpAnswer, of RECEIVED only
+    kind: SpoolKind = SpoolKind.REFRESH
 
 
 def by_attempt(entries: Iterable[SpoolEntry]) -> dict[uuid.UUID, SpoolEntry]:
-    """The entry that got furthest, for each attempt: a retry has one of its own."""
-    furthest = sorted(entries, key=lambda entry: entry.mark.value)
+    """The entry that got furthest, for each refresh: a retry has one of its own."""
+    refreshes = (entry for entry in entries if entry.kind is SpoolKind.REFRESH)
+    furthest = sorted(refreshes, key=lambda entry: entry.mark.value)
     return {entry.attempt_id: entry for entry in furthest}
 
 

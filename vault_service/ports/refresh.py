@@ -17,6 +17,7 @@ from vault_service.domain.attempt import (
     Deferred,
     RefreshAttempt,
     SpoolEntry,
+    SpoolKind,
 )
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause, SealedTokens
@@ -173,8 +174,15 @@ class Spool(Protocol):
     def spool_id(self) -> uuid.UUID:
         """Of the spool that this process writes. STORE_UNREACHABLE while it has none."""
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
-        """A slot with room for the largest answer, marked RESERVED."""
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
+        """A slot with room for the largest answer, marked RESERVED. For CONSENT the ids are those
+        of the claim and of the authorization."""
 
     async def mark_sent(self, entry: SpoolEntry) -> SpoolEntry:
         """From here on the request may be on its way."""

@@ -12,9 +12,20 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
+from vault_service.adapters.postgres.attempt_rows import (
+    ATTEMPT,
+    DUE,
+    FIND,
+    HASTEN,
+    OPEN,
+    attempt_from,
+    is_strict,
+    to_state,
+)
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.grant_bell import ring
+from vault_service.adapters.postgres.hindrances import held, hindrance, moved
 from vault_service.adapters.postgres.leases import (
     acquire_lease,
     end_lease,
@@ -23,7 +34,7 @@ from vault_service.adapters.postgres.leases import (
     renew_lease,
 )
 from vault_service.adapters.postgres.pool import Database
-from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed, read_upkeep
+from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     NO_SPOOL,
@@ -48,8 +59,6 @@ from vault_service.domain.grant import (
     SealedTokens,
 )
 from vault_service.domain.names import ProviderName
-from vault_service.domain.provider import RefreshClass
-from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports.refresh import Ending, NewAttempt
 from vault_service.telemetry.meters import AttemptMeter
 from vault_service.telemetry.metrics import Metrics
@@ -57,81 +66,17 @@ from vault_service.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
-_ATTEMPT: Final = """
-    a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
-    a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
-    clock_timestamp() AS read_time,
-    CASE WHEN a.update_time + {wait}::interval < clock_timestamp() THEN '{{}}'::uuid[]
-        ELSE ARRAY(
-            SELECT s FROM unnest(array_append(a.earlier_spools, a.spool_id)) s
-            WHERE s <> '00000000-0000-0000-0000-000000000000'
-                AND NOT EXISTS (SELECT FROM abandoned_spools g WHERE g.spool_id = s))
-        END AS awaited
-"""
-_UNRESOLVED: Final = "a.state IN (1, 5)"
-_OPEN: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
-    WHERE a.tenant = $1 AND a.grant_id = $2 AND {_UNRESOLVED}
-"""  # noqa: S608
-_FIND: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
-    WHERE a.tenant = $1 AND a.attempt_id = $2
-"""  # noqa: S608
-# Class G inside its grace: nobody waits for it, and it waits for nobody.
-_IN_GRACE: Final = """
-    (a.refresh_class = 3 AND a.create_time + make_interval(secs => a.grace_s) > clock_timestamp())
-"""
-# domain.attempt.resolvable, as a condition.
-_DUE: Final = f"""
-    SELECT * FROM (
-        SELECT {_ATTEMPT.format(wait="$1")}, {_IN_GRACE} AS in_grace FROM refresh_attempts a
-        LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
-        WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
-            AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())) due
-    WHERE refresh_class IN (1, 2) OR in_grace OR orphan_envelope IS NOT NULL
-        OR awaited <@ $2::uuid[]
-    ORDER BY in_grace DESC, next_try_time LIMIT $3
-"""  # noqa: S608
-# One that was tried a moment ago has its first pause: a provider that answers every second request
-# is not asked in a loop.
-_HASTEN: Final = """
-    UPDATE refresh_attempts SET next_try_time = clock_timestamp() WHERE attempt_id IN (
-        SELECT a.attempt_id FROM refresh_attempts a
-        JOIN grants g ON g.tenant = a.tenant AND g.grant_id = a.grant_id
-        JOIN unnest($1::text[], $2::text[]) p (tenant, provider)
-            ON p.tenant = g.tenant AND p.provider = g.provider
-        WHERE a.state = 5 AND a.until_it_answers AND a.next_try_time > clock_timestamp()
-            AND a.update_time < clock_timestamp() - $3::interval
-        ORDER BY a.next_try_time LIMIT $4 FOR UPDATE OF a SKIP LOCKED)
-    RETURNING true
-"""
 _BEGIN: Final = f"""
     INSERT INTO refresh_attempts AS a (
         attempt_id, tenant, grant_id, base_generation, refresh_class, grace_s, instance, spool_id,
         state, create_time, next_try_time)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9::timestamptz, $9::timestamptz + $10::interval)
-    RETURNING {_ATTEMPT.format(wait="$11")}
+    RETURNING {ATTEMPT.format(wait="$11")}
 """  # noqa: S608
 _RETRY: Final = """
     UPDATE refresh_attempts SET
         state = 1, instance = $3, spool_id = $4, earlier_spools = $5, retries = retries + 1,
         until_it_answers = false, update_time = clock_timestamp()
-    WHERE tenant = $1 AND attempt_id = $2
-"""
-_TO_STATE: Final = """
-    UPDATE refresh_attempts SET
-        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
-        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
-        until_it_answers = $7,
-        -- In doubt or lost: the answer that came too late may yet be what is missing.
-        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
-        -- No pause leaps over the last moment at which the predecessor still works.
-        next_try_time = CASE
-            WHEN refresh_class = 3
-                AND create_time + make_interval(secs => grace_s) - $8::interval > clock_timestamp()
-            THEN least(clock_timestamp() + $5::interval,
-                create_time + make_interval(secs => grace_s) - $8::interval)
-            ELSE clock_timestamp() + $5::interval END
     WHERE tenant = $1 AND attempt_id = $2
 """
 _OVERDUE: Final = """
@@ -147,9 +92,6 @@ _ORPHAN: Final = """
 _LOCK_GRANT: Final = f"""
     SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
 """  # noqa: S608
-_WHERE_IT_STANDS: Final = """
-    SELECT generation, state FROM grants WHERE tenant = $1 AND grant_id = $2
-"""
 _REFRESH: Final = f"""
     UPDATE grants SET
         state = 1, cause = NULL, generation = $3, access_envelope = $4, access_generation = $3,
@@ -170,13 +112,8 @@ _REFUSED: Final = """
     SELECT refused_time FROM grant_upkeep
     WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
 """
-_PAST_GRACE: Final = f"""
-    SELECT a.refresh_class = 3 AND NOT {_IN_GRACE} FROM refresh_attempts a
-    WHERE a.tenant = $1 AND a.attempt_id = $2
-"""  # noqa: S608
 _NOW: Final = timedelta(0)
 _CONDEMNED: Final = Reason.REAUTHORIZATION_REQUIRED.name
-_A_MOMENT: Final = timedelta(seconds=limits.RETRY_AFTER_S)
 _FIRST_PAUSE: Final = timedelta(seconds=limits.IN_DOUBT_RETRY_S)
 
 
@@ -211,14 +148,13 @@ class PostgresAttemptStore:
             lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
             earlier = await self._open(connection, grant)
             if lease is None:
-                moved = await _moved(connection, grant)
-                return moved or await _held(connection, grant, earlier)
+                return await moved(connection, grant) or await held(connection, grant, earlier)
             if earlier is not None and _may_resolve(earlier, spools):
                 return Unresolved(lease, earlier)
-            hindrance = await _hindrance(connection, grant, earlier)
-            if hindrance is not None:
+            hindered = await hindrance(connection, grant, earlier)
+            if hindered is not None:
                 await end_lease(connection, tenant, lease)
-                return hindrance
+                return hindered
             written = await connection.fetchrow(
                 _BEGIN, new.attempt_id, tenant, grant_id, grant.generation,
                 new.refresh_class.value, new.grace_s, self._instance, new.spool_id,
@@ -226,7 +162,7 @@ class PostgresAttemptStore:
             )  # fmt: skip
             await insert_record(connection, record)
         assert written is not None, "RETURNING of one inserted row"
-        return Begun(lease, _attempt_from(written))
+        return Begun(lease, attempt_from(written))
 
     async def take_over(
         self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
@@ -237,8 +173,8 @@ class PostgresAttemptStore:
             lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
             if lease is None:
                 return None
-            row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
-            current = None if row is None else _attempt_from(row)
+            row = await connection.fetchrow(FIND, tenant, attempt.attempt_id, self._wait)
+            current = None if row is None else attempt_from(row)
             if current is None or not _may_resolve(current, spools):
                 await end_lease(connection, tenant, lease)
                 return None
@@ -249,11 +185,11 @@ class PostgresAttemptStore:
         async with self._database.tenant_transaction(grant.tenant) as connection:
             if await leased_s(connection, grant.tenant, grant.grant_id) is None:
                 return None
-            return await _held(connection, grant, await self._open(connection, grant))
+            return await held(connection, grant, await self._open(connection, grant))
 
     async def _open(self, connection: Connection, grant: Grant) -> RefreshAttempt | None:
-        row = await connection.fetchrow(_OPEN, grant.tenant, grant.grant_id, self._wait)
-        return None if row is None else _attempt_from(row)
+        row = await connection.fetchrow(OPEN, grant.tenant, grant.grant_id, self._wait)
+        return None if row is None else attempt_from(row)
 
     async def renew(self, lease: Lease, attempt: RefreshAttempt, lease_s: float) -> bool:
         """See ports.AttemptStore."""
@@ -308,7 +244,7 @@ class PostgresAttemptStore:
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
             )  # fmt: skip
-            await _to_state(connection, attempt, state, "")
+            await to_state(connection, attempt, state, "")
             await ring(connection, attempt.grant_id)
             await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
@@ -326,13 +262,13 @@ class PostgresAttemptStore:
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             # The provider may still be at work on it: where a second request would do harm, the
             # lease runs out by itself.
-            waits = in_doubt and await _is_strict(connection, attempt)
+            waits = in_doubt and await is_strict(connection, attempt)
             hold = holds_lease if waits else end_lease
             if not await hold(connection, attempt.tenant, lease):
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, ending.state, ending.reason)
             pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
-            await _to_state(connection, attempt, ending.state, ending.reason, pause, ending)
+            await to_state(connection, attempt, ending.state, ending.reason, pause, ending)
             await ring(connection, attempt.grant_id)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
@@ -357,7 +293,7 @@ class PostgresAttemptStore:
             row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
-            await _to_state(connection, attempt, state, cause.name)
+            await to_state(connection, attempt, state, cause.name)
             await ring(connection, attempt.grant_id)
             await insert_record(connection, record)
             assert row is not None, "its row is locked"
@@ -379,20 +315,20 @@ class PostgresAttemptStore:
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
         held = [NO_SPOOL, *spools]
-        found = await self._worker.call(_DUE, self._wait, held, limit)
-        return [_attempt_from(row) for row in found]
+        found = await self._worker.call(DUE, self._wait, held, limit)
+        return [attempt_from(row) for row in found]
 
     async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
         """See ports.AttemptStore."""
         tenants = [name.tenant for name in providers]
         ids = [name.provider for name in providers]
-        return len(await self._worker.call(_HASTEN, tenants, ids, _FIRST_PAUSE, limit))
+        return len(await self._worker.call(HASTEN, tenants, ids, _FIRST_PAUSE, limit))
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(tenant) as connection:
-            row = await connection.fetchrow(_FIND, tenant, attempt_id, self._wait)
-        return _attempt_from(row) if row else None
+            row = await connection.fetchrow(FIND, tenant, attempt_id, self._wait)
+        return attempt_from(row) if row else None
 
     async def refused_since(self, grant: Grant) -> datetime | None:
         """See ports.AttemptStore."""
@@ -417,56 +353,6 @@ def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
     return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
 
 
-def _deferred(attempt: RefreshAttempt, left_s: float = 0.0) -> Deferred:
-    """What an unresolved attempt means to who would begin another. ``left_s``: of its lease."""
-    # A spool that is awaited may be back at any time; what is due is tried in a moment.
-    pause = _A_MOMENT if attempt.next_try_time > attempt.read_time else _FIRST_PAUSE
-    if not attempt.awaited:
-        pause = _A_MOMENT
-    lease_end = attempt.read_time + timedelta(seconds=left_s)
-    until = max(attempt.next_try_time, lease_end, attempt.read_time + pause)
-    return Deferred(until, attempt.read_time, Reason.REFRESH_IN_DOUBT.name)
-
-
-async def _held(
-    connection: Connection, grant: Grant, attempt: RefreshAttempt | None
-) -> Deferred | Busy:
-    """What the lease of another means: it is at work, or knows no more than that it asked."""
-    if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
-        return Busy.HELD
-    left_s = await leased_s(connection, grant.tenant, grant.grant_id)
-    return _deferred(attempt, left_s or 0.0)
-
-
-async def _moved(connection: Connection, grant: Grant) -> Busy | None:
-    row = await connection.fetchrow(_WHERE_IT_STANDS, grant.tenant, grant.grant_id)
-    standing = (grant.generation, GrantState.ACTIVE.value)
-    moved = row is None or (row["generation"], row["state"]) != standing
-    return Busy.MOVED if moved else None
-
-
-async def _hindrance(
-    connection: Connection, grant: Grant, earlier: RefreshAttempt | None
-) -> Deferred | Busy | None:
-    """Why no request for this generation may be sent now."""
-    if await _moved(connection, grant) is not None:
-        return Busy.MOVED
-    if earlier is not None:
-        return _deferred(earlier)
-    upkeep = await read_upkeep(connection, grant.tenant, grant.grant_id)
-    if upkeep is not None and upkeep.not_before is not None and upkeep.holds_back:
-        return Deferred(upkeep.not_before, upkeep.read_time, upkeep.reason)
-    return None
-
-
-async def _is_strict(connection: Connection, attempt: RefreshAttempt) -> bool:
-    """Whether its refresh token may be dead and its reuse harmful, as of now."""
-    if attempt.refresh_class is not RefreshClass.G:
-        return attempt.refresh_class is RefreshClass.S
-    over = await connection.fetchval(_PAST_GRACE, attempt.tenant, attempt.attempt_id)
-    return over is True
-
-
 async def _may_change(
     connection: Connection, lease: Lease, attempt: RefreshAttempt
 ) -> Grant | None:
@@ -479,28 +365,3 @@ async def _may_change(
     if current is None or not attempt.may_change(current):
         return None
     return current if await end_lease(connection, attempt.tenant, lease) else None
-
-
-async def _to_state(
-    connection: Connection,
-    attempt: RefreshAttempt,
-    state: AttemptState,
-    reason: str,
-    pause: timedelta = _NOW,
-    ending: Ending | None = None,
-) -> None:
-    until_it_answers = ending is not None and ending.until_it_answers
-    # A refusal is confirmed after its own time, wherever the grace ends.
-    paced = ending is not None and not ending.refused
-    room = timedelta(seconds=grace_room_s(attempt.grace_s)) if paced else None
-    key = (attempt.tenant, attempt.attempt_id)
-    how = (state.value, reason, pause, NO_SPOOL, until_it_answers, room)
-    await connection.execute(_TO_STATE, *key, *how)
-
-
-def _attempt_from(row: rows.Row) -> RefreshAttempt:
-    facts = {name: row[name] for name in RefreshAttempt.__dataclass_fields__}
-    facts["refresh_class"] = RefreshClass(row["refresh_class"])
-    facts["state"] = AttemptState(row["state"])
-    facts["awaited"] = tuple(row["awaited"])
-    return RefreshAttempt(**facts)
