@@ -8,25 +8,25 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 import uuid
 from pathlib import Path
 
-from tests.campaigns.kill_matrix.vault import SPOOL_GONE_S, Place, Vault
+from tests.campaigns.kill_matrix.vault import Place, Vault
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 
-ASK_S, SWEEP_S = 0.1, 0.15
+_ASK_S = (0.1, 1.0)  # between callers' questions: rarer the longer a run takes
+_SWEEP_S = (0.06, 0.3)
+_RARER = 0.03  # of what has passed
 
 
 async def live(
     place: Place, name: str, folder: Path, http: HttpClient, orders: socket.socket
 ) -> None:
     """Until the other end closes. An order with a grant begins, {} ends and is answered."""
-    vaults = {
-        False: Vault(place, name, folder, http),
-        True: Vault(place, f"{name}-d", folder.with_suffix(".d"), http, spool_wait_s=SPOOL_GONE_S),
-    }
+    vault = Vault(place, name, folder, http)
     orders.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=orders)
     at_work: asyncio.Task[None] | None = None
@@ -36,16 +36,13 @@ async def live(
             await stop(at_work)
             at_work = None
         if order:
-            vault, grant_id = vaults[order["destroyed"]], uuid.UUID(order["grant"])
-            work = compete(vault, grant_id, order["asks"], order["idle"])
+            work = compete(vault, uuid.UUID(order["grant"]), order["asks"], order["idle"])
             at_work = asyncio.create_task(work)
         else:
-            for vault in vaults.values():
-                await quiet(vault)
+            await quiet(vault)
             writer.write(b"{}\n")
             await writer.drain()
-    for vault in vaults.values():
-        await vault.close()
+    await vault.close()
 
 
 async def compete(
@@ -57,6 +54,8 @@ async def compete(
     on there is nothing to find, and a campaign of thousands would look for it all the time.
     """
 
+    started = time.monotonic()
+
     async def ask(after_s: float) -> None:
         await asyncio.sleep(after_s)
         while True:
@@ -64,19 +63,24 @@ async def compete(
                 found = await vault.find(grant_id)
                 if found is not None and found.generation == 1:
                     await vault.refresh(found, budget_s=1.0)
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(_pause_s(_ASK_S, started))
 
     async def sweep() -> None:
         await vault.sweep()
         await asyncio.sleep(idle_s)
         while True:
             await vault.sweep()
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(_pause_s(_SWEEP_S, started))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(sweep())
         if asks_after_s is not None:
             group.create_task(ask(asks_after_s))
+
+
+def _pause_s(bounds: tuple[float, float], started: float) -> float:
+    least, most = bounds
+    return min(most, max(least, (time.monotonic() - started) * _RARER))
 
 
 async def stop(at_work: asyncio.Task[None]) -> None:
