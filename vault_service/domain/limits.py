@@ -129,8 +129,13 @@ BACKOFF_MAX_S = 20.0  # a provider that is back is used again within half a minu
 # Outages of providers -------------------------------------------------------------------------
 REFRESH_AT_SHARE = 0.8  # of its life: from then on it is refreshed, with time to try again
 BREAKER_WINDOW_S = 10.0  # long enough to hold five answers of a provider that is little used
-BREAKER_FAILURES_MIN = 5  # fewer in one window are bad luck
-BREAKER_RUN = 10  # failures without a success between: a busy provider went down this moment
+BREAKER_FAILURES_MIN = 5  # grants that fail; fewer in one window are bad luck, or theirs
+BREAKER_RUN = 10  # grants that fail without a success between: a busy provider went down just now
+BREAKER_GRANTS_MIN = 3  # fewer may all be poisoned accounts: then nobody else is kept out
+BREAKER_GRANTS_MAX = 64  # failing grants that one breaker remembers; more say nothing new
+BREAKER_AT_FAULT_MAX = 1_024  # grants that failed while others succeeded: 100 KB
+BREAKER_ALONE_WINDOW_S = 60.0  # nobody succeeds for so long: then the failures of one grant count
+BREAKER_FRESH_S = 5.0  # after a pause the probe is for grants that succeeded last, then for all
 BREAKER_FAILURE_RATIO = 0.5
 BREAKER_OPEN_FIRST_S = 1.0  # it doubles with every opening, with jitter
 BREAKER_OPEN_MAX_S = 15.0  # with a probe that hangs: a provider that is back is used within 30 s
@@ -143,6 +148,15 @@ PERMIT_BATCH_MAX = 64  # permits of a rate budget that one replica takes at once
 PERMIT_LIFE_S = 1.0  # one not used by then is lost: the budget counts from when it was given
 BUDGET_LOOK_S = 1.0  # how old what a replica knows of a Retry-After that another got may be
 RATE_LIMITED_PAUSE_S = 5.0  # 429 without Retry-After: the OAuthClient pauses for so long
+RATE_LIMITED_WINDOW_S = 60.0  # 429 for two grants within it speaks of the OAuthClient
+RATE_LIMITED_GRANTS_MAX = 64  # remembered of one OAuthClient; two are enough to decide
+RATE_HOLD_FIRST_S = 60.0  # no first answer holds an OAuthClient for longer; it doubles, to an hour
+RATE_HOLD_FORGET_S = 600.0  # after so long without a hold, the next one is a first one
+RATE_DEBT_MAX = 64  # requests that went without a permit and are still to be paid for
+CONSENT_SHARE = 0.5  # of a provider's rate budget, at most, in one process; the rest is refreshes'
+CONSENT_PARALLEL_MAX = 8  # code exchanges of one OAuthClient under way in one process
+CONSENT_QUEUE_MAX = 64  # waiting for one OAuthClient's exchanges; more is OVERLOADED
+CONSENT_WAIT_S = 10.0  # a person waits: then OVERLOADED, and nothing of the code is used up
 OUTAGE_LANES_MAX = 10_000  # OAuthClients whose state one process remembers
 RETRY_SHARE = 0.1  # retries per request
 RETRY_TRICKLE_PER_S = 1.0  # retries that are always allowed
@@ -237,8 +251,19 @@ RATE_MAX = 10_000  # requests a second or minute; more is no budget
 ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a moment ago
 
 # Egress --------------------------------------------------------------------------------------
-HTTP_CONNECTIONS_MAX = 256  # to all providers together
-HTTP_CONNECTIONS_PER_HOST_MAX = 16  # bulkhead: a slow provider holds no more than these
+# Who asks enters a share first, so that nothing ever queues for a connection. Of each kind a tenant
+# may hold as many as it leaves free: half if it is alone, and a newcomer always finds some.
+REFRESH_PLACES_MAX = 192
+CONSENT_PLACES_MAX = 64
+ERRAND_PLACES_MAX = 32  # revocations
+SHARE_QUEUE_MAX = 1_000  # of one tenant waiting for one kind; more is OVERLOADED
+ERRAND_WAIT_S = 5.0  # then the queue in the database keeps it
+HTTP_CONNECTIONS_MAX = 320  # the sum, and WEBHOOK_DELIVERIES_MAX
+HTTP_CONNECTIONS_PER_HOST_MAX = 16  # of one OAuthClient's refreshes: bulkhead of a slow provider
+LOOKUPS_MAX = 192  # threads in getaddrinfo; each tenant may hold as many as it leaves free
+LOOKUP_LIMIT_S = 5.0  # a look-up that takes longer fails; resolvers mostly ask again after 5 s
+LOOKUP_SILENT_S = 5.0  # after one that took too long, the name is not looked up again for so long
+LOOKUP_NAMES_MAX = 1_000  # silent names and known ones, remembered by one process
 HTTP_CONNECT_LIMIT_S = 10.0  # one address, handshake included; then the next address is tried
 HTTP_LATE_READ_S = 0.25  # beyond a limit, to read what came while the process stood still
 HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egress/client.py

@@ -31,7 +31,6 @@ from vault_service.egress.resolver import (
     AddressRefusedError,
     GuardedResolver,
     Lookup,
-    system_lookup,
 )
 
 _LATE_S: Final = 0.05  # a timer that is later than this belongs to a process that stood still
@@ -82,7 +81,7 @@ class HttpClient:
         guard: EgressGuard,
         ca_file: Path | None = None,
         *,
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._guard = guard
@@ -221,8 +220,8 @@ class HttpClient:
             resolver=self._resolver,
             use_dns_cache=False,  # each new connection goes to addresses checked just now
             keepalive_timeout=limits.HTTP_KEEP_ALIVE_S,
+            # Who asks has entered a share before (usecases.shares): nobody queues here.
             limit=limits.HTTP_CONNECTIONS_MAX,
-            limit_per_host=limits.HTTP_CONNECTIONS_PER_HOST_MAX,
         )
 
 

@@ -27,7 +27,7 @@ from vault_service.ports import AuthorizationStore, Clock, GrantStore, TokenEndp
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
-from vault_service.usecases.outages import Outages
+from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import shown
 from vault_service.usecases.start_authorization import authorization_resource
@@ -138,10 +138,26 @@ class CompleteAuthorization:
     ) -> None:
         tenant, state_hash = authorization.tenant, authorization.state_hash
         registration, verifier, sealer = await self._prepare(authorization)
-        if not await self._authorizations.claim(tenant, state_hash, code_hash):
-            return  # another process has it: the caller waits for its outcome
+        # Before the claim: who finds no place has used up nothing.
+        with await self._outages.consent(
+            registration.client, registration.provider, code_hash
+        ) as permit:
+            if not await self._authorizations.claim(tenant, state_hash, code_hash):
+                return  # another process has it: the caller waits for its outcome
+            answer = await self._present(authorization, registration, verifier, code, permit)
+        await self._store(call, decision, authorization, registration, answer, sealer)
+
+    async def _present(
+        self,
+        authorization: Authorization,
+        registration: Registration,
+        verifier: Sensitive,
+        code: Sensitive,
+        permit: Permit,
+    ) -> TokenAnswer:
+        tenant, state_hash = authorization.tenant, authorization.state_hash
+        code_hash = hashlib.sha256(code.reveal()).digest()
         start_by = self._clock.monotonic() + limits.LEASE_MARGIN_S
-        permit = self._outages.unasked(registration.client, registration.provider, code_hash)
         try:
             presented = await self._credentials.present(
                 registration,
@@ -165,7 +181,7 @@ class CompleteAuthorization:
             await give_back(tenant, state_hash, code_hash)
             raise _exchange_refusal(error) from error
         await permit.report(None)
-        await self._store(call, decision, authorization, registration, presented.answer, sealer)
+        return presented.answer
 
     async def _prepare(
         self, authorization: Authorization

@@ -19,6 +19,7 @@ from vault_service.domain.names import OAuthClientName
 from vault_service.ports import QueuedRevocation, RevocationQueue, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.shares import Shares
 
 _FIRST_DELAY_S = 30.0
 _DELAY_MAX_S = 3_600.0
@@ -41,6 +42,7 @@ class RevokeAtProvider:
         self._credentials = credentials
         self._envelopes = envelopes
         self._recorder = recorder
+        self.places = Shares(limits.ERRAND_PLACES_MAX)
 
     async def for_grant(self, call: Call, grant: Grant) -> None:
         """The attempt that follows a tombstone at once; a failure leaves the row queued."""
@@ -61,9 +63,10 @@ class RevokeAtProvider:
 
     async def _attempt(self, call: Call, item: QueuedRevocation) -> None:
         try:
-            outcome, facts = await self._tell(item)
+            async with self.places.place(item.grant.tenant, limits.ERRAND_WAIT_S):
+                outcome, facts = await self._tell(item)
         except VaultError as error:
-            # The key store or database is away: the queue keeps it.
+            # The key store or database is away, or its tenant has many: the queue keeps it.
             outcome, facts = ProviderRevocation.PENDING, {"reason": error.reason.name}
         expired = item.expire_time <= item.grant.read_time
         if outcome is ProviderRevocation.PENDING and not expired:
