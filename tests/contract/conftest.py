@@ -37,6 +37,7 @@ from vault_service.ports import (
     AttemptStore,
     AuditLog,
     AuthorizationStore,
+    ClientHoldStore,
     DekStore,
     EventStore,
     GrantAliasStore,
@@ -68,6 +69,7 @@ class Stores:
     grants: GrantStore
     attempts: AttemptStore
     budget: RateBudget
+    holds: ClientHoldStore
     revocations: RevocationQueue
     aliases: GrantAliasStore
     secrets: SecretStore
@@ -195,6 +197,7 @@ def _fakes() -> Stores:
         grants=fakes.grants,
         attempts=fakes.attempts,
         budget=fakes.budget,
+        holds=fakes.budget,
         revocations=fakes.revocations,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
@@ -219,6 +222,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         grants=PostgresGrantStore(database.app),
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),
+        holds=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),

@@ -57,6 +57,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("client credential retire", "{tenant} json 1 --client {operator} --yes"),
     ("client suspend", "{tenant} json --client {operator} --yes"),
     ("client resume", "{tenant} json --client {operator}"),
+    ("client hold list", "{tenant} --client {operator}"),
+    ("client hold clear", "{tenant} json --client {operator} --why mended --yes"),
     (
         "grant start",
         "{tenant} json --client {operator} --owner json --redirect-uri {redirect} --label json",

@@ -37,6 +37,7 @@ from vault_service.domain.schedule import Scheduling
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
+from vault_service.usecases.client_holds import ClientHolds
 from vault_service.usecases.complete_authorization import (
     Callback,
     CompleteAuthorization,
@@ -158,6 +159,12 @@ class House:
         )
         self.suspend = SuspendOAuthClient(
             gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
+        )
+        self.holds = ClientHolds(
+            gate=self.gate,
+            holds=stores.budget,
+            clients=stores.oauth_clients,
+            recorder=self.recorder,
         )
         self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
         self.destroy_secrets = DestroySecrets(

@@ -68,6 +68,7 @@ from vault_service.telemetry.meters import (
 from vault_service.telemetry.traces import span_alone
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
+from vault_service.usecases.client_holds import ClientHolds
 from vault_service.usecases.complete_authorization import CompleteAuthorization
 from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
@@ -153,7 +154,8 @@ class Parts:
         self.clients = PostgresOAuthClientStore(self.database)
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
-        self.outages = Outages(PostgresRateBudget(self.database), self.clock, self.entropy)
+        self.budgets = PostgresRateBudget(self.database)
+        self.outages = Outages(self.budgets, self.clock, self.entropy)
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -382,4 +384,7 @@ def _provider_servicer(handling: Handling, parts: Parts) -> ProviderServicer:
         recorder=parts.recorder,
     )
     suspend = SuspendOAuthClient(gate=parts.gate, clients=parts.clients, recorder=parts.recorder)
-    return ProviderServicer(handling, providers, clients, credentials, suspend)
+    holds = ClientHolds(
+        gate=parts.gate, holds=parts.budgets, clients=parts.clients, recorder=parts.recorder
+    )
+    return ProviderServicer(handling, providers, clients, credentials, suspend, holds)

@@ -51,6 +51,7 @@ class AuditAction(Enum):
     WEBHOOK_DELIVERY_DEAD = 46
     DEAD_LETTERS_REDELIVERED = 47
     GRANT_EXPIRING_SOON = 48
+    CLIENT_HOLD_CLEARED = 65
 
 
 class Outcome(Enum):

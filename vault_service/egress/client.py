@@ -27,6 +27,7 @@ from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.answer import TransportFailure, parse_retry_after
 from vault_service.egress.guard import EgressGuard
+from vault_service.egress.lookups import Lookups
 from vault_service.egress.resolver import (
     AddressRefusedError,
     GuardedResolver,
@@ -85,7 +86,8 @@ class HttpClient:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._guard = guard
-        self._resolver = GuardedResolver(guard, lookup)
+        self.lookups = Lookups()
+        self._resolver = GuardedResolver(guard, lookup or self.lookups)
         self._tls = tls_context(ca_file)
         self._now = now
         self._session: aiohttp.ClientSession | None = None

@@ -30,7 +30,7 @@ class ConsentPace:
             return 0.0
         share = limits.CONSENT_SHARE
         gap_s = 1.0 / (min(rates.second.per_s, rates.minute.per_s) * share)
-        burst_s = gap_s * max(0.0, min(rates.second.size, rates.minute.size) * share - 1)
+        burst_s = gap_s * (limits.CONSENT_BURST - 1)
         begin = max(now - burst_s, self.next)
         if begin - now <= limits.CONSENT_WAIT_S:
             self.next = begin + gap_s
