@@ -160,11 +160,9 @@ class House:
         self.suspend = SuspendOAuthClient(
             gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
         )
+        gate, recorder = self.gate, self.recorder
         self.holds = ClientHolds(
-            gate=self.gate,
-            holds=stores.budget,
-            clients=stores.oauth_clients,
-            recorder=self.recorder,
+            gate=gate, holds=stores.budget, clients=stores.oauth_clients, recorder=recorder
         )
         self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
         self.destroy_secrets = DestroySecrets(
