@@ -160,10 +160,8 @@ class House:
         self.suspend = SuspendOAuthClient(
             gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
         )
-        gate, recorder = self.gate, self.recorder
-        self.holds = ClientHolds(
-            gate=gate, holds=stores.budget, clients=stores.oauth_clients, recorder=recorder
-        )
+        gate, clients, recorder = self.gate, stores.oauth_clients, self.recorder
+        self.holds = ClientHolds(gate=gate, holds=stores.budget, clients=clients, recorder=recorder)
         self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
         self.destroy_secrets = DestroySecrets(
             gate=self.gate, secrets=stores.secrets, recorder=self.recorder
