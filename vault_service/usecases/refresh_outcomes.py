@@ -15,6 +15,7 @@ from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, RefreshAttempt
 from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.blame import may_be_the_grants
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
@@ -199,7 +200,7 @@ def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> E
     state = AttemptState.NOT_SENT if not_sent else AttemptState.REJECTED
     if error.retry_after_s is not None:
         return Ending(state, fault.reason.name, error.retry_after_s)
-    if judgement.fault is Fault.PROVIDER:
+    if judgement.fault is Fault.PROVIDER or may_be_the_grants(error):
         return Ending(state, fault.reason.name, limits.BACKOFF_FIRST_S, doubles=True)
     # Our registration is wrong: once mended it must work at once, so no grant is held back.
     return Ending(state, fault.reason.name)

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenvault.v1 import (
     grant_service_pb2,
+    provider_service_pb2,
     resources_pb2,
     secret_service_pb2,
     token_service_pb2,
@@ -215,6 +216,13 @@ def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
             for one in message.credentials
         ),
         suspend_time=moment_of(message.suspend_time),
+    )
+
+
+def client_hold(message: provider_service_pb2.ClientHold) -> models.ClientHold:
+    """A pause that lasts."""
+    return models.ClientHold(
+        oauth_client=message.oauth_client, end_time=moment_of(message.end_time)
     )
 
 

@@ -196,6 +196,14 @@ class OAuthClient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHold:
+    """A pause that a provider asked for: until ``end_time`` no refresh of it is sent."""
+
+    oauth_client: str
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
     """A secret without its versions. ``latest_version`` counts those that are destroyed too."""
 
