@@ -131,6 +131,7 @@ ATTEMPT_BATCH_MAX = 50
 ATTEMPT_KEEP_S = 7 * 86_400  # an ended attempt is of use to who looks into last week
 ATTEMPT_SWEEP_S = 0.25  # between looks for attempts whose process died: a short grace is 4 s
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
+IN_DOUBT_TOLD_MAX_S = 20.0  # what RetryInfo says at most: a success may release it before
 GRACE_RETRY_SHARE = 1 / 12  # of a grace, between tries inside it: they never grow rarer
 GRACE_ROOM_SHARE = 1 / 20  # of a grace, what the last try needs to get to the provider
 GRACE_ROOM_MAX_S = 2.0

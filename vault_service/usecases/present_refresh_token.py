@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
 from vault_service.domain.attempt import (
@@ -247,7 +248,8 @@ class PresentRefreshToken:
         strict = attempt.acting_class is RefreshClass.S
         if fault.reason is Reason.REFRESH_IN_DOUBT and strict:
             left_s = asked + self._times.lease_s - self._clock.monotonic()
-            fault.retry_after_s = max(fault.retry_after_s or 0.0, left_s)
+            left_s = max(fault.retry_after_s or 0.0, left_s)
+            fault.retry_after_s = min(left_s, limits.IN_DOUBT_TOLD_MAX_S)
 
 
 def _may_hold_tokens(raw: HttpAnswer) -> bool:

@@ -65,7 +65,7 @@ class RefreshOutcomes:
         fault = refusal(error)
         ending = _ending(tried, error, fault)
         if ending.state is AttemptState.IN_DOUBT:
-            fault.retry_after_s = max(ending.pause_s, limits.RETRY_AFTER_S)
+            fault.retry_after_s = _told_s(ending.pause_s)
         await self._end(call, tried, ending, fault)
         raise fault
 
@@ -103,7 +103,7 @@ class RefreshOutcomes:
         provider answers somebody. Raises REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
         pause_s = max(pause_s, doubt_pause_s(tried.attempt))
-        fault.retry_after_s = max(pause_s, limits.RETRY_AFTER_S)
+        fault.retry_after_s = _told_s(pause_s)
         ending = Ending(
             AttemptState.IN_DOUBT, fault.reason.name, pause_s, until_it_answers=until_it_answers
         )
@@ -222,3 +222,8 @@ def doubt_pause_s(attempt: RefreshAttempt, *, unsent: bool = False) -> float:
 
 def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:
     return min(first_s * 2.0 ** min(max(attempt.retries - 1, 0), 10), max_s)
+
+
+def _told_s(pause_s: float) -> float:
+    """To callers, of a doubt that a provider's success may end before."""
+    return min(max(pause_s, limits.RETRY_AFTER_S), limits.IN_DOUBT_TOLD_MAX_S)

@@ -50,7 +50,9 @@ from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 
 TENANT, OWNER, DEPLOYMENT = "acme", "u-1", "dep-1"
-TIMES = RefreshTimes(post_limit_s=0.5, lease_margin_s=1.0, commit_retry_s=5.0)  # lease 1.5 s
+TIMES = RefreshTimes(
+    post_limit_s=0.5, lease_margin_s=1.0, commit_retry_s=5.0, answer_limit_s=0.5
+)  # lease 1.5 s
 SPOOL_GONE_S = 0.3  # how long class S waits for a spool that was destroyed
 
 
