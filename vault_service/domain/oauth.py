@@ -17,6 +17,7 @@ class ClientAuthMethod(Enum):
 
     CLIENT_SECRET_BASIC = 1
     CLIENT_SECRET_POST = 2
+    NONE = 3  # a public client: client_id in the body, no secret (§2.1, §3.2.1)
 
 
 class Liveness(Enum):
