@@ -51,7 +51,7 @@ def test_granted(
     changes: dict[str, Any],
     granted: Sequence[str] | None,
 ) -> None:
-    """A scope is missing where the answer shows it, not where it is separated or named otherwise."""
+    """A scope is missing where the answer shows it, not where its name or separator differs."""
     expected = (*asked, *(answered or ())) if granted is None else tuple(granted)
     assert granted_scopes(asked, answered, a_profile(**changes)) == expected
 

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, SpoolEntry, answer_binding
@@ -129,8 +130,9 @@ class PresentRefreshToken:
         await permit.report(None)
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
         detail = {"credential_version": str(version)}
-        if kept[-1].noted:
-            detail["provider_oddities"] = kept[-1].noted
+        odd = "; ".join(filter(None, (kept[-1].noted, *answer.oddities)))
+        if odd:
+            detail["provider_oddities"] = odd[: limits.TEXT_MAX_CHARS]
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
         try:
             await self._store(call, tried, tokens, state, kept[0].envelope, detail)
