@@ -87,7 +87,8 @@ def reading_of(answer: HttpAnswer) -> Reading:
         return read_members(answer)
     except JsonRefusedError as error:
         why = answer.refusal or str(error)
-    if 400 <= answer.status < 500:
+    # What broke on its way condemns nobody: the next answer will be whole.
+    if 400 <= answer.status < 500 and not answer.refusal:
         for text, oddities in texts_of(answer):
             if code := error_code(text):
                 return Reading({"error": code}, (*oddities, "a refusal that is not quite JSON"))

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from vault_service.domain import limits
 from vault_service.domain.answer_rules import (
-    failure,
     is_success,
     members_of,
     raise_by_error,
@@ -21,12 +20,12 @@ from vault_service.domain.answer_rules import (
     reports_failure,
     unusable,
 )
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.lenient_json import Reading, spelled
 from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.provider import ProviderProfile
-from vault_service.domain.provider_subject import SubjectRefusedError, read_subject
+from vault_service.domain.provider_subject import read_subject
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import at_path
 from vault_service.domain.token_lives import ToldLife, is_endless, told_life
@@ -94,20 +93,6 @@ def read_subject_of(answer: HttpAnswer, profile: ProviderProfile, expected: Expe
         nonce=expected.nonce,
         now=expected.now,
     )
-
-
-def read_consent(
-    answer: HttpAnswer,
-    profile: ProviderProfile,
-    secrets: Collection[Sensitive],
-    expected: Expected,
-) -> TokenAnswer:
-    """Tokens and subject at once; UNREADABLE_SUCCESS where the subject is refused."""
-    read = read_tokens(answer, profile, secrets)
-    try:
-        return replace(read, subject=read_subject_of(answer, profile, expected))
-    except SubjectRefusedError as error:
-        raise failure(answer, AnswerClass.UNREADABLE_SUCCESS, str(error)) from None
 
 
 def read_revocation(

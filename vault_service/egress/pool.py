@@ -19,6 +19,9 @@ from vault_service.egress.connection import Connection
 from vault_service.egress.endpoint import Endpoint
 from vault_service.egress.resolver import AddressRefusedError, GuardedResolver
 
+# A request that waits for a late answer holds no place at its provider, but a connection.
+_CONNECTIONS_MAX = limits.HTTP_CONNECTIONS_MAX + limits.HTTP_LATE_MAX
+_PER_HOST_MAX = limits.HTTP_CONNECTIONS_PER_HOST_MAX + limits.HTTP_LATE_PER_HOST_MAX
 _TURNS_MAX = 16  # of the loop, until a connection that was cut is gone
 
 
@@ -26,9 +29,7 @@ _TURNS_MAX = 16  # of the loop, until a connection that was cut is gone
 class _Host:
     """One host and port."""
 
-    places: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(limits.HTTP_CONNECTIONS_PER_HOST_MAX)
-    )
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PER_HOST_MAX))
     users: int = 0  # at work, or waiting for a place
     idle: list[Connection] = field(default_factory=list)  # the last one was used last
 
@@ -39,7 +40,7 @@ class ConnectionPool:
     def __init__(self, tls: ssl.SSLContext, resolver: GuardedResolver) -> None:
         self._tls = tls
         self._resolver = resolver
-        self._places = asyncio.Semaphore(limits.HTTP_CONNECTIONS_MAX)
+        self._places = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._hosts: dict[str, _Host] = {}
         self._live: set[Connection] = set()
         self._closed = False
