@@ -267,6 +267,7 @@ JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
 ERROR_TABLE_MAX_COUNT = 50  # codes that one profile gives a meaning; Slack documents about 40
+ERROR_PATHS_MAX_COUNT = 8  # places that one profile names for the error code; one is usual
 ERROR_KEY_MAX_CHARS = 256  # a code with the description that goes with it
 JSON_PATH_MAX_CHARS = 128  # "authed_user.access_token" has 24
 CONFIRM_AFTER_MAX_S = 3_600

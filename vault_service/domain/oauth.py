@@ -18,6 +18,7 @@ class ClientAuthMethod(Enum):
 
     CLIENT_SECRET_BASIC = 1
     CLIENT_SECRET_POST = 2
+    NONE = 3  # a public client: client_id in the body, no secret (§2.1, §3.2.1)
 
 
 class Liveness(Enum):
@@ -148,3 +149,6 @@ class TokenAnswer:
     expires_in_s: int | None
     scopes: tuple[str, ...] | None  # None: the provider said nothing, as asked
     subject: str | None
+    expire_time: datetime | None = None  # a moment that is told, beside or instead of the life
+    endless: bool = False  # it has no end; then neither of the two counts
+    oddities: tuple[str, ...] = ()  # what was odd about its body, in our own words

@@ -144,8 +144,9 @@ class PresentRefreshToken:
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
         took_s = self._clock.monotonic() - asked
         detail = {"credential_version": str(version), "took_s": f"{took_s:.1f}"}
-        if kept[-1].noted:
-            detail["provider_oddities"] = kept[-1].noted
+        odd = "; ".join(filter(None, (kept[-1].noted, *answer.oddities)))
+        if odd:
+            detail["provider_oddities"] = odd[: limits.TEXT_MAX_CHARS]
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
         try:
             await self._store(call, tried, tokens, state, kept[0].envelope, detail)

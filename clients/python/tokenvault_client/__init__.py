@@ -15,6 +15,7 @@ from tokenvault_client.enums import (
     RefreshClass,
     SecretVersionState,
     Served,
+    TokenLife,
     TransportProblem,
     WebhookState,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "SecretVersionState",
     "Served",
     "SyncTokenVaultClient",
+    "TokenLife",
     "TokenVaultClient",
     "TokenVaultError",
     "TransportProblem",

@@ -81,6 +81,7 @@ def access_token(message: token_service_pb2.GetAccessTokenResponse) -> models.Ac
         ),
         grant=message.grant,
         grant_state=grant_state(message.grant_state),
+        never_expires=message.never_expires,
     )
 
 
@@ -216,6 +217,7 @@ def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
             for one in message.credentials
         ),
         suspend_time=moment_of(message.suspend_time),
+        token_params=dict(message.token_params),
     )
 
 
@@ -237,6 +239,7 @@ def oauth_client_message(oauth_client: models.OAuthClient) -> resources_pb2.OAut
         ),
         redirect_uris=oauth_client.redirect_uris,
         scopes=oauth_client.scopes,
+        token_params=dict(oauth_client.token_params),
     )
 
 

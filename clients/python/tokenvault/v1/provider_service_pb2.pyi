@@ -135,7 +135,10 @@ class PutOAuthClientRequest(_message.Message):
     OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     client_secret: _builtins.str
-    """At most 4 KiB. Empty keeps the stored one."""
+    """At most 4 KiB. Empty keeps the stored one; a new OAuthClient without one is a public client,
+    and its auth_method becomes NONE. With auth_method NONE it must be empty, and a stored one is
+    retired.
+    """
     @_builtins.property
     def oauth_client(self) -> _resources_pb2.OAuthClient:
         """The registration."""
