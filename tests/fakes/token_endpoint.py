@@ -40,6 +40,7 @@ def an_answer(
     scopes: tuple[str, ...] | None = None,
     subject: str | None = None,
     token_type: str = "Bearer",
+    endless: bool = False,
 ) -> TokenAnswer:
     """A token answer; ``refresh`` None: the provider gave no refresh token."""
     return TokenAnswer(
@@ -49,6 +50,7 @@ def an_answer(
         expires_in_s=life_s,
         scopes=scopes,
         subject=subject,
+        endless=endless,
     )
 
 

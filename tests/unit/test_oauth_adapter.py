@@ -39,7 +39,6 @@ BASIC = ClientCredential(
     "id:ü 1", Sensitive.from_text(SECRET), ClientAuthMethod.CLIENT_SECRET_BASIC
 )
 POST = replace(BASIC, auth_method=ClientAuthMethod.CLIENT_SECRET_POST)
-PUBLIC = ClientCredential("public-1", Sensitive(b""), ClientAuthMethod.NONE)
 TOKENS = b'{"access_token":"at","token_type":"bearer","expires_in":60,"refresh_token":"rt2"}'
 
 
@@ -374,81 +373,3 @@ async def test_provider_without_revocation_endpoint(
         )
     assert caught.value.answer_class is AnswerClass.REQUEST_REFUSED
     assert server.requests == []
-
-
-@pytest.mark.parametrize("encoding", list(BodyEncoding))
-async def test_public_client_names_itself(
-    endpoint: OAuthTokenEndpoint, server: Server, profile: ProviderProfile, encoding: BodyEncoding
-) -> None:
-    """A public client sends its client_id in the body, no secret and no Authorization header."""
-    profile = replace(profile, body_encoding=encoding)
-    await _exchange(endpoint, profile, PUBLIC)
-    refresh_token = Sensitive.from_text(REFRESH)
-    await endpoint.refresh(
-        profile, PUBLIC, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
-    )
-    for request in server.requests:
-        sent = _members(request)
-        assert sent["client_id"] == PUBLIC.client_id
-        assert "client_secret" not in sent
-        assert request.header("authorization") is None
-
-
-@pytest.mark.parametrize("encoding", list(BodyEncoding))
-async def test_token_parameters(
-    endpoint: OAuthTokenEndpoint, server: Server, profile: ProviderProfile, encoding: BodyEncoding
-) -> None:
-    """Code exchange and refresh carry the extra parameters: the OAuthClient's before the
-    provider's, these before the consent's resource, and empty ones not at all."""
-    profile = replace(
-        profile,
-        body_encoding=encoding,
-        authorization_params={"resource": "https://mcp.example", "prompt": "consent"},
-        token_params={"audience": "theirs", "action": "requesttoken", "dropped": "x"},
-    )
-    client = replace(POST, token_params={"audience": "ours", "dropped": ""})
-    await _exchange(endpoint, profile, client)
-    refresh_token = Sensitive.from_text(REFRESH)
-    await endpoint.refresh(
-        profile, client, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
-    )
-    for request, grant_type in zip(
-        server.requests, ("authorization_code", "refresh_token"), strict=True
-    ):
-        sent = _members(request)
-        assert sent["grant_type"] == grant_type
-        assert (sent["resource"], sent["audience"], sent["action"]) == (
-            "https://mcp.example",
-            "ours",
-            "requesttoken",
-        )
-        assert not {"prompt", "dropped"} & sent.keys()
-
-
-async def test_extra_parameters_never_win(
-    endpoint: OAuthTokenEndpoint, server: Server, profile: ProviderProfile
-) -> None:
-    """What the protocol itself sends stands, whatever a stored row says."""
-    client = replace(POST, token_params={"code": "x", "client_id": "x", "grant_type": "x"})
-    await _exchange(endpoint, profile, client)
-    sent = _members(server.requests[0])
-    assert (sent["code"], sent["client_id"], sent["grant_type"]) == (
-        CODE,
-        POST.client_id,
-        "authorization_code",
-    )
-
-
-async def test_no_extra_parameters_in_revocation(
-    endpoint: OAuthTokenEndpoint, server: Server, profile: ProviderProfile
-) -> None:
-    """A revocation carries none of them: RFC 7009 knows no resource."""
-    profile = replace(profile, token_params={"audience": "theirs"})
-    await endpoint.revoke(profile, POST, refresh_token=Sensitive.from_text(REFRESH))
-    assert "audience" not in _members(server.requests[0])
-
-
-def _members(request: Request) -> dict[str, str]:
-    if (request.header("content-type") or "").startswith("application/json"):
-        return dict(json.loads(request.body))
-    return dict(parse_qsl(request.body.decode(), keep_blank_values=True))

@@ -162,7 +162,10 @@ async def test_public_client_takes_no_secret(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "field"),
-    [(ClientAuthMethod.CLIENT_SECRET_POST, "client_secret"), (ClientAuthMethod.NONE, "auth_method")],
+    [
+        (ClientAuthMethod.CLIENT_SECRET_POST, "client_secret"),
+        (ClientAuthMethod.NONE, "auth_method"),
+    ],
 )
 async def test_public_where_the_provider_wants_secrets(
     house: House, asked: ClientAuthMethod, field: str

@@ -45,7 +45,10 @@ def client_put(
     client_id: Annotated[str, typer.Option(help="As the provider issued it.")],
     redirect_uri: Annotated[list[str], typer.Option(help="Exact redirect URI; repeatable.")],
     scope: Annotated[list[str] | None, typer.Option(help="Default scope; repeatable.")] = None,
-    auth: Annotated[AuthChoice, typer.Option(help="How we authenticate; none: a public client, without a secret.")] = AuthChoice.BASIC,
+    auth: Annotated[
+        AuthChoice,
+        typer.Option(help="How we authenticate; none: a public client, without a secret."),
+    ] = AuthChoice.BASIC,
     token_param: Annotated[
         list[str] | None, typer.Option(help="Extra parameter of token requests, name=value.")
     ] = None,

@@ -147,3 +147,4 @@ class TokenAnswer:
     expires_in_s: int | None
     scopes: tuple[str, ...] | None  # None: the provider said nothing, as asked
     subject: str | None
+    endless: bool = False  # it has no end; then expires_in_s does not count

@@ -134,4 +134,6 @@ def _auth_method(value: resources_pb2.ClientAuthMethod.ValueType) -> ClientAuthM
     try:
         return ClientAuthMethod(value or ClientAuthMethod.CLIENT_SECRET_BASIC.value)
     except ValueError:
-        raise fields.malformed("auth_method", "is CLIENT_SECRET_BASIC, CLIENT_SECRET_POST or NONE") from None
+        raise fields.malformed(
+            "auth_method", "is CLIENT_SECRET_BASIC, CLIENT_SECRET_POST or NONE"
+        ) from None

@@ -12,6 +12,7 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import ClientCredential, OAuthClient, credential_binding
 from vault_service.domain.provider import Provider
+from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import OAuthClientStore, ProviderStore
 
 T = TypeVar("T")

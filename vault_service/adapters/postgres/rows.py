@@ -56,6 +56,7 @@ GRANT: Final = (
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
     "provider_revocation, create_time, update_time, delete_time, rejected_generation, "
+    "unrenewed_time, "
     "clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
