@@ -18,9 +18,12 @@ from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.authorizations import PostgresAuthorizationStore
+from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTokens
 from vault_service.adapters.postgres.events import PostgresEventStore
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -38,8 +41,10 @@ from vault_service.ports import (
     AuditLog,
     AuthorizationStore,
     DekStore,
+    DiscardedTokens,
     EventStore,
     GrantAliasStore,
+    GrantBell,
     GrantStore,
     OAuthClientStore,
     ProviderStore,
@@ -69,6 +74,7 @@ class Stores:
     attempts: AttemptStore
     budget: RateBudget
     revocations: RevocationQueue
+    discarded: DiscardedTokens
     aliases: GrantAliasStore
     secrets: SecretStore
     reminders: SecretReminders
@@ -77,6 +83,7 @@ class Stores:
     webhooks: WebhookStore
     webhook_queue: WebhookQueue
     audit: AuditLog
+    bell: GrantBell
     behind: Behind
 
     async def records(self, tenant: str = "acme") -> list[AuditRecord]:
@@ -141,6 +148,9 @@ class _BehindPostgres:
         await self._database.sql(
             "UPDATE provider_revocations SET next_attempt_time = clock_timestamp()"
         )
+        await self._database.sql(
+            "UPDATE discarded_tokens SET next_attempt_time = clock_timestamp()"
+        )
 
     async def make_deliveries_due(self) -> None:
         await self._database.sql(
@@ -171,8 +181,12 @@ async def fake_stores() -> Stores:
 @pytest.fixture
 async def postgres_stores(database: TestDatabase) -> AsyncIterator[Stores]:
     """On a real server."""
-    made, log = _on_postgres(database)
+    bell = PostgresGrantBell()
+    made, log = _on_postgres(database, bell)
+    listening = asyncio.create_task(PostgresEventBell(database.app, bell).listen())
     yield await _with_tenants(made)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
     await log.close()
     for role in _RECORDING_ROLES:
         await database.sql(f"GRANT INSERT ON audit_records TO {role}")
@@ -196,6 +210,7 @@ def _fakes() -> Stores:
         attempts=fakes.attempts,
         budget=fakes.budget,
         revocations=fakes.revocations,
+        discarded=fakes.discarded,
         aliases=fakes.aliases,
         secrets=fakes.secrets,
         reminders=fakes.reminders,
@@ -204,11 +219,14 @@ def _fakes() -> Stores:
         webhooks=fakes.webhooks,
         webhook_queue=fakes.webhooks,
         audit=fakes.audit,
+        bell=fakes.tables.grant_bell,
         behind=_BehindFakes(fakes),
     )
 
 
-def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
+def _on_postgres(
+    database: TestDatabase, bell: PostgresGrantBell
+) -> tuple[Stores, PostgresAuditLog]:
     log = PostgresAuditLog(database.app)
     stores = Stores(
         tenants=PostgresTenantStore(database.owner),
@@ -220,6 +238,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
+        discarded=PostgresDiscardedTokens(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),
         secrets=PostgresSecretStore(database.app),
         reminders=PostgresSecretReminders(database.app, database.worker),
@@ -228,6 +247,7 @@ def _on_postgres(database: TestDatabase) -> tuple[Stores, PostgresAuditLog]:
         webhooks=PostgresWebhookStore(database.app),
         webhook_queue=PostgresWebhookQueue(database.app, database.worker),
         audit=log,
+        bell=bell,
         behind=_BehindPostgres(database),
     )
     return stores, log

@@ -58,7 +58,7 @@ async def test_release_is_fenced(stores: Stores) -> None:
     await stores.behind.advance(0.1)
     assert await stores.attempts.take_over(first.attempt, 25.0, [SPOOL]) is not None
     await stores.attempts.release(first.lease, "acme")
-    assert await stores.attempts.is_held(grant)
+    assert await stores.attempts.holder(grant)
 
 
 async def test_doubt_keeps_the_lease_of_class_s(stores: Stores) -> None:
@@ -67,7 +67,7 @@ async def test_doubt_keeps_the_lease_of_class_s(stores: Stores) -> None:
     grant = await _put(stores)
     begun = await begin(stores.attempts, grant, 0.3)
     assert await stores.attempts.end(begun.lease, begun.attempt, DOUBT, a_record())
-    assert await stores.attempts.is_held(grant)
+    assert await stores.attempts.holder(grant)
     assert await stores.attempts.unresolved([], 10) == []
     await stores.behind.advance(0.5)
     (due,) = await stores.attempts.unresolved([], 10)
@@ -80,7 +80,7 @@ async def test_doubt_with_a_pause(stores: Stores) -> None:
     begun = await begin(stores.attempts, grant, 0.01, RefreshClass.G)
     pausing = replace(DOUBT, pause_s=0.5)
     assert await stores.attempts.end(begun.lease, begun.attempt, pausing, a_record())
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
     assert await stores.attempts.unresolved([], 10) == []
     deferred = await stores.attempts.begin(grant, NEW, 25.0, [SPOOL], a_record())
     assert isinstance(deferred, Deferred)
@@ -103,7 +103,7 @@ async def test_failure_holds_back_the_next_request(stores: Stores) -> None:
         pauses.append((deferred.until - deferred.read_time).total_seconds())
         await stores.behind.advance(1.0)
     assert 0.2 < pauses[0] <= 0.4 < pauses[1] <= 0.8
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
 
 
 async def test_success_forgets_the_failures(stores: Stores) -> None:
@@ -149,12 +149,12 @@ async def test_retry_is_an_intent_of_this_process(stores: Stores) -> None:
     """A retry counts, and names the spool where its marks will be."""
     grant, other = await _put(stores), new_id()
     begun = await begin(stores.attempts, grant)
-    assert await stores.attempts.retry(begun.lease, begun.attempt, other, a_record())
+    assert await stores.attempts.retry(begun.lease, begun.attempt, [other], a_record())
     attempt = await _attempt(stores, begun.attempt)
     assert (attempt.state, attempt.retries) == (AttemptState.INTENT, 1)
     assert attempt.spool_id == other
     newer = replace(begun.lease, fence=begun.lease.fence + 1)
-    assert not await stores.attempts.retry(newer, attempt, other, a_record())
+    assert not await stores.attempts.retry(newer, attempt, [other], a_record())
 
 
 async def test_condemned_and_found_again(stores: Stores) -> None:
@@ -193,7 +193,7 @@ async def test_revocation_ends_the_lease(stores: Stores) -> None:
     grant = await _put(stores)
     await begin(stores.attempts, grant)
     await stores.grants.revoke(grant, False, a_record())
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
 
 
 async def test_no_change_without_its_record(stores: Stores) -> None:
@@ -204,7 +204,7 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
     lease, attempt = begun.lease, begun.attempt
     changes = [
         stores.attempts.begin(other, NEW, 25.0, [SPOOL], a_record()),
-        stores.attempts.retry(lease, attempt, new_id(), a_record()),
+        stores.attempts.retry(lease, attempt, [new_id()], a_record()),
         stores.attempts.commit(
             lease, attempt, grant, some_tokens(), AttemptState.COMMITTED, a_record()
         ),
@@ -220,8 +220,8 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
     assert replace(stored, read_time=grant.read_time) == grant
     now = await _attempt(stores, attempt)
     assert replace(now, read_time=attempt.read_time) == attempt
-    assert await stores.attempts.is_held(grant)
-    assert not await stores.attempts.is_held(other)
+    assert await stores.attempts.holder(grant)
+    assert not await stores.attempts.holder(other)
 
 
 async def test_a_pause_holds_for_who_looked_before_it(stores: Stores) -> None:
@@ -236,7 +236,7 @@ async def test_a_pause_holds_for_who_looked_before_it(stores: Stores) -> None:
     paused = replace(DOUBT, pause_s=60.0)
     assert await stores.attempts.end(*taken, paused, a_record())
     assert await stores.attempts.take_over(due, 25.0, []) is None
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
     assert (await _attempt(stores, begun.attempt)).state is AttemptState.IN_DOUBT
 
 

@@ -62,7 +62,7 @@ async def test_begin_writes_intent_before_anything_is_sent(stores: Stores) -> No
     assert (attempt.base_generation, attempt.spool_id) == (grant.generation, SPOOL)
     assert (attempt.refresh_class, attempt.grace_s) == (RefreshClass.G, 30)
     assert attempt.create_time == begun.lease.acquire_time
-    assert await stores.attempts.is_held(grant)
+    assert await stores.attempts.holder(grant)
     assert replace(await _read(stores, grant), read_time=grant.read_time) == grant
 
 
@@ -88,7 +88,7 @@ async def test_begin_at_another_generation_or_state(stores: Stores) -> None:
     assert await stores.attempts.begin(older, NEW, 25.0, [SPOOL], a_record()) is Busy.MOVED
     await stores.grants.revoke(grant, False, a_record())
     assert await stores.attempts.begin(grant, NEW, 25.0, [SPOOL], a_record()) is Busy.MOVED
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
 
 
 async def test_begin_for_no_grant(stores: Stores) -> None:
@@ -108,7 +108,7 @@ async def test_a_lease_that_ran_out_leaves_the_attempt_to_be_resolved(stores: St
     assert isinstance(second, Unresolved)
     assert second.attempt.attempt_id == first.attempt.attempt_id
     assert second.lease.fence > first.lease.fence
-    assert await stores.attempts.is_held(grant)
+    assert await stores.attempts.holder(grant)
 
 
 async def test_class_s_waits_for_the_process_that_has_its_spool(stores: Stores) -> None:
@@ -123,7 +123,7 @@ async def test_class_s_waits_for_the_process_that_has_its_spool(stores: Stores) 
     assert isinstance(waits, Deferred)
     assert waits.reason == Reason.REFRESH_IN_DOUBT.name
     assert waits.until > waits.read_time
-    assert not await stores.attempts.is_held(single)
+    assert not await stores.attempts.holder(single)
     due = await stores.attempts.unresolved(elsewhere, 10)
     assert [attempt.grant_id for attempt in due] == [grace.grant_id]
     held = await stores.attempts.unresolved([SPOOL, *elsewhere], 10)
@@ -138,7 +138,7 @@ async def test_an_abandoned_spool_is_waited_for_no_more(stores: Stores) -> None:
     assert await stores.attempts.unresolved([], 10) == []
     await stores.behind.abandon_spool(SPOOL)
     (due,) = await stores.attempts.unresolved([], 10)
-    assert due.spool_gone
+    assert due.awaited == ()
     assert await stores.attempts.take_over(due, 25.0, []) is not None
     assert due.attempt_id == begun.attempt.attempt_id
 
@@ -167,7 +167,7 @@ async def test_take_over_is_exclusive(stores: Stores) -> None:
     lease, attempt = one
     assert await stores.attempts.end(lease, attempt, REJECTED, a_record())
     assert await stores.attempts.take_over(begun.attempt, 25.0, [SPOOL]) is None
-    assert not await stores.attempts.is_held(grant)
+    assert not await stores.attempts.holder(grant)
 
 
 async def test_unrenewed_tokens_are_remembered(stores: Stores) -> None:

@@ -16,7 +16,7 @@ from vault_service.adapters.clock import SystemEntropy
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
-from vault_service.domain.attempt import SpoolEntry, SpoolMark
+from vault_service.domain.attempt import SpoolEntry, SpoolKind, SpoolMark
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Spool
 
@@ -241,3 +241,16 @@ async def test_an_ended_process_writes_nothing(host: Host) -> None:
         assert refused.value.reason is Reason.STORE_UNREACHABLE
     await spool.free(entry)
     assert list(spool.holds()) == []
+
+
+async def test_kind_outlives_the_process(host: Host) -> None:
+    """Whose answer an entry waits for is found again after a crash, at every mark."""
+    spool = await host.begin()
+    reserved = await spool.reserve(ATTEMPT, "acme", GRANT, SpoolKind.CONSENT)
+    other = await spool.reserve(OTHER, "acme", GRANT)
+    received = await spool.store(await spool.mark_sent(reserved), b"sealed")
+    assert (received.kind, other.kind) == (SpoolKind.CONSENT, SpoolKind.REFRESH)
+    await host.end(spool)
+    found = {entry.attempt_id: entry for entry in await (await host.begin()).left_over()}
+    assert (found[ATTEMPT].kind, found[ATTEMPT].mark) == (SpoolKind.CONSENT, SpoolMark.RECEIVED)
+    assert found[OTHER].kind is SpoolKind.REFRESH

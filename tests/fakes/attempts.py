@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tests.fakes.tables import FakeTables
 from tests.fakes.upkeep import FakeUpkeep, note_refreshed
@@ -32,8 +32,12 @@ from vault_service.domain.grant import (
     ReauthorizationCause,
     SealedTokens,
 )
+from vault_service.domain.names import ProviderName
 from vault_service.domain.provider import RefreshClass
+from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending, NewAttempt
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class FakeAttemptStore:
@@ -59,9 +63,9 @@ class FakeAttemptStore:
     ) -> Beginning:
         await self._tables.reach()
         lease = self._acquire(grant.grant_id, lease_s)
-        if lease is None:
-            return Busy.HELD
         earlier = self._open(grant.grant_id)
+        if lease is None:
+            return Busy.MOVED if self._moved(grant) else self._held(grant, earlier)
         if earlier is not None and self._may_resolve(earlier, spools):
             return Unresolved(lease, earlier)
         hindrance = self._hindrance(grant, earlier)
@@ -88,19 +92,33 @@ class FakeAttemptStore:
             create_time=lease.acquire_time,
             next_try_time=lease.acquire_time + timedelta(seconds=lease_s),
             read_time=lease.acquire_time,
-            spool_gone=False,
+            awaited=(new.spool_id,),
         )
         self._put(attempt)
         return Begun(lease, attempt)
 
-    async def is_held(self, grant: Grant) -> bool:
+    async def holder(self, grant: Grant) -> Deferred | Busy | None:
         await self._tables.reach()
-        _, until = self._tables.leases.get(grant.grant_id, (0, None))
-        return until is not None and until >= self._tables.clock.now()
+        if self._tables.leases.get(grant.grant_id, (0, _NEVER))[1] < self._tables.clock.now():
+            return None
+        return self._held(grant, self._open(grant.grant_id))
+
+    async def renew(self, lease: Lease, attempt: RefreshAttempt, lease_s: float) -> bool:
+        await self._tables.reach()
+        if not self._holds(lease):
+            return False
+        now = self._tables.clock.now()
+        self._tables.leases[lease.grant_id] = (lease.fence, now + timedelta(seconds=lease_s))
+        current = self._tables.attempts[attempt.attempt_id]
+        if current.state in UNRESOLVED:
+            self._put(replace(current, state=AttemptState.IN_DOUBT, next_try_time=now))
+        self._tables.ring_grant(attempt.grant_id)
+        return True
 
     async def release(self, lease: Lease, tenant: str) -> None:
         await self._tables.reach()
         self._end_lease(lease)
+        self._tables.ring_grant(lease.grant_id)
 
     async def take_over(
         self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
@@ -116,7 +134,11 @@ class FakeAttemptStore:
         return lease, current
 
     async def retry(
-        self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
     ) -> bool:
         await self._tables.reach()
         if not self._holds(lease):
@@ -127,10 +149,12 @@ class FakeAttemptStore:
                 attempt,
                 state=AttemptState.INTENT,
                 instance=self._instance,
-                spool_id=spool_id,
+                spool_id=spools[0],
                 retries=attempt.retries + 1,
             )
         )
+        earlier = [spool for spool in attempt.awaited if spool not in spools]
+        self._tables.earlier_spools[attempt.attempt_id] = earlier
         return True
 
     async def commit(
@@ -179,9 +203,14 @@ class FakeAttemptStore:
             return self._tables.is_recorded(record)
         self._tables.record(record)
         in_doubt = ending.state is AttemptState.IN_DOUBT
-        if not (in_doubt and attempt.refresh_class is RefreshClass.S):
+        now = self._tables.clock.now()
+        acting = replace(attempt, read_time=now).acting_class
+        if not (in_doubt and acting is RefreshClass.S):
             self._end_lease(lease)
-        self._to_state(attempt, ending.state, ending.pause_s if in_doubt else 0.0)
+        pause_s = ending.pause_s if in_doubt else 0.0
+        last_s = attempt.grace_left_s(now) - grace_room_s(attempt.grace_s)
+        pause_s = min(pause_s, last_s) if last_s > 0 and not ending.refused else pause_s
+        self._to_state(attempt, ending.state, pause_s)
         self._note(attempt, ending)
         return True
 
@@ -215,24 +244,33 @@ class FakeAttemptStore:
         current = self._tables.attempts[attempt.attempt_id]
         now = self._tables.clock.now()
         self._put(replace(current, orphan_envelope=envelope, next_try_time=now))
+        self._tables.ring_grant(attempt.grant_id)
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         await self._tables.reach()
         now = self._tables.clock.now()
         found = []
-        # Most have ended long ago: those are not read.
-        for attempt_id, row in self._tables.attempts.items():
-            if row.state not in UNRESOLVED:
-                continue
-            attempt = self._read(attempt_id)
-            assert attempt is not None
-            _, until = self._tables.leases.get(attempt.grant_id, (0, None))
-            leased = until is not None and until >= now
-            due = attempt.state in UNRESOLVED and attempt.next_try_time <= now and not leased
-            if due and resolvable(attempt, spools):
+        open_ones = [a for a in self._tables.attempts.values() if a.state in UNRESOLVED]
+        for attempt in filter(None, (self._read(one.attempt_id) for one in open_ones)):
+            leased = self._tables.leases.get(attempt.grant_id, (0, _NEVER))[1] >= now
+            if attempt.next_try_time <= now and not leased and resolvable(attempt, spools):
                 found.append(attempt)
-        found.sort(key=lambda attempt: attempt.next_try_time)
-        return found[:limit]
+        return sorted(found, key=lambda one: (not one.grace_left_s(now), one.next_try_time))[:limit]
+
+    async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
+        await self._tables.reach()
+        now = self._tables.clock.now()
+        due = now - timedelta(seconds=limits.IN_DOUBT_RETRY_S)
+        hastened = 0
+        for attempt_id in sorted(self._tables.until_it_answers):
+            attempt = self._tables.attempts[attempt_id]
+            provider = ProviderName(attempt.tenant, self._tables.grants[attempt.grant_id].provider)
+            pausing = attempt.state is AttemptState.IN_DOUBT and attempt.next_try_time > now
+            waited = self._tables.attempt_times[attempt_id] < due
+            if pausing and waited and provider in providers and hastened < limit:
+                self._tables.attempts[attempt_id] = replace(attempt, next_try_time=now)
+                hastened += 1
+        return hastened
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         await self._tables.reach()
@@ -245,8 +283,7 @@ class FakeAttemptStore:
         same = upkeep.refused_generation == grant.generation
         return upkeep.refused_time if same else None
 
-    @staticmethod
-    def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
+    def _may_resolve(self, attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
         return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
 
     def _acquire(self, grant_id: uuid.UUID, lease_s: float) -> Lease | None:
@@ -275,15 +312,29 @@ class FakeAttemptStore:
                 return self._read(attempt.attempt_id)
         return None
 
-    def _hindrance(self, grant: Grant, earlier: RefreshAttempt | None) -> Deferred | Busy | None:
-        now = self._tables.clock.now()
-        if earlier is not None:
-            moment = now + timedelta(seconds=limits.RETRY_AFTER_S)
-            return Deferred(max(earlier.next_try_time, moment), now, Reason.REFRESH_IN_DOUBT.name)
+    def _moved(self, grant: Grant) -> bool:
         current = self._tables.grants.get(grant.grant_id)
         standing = (grant.tenant, grant.generation, GrantState.ACTIVE)
-        if current is None or (current.tenant, current.generation, current.state) != standing:
+        return current is None or (current.tenant, current.generation, current.state) != standing
+
+    def _deferred(self, attempt: RefreshAttempt, lease_end: datetime) -> Deferred:
+        now = self._tables.clock.now()
+        waits = attempt.awaited and attempt.next_try_time <= now
+        pause_s = limits.IN_DOUBT_RETRY_S if waits else limits.RETRY_AFTER_S
+        until = max(attempt.next_try_time, lease_end, now + timedelta(seconds=pause_s))
+        return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name)
+
+    def _held(self, grant: Grant, attempt: RefreshAttempt | None) -> Deferred | Busy:
+        if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
+            return Busy.HELD
+        return self._deferred(attempt, self._tables.leases[grant.grant_id][1])
+
+    def _hindrance(self, grant: Grant, earlier: RefreshAttempt | None) -> Deferred | Busy | None:
+        now = self._tables.clock.now()
+        if self._moved(grant):
             return Busy.MOVED
+        if earlier is not None:
+            return self._deferred(earlier, now)
         upkeep = self._tables.upkeep.get(grant.grant_id, FakeUpkeep())
         if upkeep.not_before is not None and upkeep.not_before > now:
             return Deferred(upkeep.not_before, now, upkeep.reason)
@@ -302,6 +353,8 @@ class FakeAttemptStore:
         return changed
 
     def _note(self, attempt: RefreshAttempt, ending: Ending) -> None:
+        if ending.until_it_answers:
+            self._tables.until_it_answers.add(attempt.attempt_id)
         now = self._tables.clock.now()
         known = self._tables.upkeep.get(attempt.grant_id, FakeUpkeep())
         pause_s = ending.pause_s
@@ -323,20 +376,24 @@ class FakeAttemptStore:
         spool_id = NO_SPOOL if state is AttemptState.IN_DOUBT else current.spool_id
         misses = state in (AttemptState.IN_DOUBT, AttemptState.RESOLVED_LOST)
         orphan = current.orphan_envelope if misses else None
+        self._tables.until_it_answers.discard(attempt.attempt_id)
         self._put(
             replace(
                 current, state=state, next_try_time=due, spool_id=spool_id, orphan_envelope=orphan
             )
         )
+        self._tables.ring_grant(attempt.grant_id)
 
     def _read(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         attempt = self._tables.attempts.get(attempt_id)
         if attempt is None:
             return None
         now = self._tables.clock.now()
-        moved = self._tables.attempt_times[attempt_id]
-        gone = attempt.spool_id in self._tables.abandoned_spools or moved + self._wait < now
-        return replace(attempt, read_time=now, spool_gone=gone)
+        gone = self._tables.attempt_times[attempt_id] + self._wait < now
+        known = (*self._tables.earlier_spools.get(attempt_id, ()), attempt.spool_id)
+        given_up = {NO_SPOOL, *self._tables.abandoned_spools}
+        awaited = () if gone else tuple(spool for spool in known if spool not in given_up)
+        return replace(attempt, read_time=now, awaited=awaited)
 
     def _put(self, attempt: RefreshAttempt) -> None:
         self._tables.attempts[attempt.attempt_id] = attempt

@@ -1,11 +1,11 @@
-"""In-memory grants, leases, authorizations and the revocation queue."""
+"""In-memory grants, leases and the revocation queue."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
 from tests.fakes.upkeep import note_refreshed
@@ -26,61 +26,6 @@ from vault_service.domain.grant import (
 from vault_service.domain.names import GrantAliasName, GrantTarget, OAuthClientName
 from vault_service.domain.oauth import Authorization
 from vault_service.ports import Page, QueuedRevocation
-
-
-class FakeAuthorizationStore:
-    def __init__(self, tables: FakeTables) -> None:
-        self._tables = tables
-
-    async def insert(
-        self, authorization: Authorization, life_s: int, record: AuditRecord
-    ) -> datetime:
-        await self._tables.reach()
-        self._tables.require_tenant(authorization.tenant)
-        name = OAuthClientName(authorization.tenant, authorization.oauth_client)
-        if name not in self._tables.oauth_clients:
-            raise VaultError(Reason.OAUTH_CLIENT_NOT_FOUND, "no such OAuthClient")
-        self._tables.record(record)
-        now = self._tables.clock.now()
-        expire_time = now + timedelta(seconds=life_s)
-        self._tables.authorizations[authorization.state_hash] = replace(
-            authorization,
-            create_time=now,
-            expire_time=expire_time,
-            code_hash=None,
-            claim_time=None,
-            grant_id=None,
-        )
-        return expire_time
-
-    async def find(self, tenant: str, state_hash: bytes) -> Authorization | None:
-        await self._tables.reach()
-        found = self._tables.authorizations.get(state_hash)
-        if found is None or found.tenant != tenant:
-            return None
-        return replace(found, read_time=self._tables.clock.now())
-
-    async def claim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> bool:
-        found = await self.find(tenant, state_hash)
-        if found is None or found.code_hash is not None:
-            return False
-        self._tables.authorizations[state_hash] = replace(
-            found, code_hash=code_hash, claim_time=self._tables.clock.now()
-        )
-        return True
-
-    async def abandon(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
-        found = await self.find(tenant, state_hash)
-        if found is not None and found.code_hash == code_hash and found.claim_time is not None:
-            never = found.claim_time - timedelta(seconds=limits.COMPLETION_REPLAY_S)
-            self._tables.authorizations[state_hash] = replace(found, claim_time=never)
-
-    async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
-        found = await self.find(tenant, state_hash)
-        if found is not None and found.code_hash == code_hash and found.grant_id is None:
-            self._tables.authorizations[state_hash] = replace(
-                found, code_hash=None, claim_time=None
-            )
 
 
 class FakeGrantStore:
@@ -272,7 +217,7 @@ class FakeGrantStore:
         known = self._tables.authorizations.get(authorization.state_hash)
         if known is not None:
             self._tables.authorizations[authorization.state_hash] = replace(
-                known, grant_id=grant.grant_id
+                known, grant_id=grant.grant_id, ending=None, answer_envelope=None
             )
 
     def _enqueue(self, record: AuditRecord, grant: Grant, envelope: bytes, generation: int) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from tests.fakes.clock import FakeEntropy
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
-from vault_service.domain.attempt import SpoolEntry, SpoolMark
+from vault_service.domain.attempt import SpoolEntry, SpoolKind, SpoolMark
 from vault_service.domain.errors import Reason, VaultError
 
 _seeds = itertools.count(1)
@@ -55,7 +55,13 @@ class FakeSpool:
     def spool_id(self) -> uuid.UUID:
         return self._id
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
         self._require_open()
         if self.fault is SpoolFault.DISK_FULL:
             raise _refused(Reason.STORE_UNREACHABLE)
@@ -64,7 +70,7 @@ class FakeSpool:
         if slot is None:
             raise _refused(Reason.OVERLOADED)
         entry = SpoolEntry(
-            self._id, slot, attempt_id, tenant, grant_id, SpoolMark.RESERVED, envelope=None
+            self._id, slot, attempt_id, tenant, grant_id, SpoolMark.RESERVED, None, kind
         )
         if self.fault is None:
             self._busy.add((self._id, slot))

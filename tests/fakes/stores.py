@@ -10,9 +10,9 @@ from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock
+from tests.fakes.consents import FakeAuthorizationStore, FakeDiscardedTokens
 from tests.fakes.events import FakeEventBell, FakeEventStore
 from tests.fakes.grant_stores import (
-    FakeAuthorizationStore,
     FakeGrantStore,
     FakeRevocationQueue,
 )
@@ -188,6 +188,7 @@ class FakeStores:
         self.attempts = FakeAttemptStore(self.tables)
         self.budget = FakeRateBudget(self.tables)
         self.revocations = FakeRevocationQueue(self.tables)
+        self.discarded = FakeDiscardedTokens(self.tables)
         self.aliases = FakeGrantAliasStore(self.tables)
         self.secrets = FakeSecretStore(self.tables)
         self.reminders = FakeSecretReminders(self.tables)

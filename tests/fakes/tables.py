@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from tests.fakes.clock import FakeClock
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.domain.attempt import RefreshAttempt
 from vault_service.domain.audit import AuditRecord
+from vault_service.domain.consent import DiscardedToken
 from vault_service.domain.envelope import WrappedDek
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.event import EventKind, GrantEvent
@@ -49,10 +51,14 @@ class FakeTables:
         self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
         self.attempt_times: dict[uuid.UUID, datetime] = {}
         self.abandoned_spools: set[uuid.UUID] = set()
+        self.earlier_spools: dict[uuid.UUID, list[uuid.UUID]] = {}  # by attempt
+        self.until_it_answers: set[uuid.UUID] = set()  # attempts
+        self.grant_bell = PostgresGrantBell()  # its events; nothing else of it needs a server
         self.budgets: dict[OAuthClientName, Any] = {}
         self.upkeep: dict[uuid.UUID, Any] = {}
         self.plans: dict[OAuthClientName, Plan] = {}
         self.queue: dict[uuid.UUID, QueuedRevocation] = {}
+        self.discarded: dict[uuid.UUID, DiscardedToken] = {}
         self.due: dict[uuid.UUID, datetime] = {}
         self.secrets: dict[SecretName, list[SecretVersion]] = {}
         self.secret_rows: dict[SecretName, Secret] = {}
@@ -112,6 +118,11 @@ class FakeTables:
             )
         )
         self.ring(grant.tenant)
+        self.ring_grant(grant.grant_id)
+
+    def ring_grant(self, grant_id: uuid.UUID) -> None:
+        """Wake who waits for this grant."""
+        self.grant_bell.on_notification(None, 0, "", str(grant_id))
 
     def ring(self, tenant: str) -> None:
         """Wake who waits for this tenant's events."""

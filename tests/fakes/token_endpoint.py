@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlsplit
 
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.consent import TokenKind
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
 from vault_service.domain.provider import ProviderProfile
@@ -26,7 +30,6 @@ class Posted:
     code: str = ""
     redirect_uri: str = ""
     verifier: str = ""
-    nonce: str = ""
     refresh_token: str = ""
     access_token: str = ""
     scopes: tuple[str, ...] = ()
@@ -53,6 +56,8 @@ def an_answer(
         endless=endless,
     )
 
+
+_FAR = 4_102_444_800  # 2100
 
 # The status of an answer of each class, where a script does not say it.
 _STATUS = {
@@ -85,6 +90,27 @@ def as_http(answer: TokenAnswer, scope_separator: str = " ") -> HttpAnswer:
     return HttpAnswer(200, "application/json", Sensitive(json.dumps(members).encode()))
 
 
+def as_consent(
+    answer: TokenAnswer, profile: ProviderProfile, client_id: str, nonce: str
+) -> HttpAnswer:
+    """The 200 to a code: as ``as_http``, with the subject where the profile says."""
+    members = json.loads(as_http(answer, profile.scope_separator).body.reveal())
+    source, _, name = profile.subject_from.partition(":")
+    if answer.subject is not None and source == "response":
+        members[name] = answer.subject
+    elif answer.subject is not None:
+        claims = {"iss": profile.issuer, "aud": client_id, "exp": _FAR, name: answer.subject}
+        members["id_token"] = an_id_token(claims | ({"nonce": nonce} if nonce else {}))
+    return HttpAnswer(200, "application/json", Sensitive(json.dumps(members).encode()))
+
+
+def an_id_token(claims: Mapping[str, object]) -> str:
+    """A JWT in compact form with these claims; nobody looks at its signature."""
+    parts = ({"alg": "RS256"}, claims)
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
+    return ".".join(part.rstrip(b"=").decode() for part in encoded) + ".c2ln"
+
+
 def as_refusal(error: TokenEndpointError) -> HttpAnswer:
     """An answer that reads as this failure."""
     code = error.error or _ERROR.get(error.answer_class, "")
@@ -96,10 +122,9 @@ def as_refusal(error: TokenEndpointError) -> HttpAnswer:
 class FakeTokenEndpoint:
     """ports.TokenEndpoint by a script.
 
-    ``answers`` are given in their order, failures raised or, by ``refresh``, given as the answer
-    that reads so; when none is queued, the nth request for tokens is answered with "at-n" and
-    "rt-n". A code's answer names ``subject``. ``introspections`` and ``probes`` likewise; UNKNOWN
-    when none is queued.
+    ``answers`` are given in their order, failures as the answer that reads so, or raised; when none
+    is queued, the nth request for tokens is answered with "at-n" and "rt-n". A code's answer names
+    ``subject``. ``introspections`` and ``probes`` likewise; UNKNOWN when none is queued.
     ``ledger`` has every request from the moment it was sent. ``gate``: an event that requests
     wait for before they are answered; ``arrived`` is set by each request that comes.
     """
@@ -113,6 +138,7 @@ class FakeTokenEndpoint:
         self.ledger: list[Posted] = []
         self.gate: asyncio.Event | None = None
         self.arrived = asyncio.Event()
+        self._nonces: dict[str, str] = {}
         self._count = 0
 
     def posted(self, kind: str) -> list[Posted]:
@@ -123,6 +149,11 @@ class FakeTokenEndpoint:
         """Queue failures; ``facts`` as ``TokenEndpointError`` takes them."""
         for _ in range(times):
             self.answers.append(TokenEndpointError(answer_class, **facts))  # type: ignore[arg-type]
+
+    def authorize(self, url: str) -> None:
+        """The browser was sent here: what the id_token of its code's exchange must repeat."""
+        asked = dict(parse_qsl(urlsplit(url).query))
+        self._nonces[asked["code_challenge"]] = asked.get("nonce", "")
 
     def hold(self) -> asyncio.Event:
         """Hold the requests that come from now on; set the event to let them go."""
@@ -138,19 +169,21 @@ class FakeTokenEndpoint:
         code: Sensitive,
         redirect_uri: str,
         verifier: Sensitive,
-        nonce: str,
-    ) -> TokenAnswer:
+    ) -> HttpAnswer:
         posted = _posted("exchange_code", profile.token_endpoint, client)
         entry = replace(
             posted,
             code=code.reveal_text(),
             redirect_uri=redirect_uri,
             verifier=verifier.reveal_text(),
-            nonce=nonce,
         )
-        answer = await self._answer(entry)
-        assert isinstance(answer, TokenAnswer), "a code exchange is scripted by TokenAnswers"
-        return answer if answer.subject else replace(answer, subject=self.subject)
+        answer = await self._scripted(entry)
+        if isinstance(answer, HttpAnswer):
+            return answer
+        if not answer.subject:
+            answer = replace(answer, subject=self.subject)
+        nonce = self._nonces.get(_challenge(entry.verifier), "")
+        return as_consent(answer, profile, client.client_id, nonce)
 
     async def refresh(
         self,
@@ -160,25 +193,31 @@ class FakeTokenEndpoint:
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         posted = _posted("refresh", token_endpoint, client)
         named = tuple(scopes) if profile.requires_scope_on_refresh else ()
         entry = replace(posted, refresh_token=refresh_token.reveal_text(), scopes=named)
-        try:
-            answer = await self._answer(entry)
-        except TokenEndpointError as error:
-            if error.answer_class not in _STATUS:
-                raise
-            return as_refusal(error)
+        answer = await self._within(answer_limit_s, entry)
         return (
             answer if isinstance(answer, HttpAnswer) else as_http(answer, profile.scope_separator)
         )
 
     async def revoke(
-        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+        self,
+        profile: ProviderProfile,
+        client: ClientCredential,
+        *,
+        token: Sensitive,
+        kind: TokenKind = TokenKind.REFRESH,
     ) -> None:
         posted = _posted("revoke", profile.revocation_endpoint, client)
-        await self._arrive(replace(posted, refresh_token=refresh_token.reveal_text()))
+        value = token.reveal_text()
+        if kind is TokenKind.REFRESH:
+            await self._arrive(replace(posted, refresh_token=value))
+        else:
+            await self._arrive(replace(posted, access_token=value))
         if self.revocation_errors:
             raise self.revocation_errors.popleft()
 
@@ -199,6 +238,22 @@ class FakeTokenEndpoint:
         token = access_token.reveal_text()
         await self._arrive(Posted("probe", profile.probe_endpoint, "", "", access_token=token))
         return self.probes.popleft() if self.probes else Liveness.UNKNOWN
+
+    async def _within(self, limit_s: float, entry: Posted) -> TokenAnswer | HttpAnswer:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._scripted(entry)
+        except TimeoutError:
+            raise TokenEndpointError(AnswerClass.IN_DOUBT) from None
+
+    async def _scripted(self, entry: Posted) -> TokenAnswer | HttpAnswer:
+        """What is answered: failures that are answers as such, the others raised."""
+        try:
+            return await self._answer(entry)
+        except TokenEndpointError as error:
+            if error.answer_class not in _STATUS:
+                raise
+            return as_refusal(error)
 
     async def _answer(self, entry: Posted) -> TokenAnswer | HttpAnswer:
         # What is answered is decided when the request comes, however long it is held open.
@@ -221,3 +276,8 @@ class FakeTokenEndpoint:
 
 def _posted(kind: str, url: str, client: ClientCredential) -> Posted:
     return Posted(kind, url, client.client_id, client.client_secret.reveal_text())
+
+
+def _challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

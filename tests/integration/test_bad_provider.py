@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 import tokenvault_client as sdk
-from tests.support.authserver import CLIENT_SECRET, Answer, AuthServer, Cut
+from tests.fakes.token_endpoint import an_id_token
+from tests.support.authserver import CLIENT_ID, CLIENT_SECRET, Answer, AuthServer, Cut
 from tests.support.authserver import Fault as ServerFault
 from tests.support.refusals import ONCE_S, record_of, recorded_refusal, refusal
 from tests.support.vault import RealVault
@@ -257,25 +258,107 @@ async def test_provider_down(
     assert (await app.complete_authorization(_PARENT, **complete)).grant.owner == f"{owner}-new"
 
 
-@pytest.mark.parametrize("fault", ["HTML in a 200", "500", "429", "invalid_client", "reset"])
-async def test_bad_answer_to_a_code(
+@pytest.mark.parametrize("fault", ["429", "invalid_client"])
+async def test_bad_answer_that_leaves_the_code(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
     provider: AuthServer,
     owner: str,
     fault: str,
 ) -> None:
-    """What condemns no code uses none up: the same completion works at the next good answer."""
+    """What surely did not look at the code uses it not up: the same completion works at the next
+    good answer."""
     started = await provider.start(app, owner)
     complete = provider.completion(started, owner)
     provider.script(_FAULTS[fault].answer)
     call = app.complete_authorization(_PARENT, **complete, timeout_s=ONCE_S)
-    reason = _FAULTS[fault].reason
-    # Of a code nothing is in doubt: whoever redeems it twice is told so by the provider.
-    reason = "PROVIDER_UNAVAILABLE" if reason == "REFRESH_IN_DOUBT" else reason
-    await recorded_refusal(auditor, call, reason, "again|platform team|after the delay")
+    await recorded_refusal(auditor, call, _FAULTS[fault].reason, "platform team|after the delay")
     completed = await app.complete_authorization(_PARENT, **complete)
     assert (await app.get_access_token(alias=completed.alias)).value
+
+
+@pytest.mark.parametrize("fault", ["HTML in a 200", "500", "a redirect", "empty", "reset"])
+async def test_bad_answer_spends_the_code(
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: AuthServer,
+    owner: str,
+    fault: str,
+) -> None:
+    """What may have taken the code ends the state: neither the client by itself nor a second
+    completion presents it again."""
+    started = await provider.start(app, owner)
+    complete = provider.completion(started, owner)
+    before = len(provider.sent("authorization_code"))
+    provider.script(_FAULTS[fault].answer)
+    for _ in range(2):
+        call = app.complete_authorization(_PARENT, **complete)
+        error, _record = await recorded_refusal(
+            auditor, call, "AUTHORIZATION_CODE_USED", "start a new authorization"
+        )
+        assert isinstance(error, sdk.AuthorizationFailed)
+        assert error.retry_after_s is None
+    assert len(provider.sent("authorization_code")) == before + 1
+
+
+async def test_id_token_of_another_issuer(
+    real_vault: RealVault,
+    port: int,
+    app: sdk.TokenVaultClient,
+    auditor: sdk.TokenVaultClient,
+    provider: AuthServer,
+    owner: str,
+) -> None:
+    """An id_token whose issuer has a slash too many: one POST by a client that retries, a refusal
+    that names both issuers, and the tokens revoked at the provider, on record."""
+    async with real_vault.client("operator", port) as operator:
+        await provider.register(
+            operator,
+            subject_from="id_token:sub",
+            revocation_endpoint=f"{provider.issuer}/revoke",
+        )
+    claims = {"iss": f"{provider.issuer}/", "aud": CLIENT_ID, "sub": "s", "exp": 4_102_444_800}
+    tokens = {"access_token": "at-foreign", "refresh_token": "rt-foreign", "expires_in": 60}
+    started = await provider.start(app, owner)
+    complete = provider.completion(started, owner)
+    before = len(provider.sent("authorization_code"))
+    provider.script(Answer.json(tokens | {"id_token": an_id_token(claims)}))
+    call = app.complete_authorization(_PARENT, **complete)
+    error, record = await recorded_refusal(auditor, call, "ID_TOKEN_REFUSED", "another issuer")
+    assert isinstance(error, sdk.AuthorizationFailed)
+    assert error.metadata == {
+        "what": "ISSUER",
+        "expected": provider.issuer,
+        "came": f"{provider.issuer}/",
+    }
+    assert len(provider.sent("authorization_code")) == before + 1
+    assert [entry.fields["token"] for entry in provider.sent("revoke")] == ["rt-foreign"]
+    records = (await auditor.list_audit_records(_PARENT, page_size=20)).items
+    assert {"AUTHORIZATION_ENDED", "PROVIDER_REVOCATION_DONE"} <= {each.action for each in records}
+    said = f"{error} {error.metadata} {[each.detail for each in records]}"
+    assert not any(secret in said for secret in _SECRETS)
+    assert record.reason == "ID_TOKEN_REFUSED"
+
+
+async def test_refused_refresh_token_is_not_revived(
+    real_vault: RealVault, port: int, app: sdk.TokenVaultClient, provider: AuthServer, owner: str
+) -> None:
+    """A consent that brings no refresh token does not take up the one that was refused: the reply
+    says so, and the end of its access token is NO_REFRESH_TOKEN."""
+    async with real_vault.client("operator", port) as operator:
+        await provider.register(operator, refresh_class=sdk.RefreshClass.N)
+    first = await provider.consent(app, owner, life_s=0)
+    assert not first.not_refreshable
+    before = len(provider.sent("refresh_token"))
+    provider.script(Answer.json({"error": "invalid_grant"}, 400))
+    await refusal(
+        app.get_access_token(alias=first.alias), "REAUTHORIZATION_REQUIRED", "consent again"
+    )
+    provider.script(Answer.json({"access_token": "at-9", "expires_in": 0, "user": owner}))
+    again = await provider.consent(app, owner)
+    assert (again.grant.name, again.not_refreshable) == (first.grant.name, True)
+    await refusal(app.get_access_token(alias=first.alias), "NO_REFRESH_TOKEN", "offline")
+    assert len(provider.sent("refresh_token")) == before + 1
 
 
 async def test_answer_slower_than_the_caller(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 from tests.architecture.sources import ROOT
 from tests.support.docs import Shell, blocks, commands
 from tests.support.state_dirs import new_state_dir
+from vault_service.cli.operate import DevEnvironment
 from vault_service.embedded import processes
 from vault_service.embedded.postgres import EmbeddedPostgres
 
@@ -43,10 +47,10 @@ def _once(state_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _staying(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def _staying(state_dir: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Start it and wait until it says that it stays."""
     with subprocess.Popen(
-        _argv(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        _argv(state_dir, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as started:
         assert started.stdout is not None
         for line in started.stdout:
@@ -62,7 +66,7 @@ def _staying(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path) -> None:
     """Consent, refresh, refusal and record once; then yesterday's grant without a consent, and the
-    files of the environment as JSON."""
+    files of the environment as JSON; a provider of one's own may be called from then on."""
     first = _once(state_dir)
     assert first.returncode == 0, first.stdout + first.stderr
     for shown in (
@@ -73,13 +77,19 @@ def test_first_run_shows_the_main_job_and_second_finds_the_grant(state_dir: Path
         "GRANT_REFRESHED",
     ):
         assert shown in first.stdout
-    second = _once(state_dir, "--output", "json")
+    assert _allowed(state_dir) == [_demo_provider(state_dir)]
+    own = ("--allow-provider", "127.0.0.1:26510", "--allow-provider", "localhost:26511")
+    second = _once(state_dir, *own, "--output", "json")
     assert second.returncode == 0, second.stdout + second.stderr
     assert "yesterday's" in second.stderr
     assert "authorization URL" not in second.stderr
     told = json.loads(second.stdout)
-    assert told.keys() == {"state_dir", "config_file", "admin_config_file", "client_files"}
+    assert told.keys() == {field.name for field in dataclasses.fields(DevEnvironment)}
     assert Path(told["client_files"]["operator"]).is_file()
+    assert Path(told["provider_certificate_file"]).is_file()
+    assert Path(told["provider_key_file"]).stat().st_mode & 0o077 == 0
+    own_places = ["127.0.0.1:26510", "localhost:26511"]
+    assert _allowed(state_dir) == [_demo_provider(state_dir), *own_places]
 
 
 def test_taken_port_is_named(state_dir: Path) -> None:
@@ -121,12 +131,15 @@ def test_the_tutorial(state_dir: Path, tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     shell = Shell(tmp_path, os.environ)
     tutorial = blocks(ROOT / "docs" / "tutorial" / "first-grant.md")
-    # The first one is what this module is about; the other waits for a person at a browser, as
-    # test_cli.py does without one.
-    left = [block.text.split()[:3] for block in tutorial if block.language != "console"]
-    assert left == [["make", "run"], [".venv/bin/tokenvault", "grant", "start"]]
+    # The first and the last are what this module is about; the other waits for a person at a
+    # browser, as test_cli.py does without one.
+    left = [block.text.split() for block in tutorial if block.language != "console"]
+    assert left[0] == ["make", "run"]
+    assert left[1][:3] == [".venv/bin/tokenvault", "grant", "start"]
+    (_, _, *options) = left[2]
+    own = shlex.split(shlex.split(" ".join(options))[0].removeprefix("ARGS="))
     grants = ""
-    with _staying(state_dir):
+    with _staying(state_dir, *own):
         for command in (each for block in tutorial for each in commands(block)):
             done = shell.run(command.text.replace("GRANT_ID", grants))
             assert (done.status != 0) == command.fails, done.output
@@ -135,6 +148,29 @@ def test_the_tutorial(state_dir: Path, tmp_path: Path) -> None:
             output = done.output.replace(grants, "GRANT_ID") if grants else done.output
             assert not command.missing(output), f"{command.text}: {done.output}"
     assert grants
+
+
+@pytest.mark.parametrize(
+    "place", ["192.168.1.7:443", "op.example:443", "127.0.0.1", "127.1:443", "http://127.0.0.1:1"]
+)
+def test_only_providers_of_this_machine_are_allowed(place: str, tmp_path: Path) -> None:
+    """Anything else is a mistake in the command line, and nothing is made or started."""
+    directory = tmp_path / "state"
+    refused = _once(directory, "--allow-provider", place)
+    assert refused.returncode == 2
+    assert "--allow-provider" in refused.stderr
+    assert not directory.exists()
+
+
+def _allowed(state_dir: Path) -> list[str]:
+    settings = tomllib.loads((state_dir / "tokenvault.toml").read_text())
+    allowed: list[str] = settings["egress"]["allowed_private"]
+    return allowed
+
+
+def _demo_provider(state_dir: Path) -> str:
+    port = json.loads((state_dir / "demo-provider" / "ports.json").read_text())["port"]
+    return f"127.0.0.1:{port}"
 
 
 def _is_service(pid: int) -> bool:

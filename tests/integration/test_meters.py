@@ -70,6 +70,8 @@ async def test_provider_that_is_not_reached() -> None:
             client,
             token_endpoint="https://op.example:8443/token",
             refresh_token=Sensitive(b"a refresh token"),
+            post_limit_s=20.0,
+            answer_limit_s=20.0,
         )
     asked = series(metrics, "tokenvault_provider_request_duration_seconds_count")
     assert asked == {("NOT_SENT", "refresh"): 1}

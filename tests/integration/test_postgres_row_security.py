@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
 _UPDATED = ("providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
-            "authorizations", "provider_revocations", "secrets", "provider_budgets")  # fmt: skip
+            "authorizations", "provider_revocations", "discarded_tokens", "secrets",
+            "provider_budgets")  # fmt: skip
 
 _FORBIDDEN_TO_APP = (
     "UPDATE audit_records SET caller = 'x'",
@@ -79,6 +80,8 @@ _FORBIDDEN_TO_WORKER = (
     "DELETE FROM grants",
     "DELETE FROM provider_revocations",
     "UPDATE provider_revocations SET refresh_envelope = ''",
+    "DELETE FROM discarded_tokens",
+    "UPDATE discarded_tokens SET envelope = ''",
     "UPDATE authorizations SET caller = 'x'",
     "SET ROLE tokenvault_owner",
     "SET ROLE tokenvault_app",

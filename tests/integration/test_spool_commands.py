@@ -19,7 +19,7 @@ from tests.support.vault import RealVault
 from vault_service.adapters.clock import SystemEntropy
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.spool.spool import FileSpool
-from vault_service.domain.attempt import SpoolEntry
+from vault_service.domain.attempt import SpoolEntry, SpoolKind
 
 
 def command(*arguments: str, fails: int = 0) -> str:
@@ -70,6 +70,25 @@ def test_list_tells_names_and_never_contents(tmp_path: Path) -> None:
     assert ENVELOPE[32:127].decode() not in shown
     dead = json.loads(command("list", "--path", str(folder), "--output", "json"))
     assert dead["spools"][0]["is_locked"] is False
+
+
+def test_list_and_replay_know_consents(tmp_path: Path) -> None:
+    """The exchange of a code is listed by its authorization, and replayed like a refresh."""
+    source, folder = tmp_path / "rescued", tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+
+    async def die_with_a_code_under_way() -> None:
+        spool = FileSpool(SpoolSettings(source, SLOTS), FakeClock(), SystemEntropy())
+        await spool.mark_sent(await spool.reserve(ATTEMPT, "acme", GRANT, SpoolKind.CONSENT))
+        await spool.close()
+
+    asyncio.run(die_with_a_code_under_way())
+    listed = json.loads(command("list", "--path", str(source), "--output", "json"))
+    (entry,) = listed["spools"][0]["entries"]
+    assert (entry["grant"], entry["mark"]) == (f"tenants/acme/authorizations/{GRANT}", "SENT")
+    command("replay", "--from", str(source), "--path", str(folder))
+    (found,) = recovered(folder)
+    assert (found.attempt_id, found.kind) == (ATTEMPT, SpoolKind.CONSENT)
 
 
 def test_list_needs_a_folder(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vault_service.adapters.spool.record import (
     read_slot,
 )
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
+from vault_service.domain.attempt import SpoolKind
 from vault_service.domain.names import require_id
 
 SPOOL = uuid.UUID(int=7)
@@ -28,7 +29,7 @@ _IDS = st.from_regex(r"[a-z][a-z0-9-]{0,62}", fullmatch=True)
 _U64 = st.integers(0, 2**64 - 1)
 _RECORDS = st.builds(
     Record, st.uuids(), st.integers(0, 65_535), _U64, st.sampled_from(Mark), st.uuids(), _IDS,
-    st.uuids(), _U64,
+    st.uuids(), _U64, kind=st.sampled_from(SpoolKind),
 ).flatmap(
     lambda record: st.binary(min_size=1, max_size=9_000).map(
         lambda envelope: replace(record, envelope=envelope)

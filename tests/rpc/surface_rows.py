@@ -102,7 +102,7 @@ ROWS: dict[str, Row] = {
         (_STORE, _KEYS),
     ),
     "CompleteAuthorization": Row(
-        (_A.AUTHORIZATION_COMPLETED,),
+        (_A.CODE_EXCHANGE_STARTED, _A.AUTHORIZATION_COMPLETED),
         ("STATE_UNKNOWN", _complete("no-such-state", "code")),
         ("FIELD_MALFORMED", _complete("state", "c" * 4_097)),
         (_STORE, _KEYS),

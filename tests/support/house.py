@@ -18,11 +18,12 @@ from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.observed import ObservedAudit, ObservedEnvelopes
 from tests.support.observed import refused as refused
 from tests.support.samples import a_profile
+from vault_service.app.consents import ConsentParts, Consents
 from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
-from vault_service.domain.access import Call, Caller, Permission
+from vault_service.domain.access import Call, Caller, Permission, reply_reserve_s
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.grant import AccessToken, Grant
 from vault_service.domain.names import (
@@ -37,11 +38,7 @@ from vault_service.domain.schedule import Scheduling
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
-from vault_service.usecases.complete_authorization import (
-    Callback,
-    CompleteAuthorization,
-    Completed,
-)
+from vault_service.usecases.complete_authorization import Callback, Completed
 from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
@@ -68,7 +65,6 @@ from vault_service.usecases.start_authorization import (
     StartAuthorization,
     StartedAuthorization,
 )
-from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 from vault_service.usecases.used_grants import UsedGrants
 
@@ -96,15 +92,16 @@ class House:
         spools: FakeSpoolFolder | None = None,
         clock: FakeClock | None = None,
         endpoint: FakeTokenEndpoint | None = None,
+        late_places: int = limits.SPOOL_SLOTS,
     ) -> None:
+        self._late_places = late_places
         self.clock: FakeClock = shared.clock if shared else clock or FakeClock()
         self.entropy: FakeEntropy = shared.entropy if shared else FakeEntropy()
         self.stores: FakeStores = (
             shared.stores if shared else FakeStores(self.clock, [TENANT, "beta"])
         )
-        self.endpoint: FakeTokenEndpoint = (
-            shared.endpoint if shared else endpoint or FakeTokenEndpoint()
-        )
+        own = endpoint or FakeTokenEndpoint()
+        self.endpoint: FakeTokenEndpoint = shared.endpoint if shared else own
         self.wrapper: FakeKeyWrapper = shared.wrapper if shared else FakeKeyWrapper()
         everything = ((caller, each) for caller in (APP, OTHER) for each in Permission)
         self.policy: FakePolicy = shared.policy if shared else FakePolicy(everything)
@@ -182,6 +179,7 @@ class House:
         stores = self.stores
         self.revoke_at_provider = RevokeAtProvider(
             queue=stores.revocations,
+            discarded=stores.discarded,
             endpoint=self.endpoint,
             credentials=self.credentials,
             envelopes=self.envelopes,
@@ -236,23 +234,24 @@ class House:
             entropy=self.entropy,
             clock=self.clock,
         )
-        self.complete = CompleteAuthorization(
-            gate=self.gate,
-            authorizations=stores.authorizations,
-            grants=stores.grants,
-            credentials=self.credentials,
-            endpoint=self.endpoint,
-            envelopes=self.envelopes,
-            store_consent=StoreConsent(
+        self.consents = Consents(
+            ConsentParts(
+                gate=self.gate,
+                authorizations=stores.authorizations,
                 grants=stores.grants,
+                credentials=self.credentials,
+                endpoint=self.endpoint,
                 envelopes=self.envelopes,
+                spool=self.spool,
+                revoke_at_provider=self.revoke_at_provider,
                 recorder=self.recorder,
+                clock=self.clock,
                 entropy=self.entropy,
-            ),
-            clock=self.clock,
-            flights=self.flights,
-            outages=self.outages,
+                flights=self.flights,
+                outages=self.outages,
+            )
         )
+        self.complete = self.consents.complete
 
     def _build_events(self) -> None:
         self.webhook_endpoint = FakeWebhookEndpoint()
@@ -272,7 +271,7 @@ class House:
                 clock=self.clock,
             )
         )
-        self.watches, self.watch = events.watches, events.watch
+        self.watch, self.watches = events.watch, events.watches
         self.webhooks, self.deliver_webhooks = events.webhooks, events.deliver
 
     def _build_engine(self) -> None:
@@ -293,6 +292,8 @@ class House:
                 flights=self.flights,
                 outages=self.outages,
                 times=RefreshTimes(),
+                bell=self.stores.tables.grant_bell,
+                late_places=self._late_places,
             )
         )
         self.refresh = self.engine.refresh
@@ -312,7 +313,8 @@ class House:
     def call(self, caller: str = APP, *, budget_s: float = 30.0, rpc: str = "T/Test") -> Call:
         """A call under way with this much time left."""
         deadline = self.clock.monotonic() + budget_s
-        return Call(Caller(caller, "01ab"), rpc, "r-1", "ipv4:127.0.0.1:4711", deadline)
+        source, kept = "ipv4:127.0.0.1:4711", reply_reserve_s(budget_s)
+        return Call(Caller(caller, "01ab"), rpc, "r-1", source, deadline, reserve_s=kept)
 
     async def register(self, **profile: Any) -> None:
         """The provider ``op`` and the OAuthClient ``crm``, as the platform team puts them."""
@@ -337,7 +339,9 @@ class House:
     ) -> StartedAuthorization:
         """A consent begun."""
         request = AuthorizationRequest(CLIENT, owner, REDIRECT_URI, scopes, label)
-        return await self.start(self.call(caller), request)
+        started = await self.start(self.call(caller), request)
+        self.endpoint.authorize(started.url)
+        return started
 
     def callback(self, started: StartedAuthorization, **changes: Any) -> Callback:
         """What the browser brings back of it."""

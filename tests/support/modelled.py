@@ -57,6 +57,8 @@ class ModelledProvider:
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         self.refreshes += 1
         outcome = self.model.refresh(refresh_token.reveal_text())

@@ -14,6 +14,8 @@ from tests.support.samples import (
     a_grant,
     a_record,
     a_webhook,
+    an_authorization,
+    discard_token,
     put_client,
     put_grant,
 )
@@ -41,7 +43,8 @@ TABLES: Final = (
     "tenants", "deks", "providers", "oauth_clients", "grants", "grant_aliases", "grant_leases",
     "authorizations", "provider_revocations", "secrets", "secret_versions", "secret_requests",
     "client_credentials", "refresh_attempts", "grant_upkeep", "provider_budgets",
-    "refresh_plans", "grant_events", "webhooks", "webhook_deliveries", "audit_records",
+    "discarded_tokens", "refresh_plans", "grant_events", "webhooks", "webhook_deliveries",
+    "audit_records",
 )  # fmt: skip
 
 
@@ -96,5 +99,6 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     assert await webhooks.insert(a_webhook(tenant), a_record(tenant))
     revoked = await rooms.put(a_grant(tenant), label="revoked")
     assert await rooms.grants.revoke(revoked, True, a_record(tenant))
+    await discard_token(rooms.authorizations, an_authorization(tenant))
     assert await PostgresWebhookQueue(database.app, database.worker).fan_out(10)
     return grant

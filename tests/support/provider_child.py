@@ -40,6 +40,7 @@ class Bounded(HttpClient):
         *,
         basic: Sensitive | None = None,
         limit_s: float = limits.POST_LIMIT_S,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         """As the real one."""
         return await super().post_form(url, fields, basic=basic, limit_s=self.limit_s)
@@ -50,7 +51,14 @@ async def refresh(endpoint: OAuthTokenEndpoint, url: str) -> str:
     profile = ProviderProfile(url, url, url, "")
     token = Sensitive(b"refresh token")
     try:
-        answer = await endpoint.refresh(profile, _CLIENT, token_endpoint=url, refresh_token=token)
+        answer = await endpoint.refresh(
+            profile,
+            _CLIENT,
+            token_endpoint=url,
+            refresh_token=token,
+            post_limit_s=limits.POST_LIMIT_S,
+            answer_limit_s=limits.POST_LIMIT_S,
+        )
         # Kept as it came, and read again, as the spool has it.
         read_refresh(HttpAnswer.from_bytes(answer.to_bytes()), profile, (token,))
     except TokenEndpointError as error:

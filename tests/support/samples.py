@@ -11,7 +11,9 @@ from vault_service.adapters.clock import SystemEntropy
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
+from vault_service.domain.consent import DiscardedToken, Ending, TokenKind
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
+from vault_service.domain.errors import Reason
 from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, SealedTokens
 from vault_service.domain.names import OAuthClientName, ProviderName, WebhookName
 from vault_service.domain.oauth import Authorization, ClientAuthMethod, OAuthClient
@@ -225,6 +227,32 @@ async def put_client(
     """The provider ``op`` and the OAuthClient ``crm`` of a tenant."""
     await providers.put(ProviderName(tenant, "op"), a_profile(), a_record(tenant))
     assert await oauth_clients.put(an_oauth_client(tenant), 0, a_record(tenant))
+
+
+async def discard_token(
+    authorizations: AuthorizationStore, authorization: Authorization
+) -> DiscardedToken:
+    """A consent that has ended, and its token in the queue of revocations."""
+    tenant, claim_id = authorization.tenant, new_id()
+    await authorizations.insert(authorization, limits.AUTHORIZATION_LIFE_S, a_record(tenant))
+    assert await authorizations.claim(authorization, b"c" * 32, claim_id, a_record(tenant))
+    token = DiscardedToken(
+        token_id=new_id(),
+        tenant=tenant,
+        authorization_id=authorization.authorization_id,
+        owner="u-1",
+        oauth_client="crm",
+        provider="op",
+        kind=TokenKind.ACCESS,
+        envelope=b"sealed token",
+        attempts=0,
+        expire_time=LONG_AGO,
+        read_time=LONG_AGO,
+    )
+    ending, record = Ending(Reason.ID_TOKEN_REFUSED, "no"), a_record(tenant)
+    for _ in range(2):  # as after a commit whose answer was lost
+        await authorizations.end(authorization, claim_id, ending, record, discarded=token)
+    return token
 
 
 async def put_grant(

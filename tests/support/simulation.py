@@ -12,7 +12,6 @@ from enum import Enum
 from tests.fakes.token_endpoint import FakeTokenEndpoint
 from tests.support.house import House
 from tests.support.virtual_time import LoopClock
-from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.grant import Grant
 from vault_service.domain.http_answer import HttpAnswer
@@ -47,13 +46,15 @@ class SimulatedProvider(FakeTokenEndpoint):
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         self.times.append(asyncio.get_running_loop().time())
         down = self.down
         if down is Down.REFUSES:
             raise TokenEndpointError(AnswerClass.NOT_SENT)
         if down is Down.HANGS:
-            await asyncio.sleep(limits.POST_LIMIT_S)
+            await asyncio.sleep(answer_limit_s)
             raise TokenEndpointError(AnswerClass.IN_DOUBT)
         await asyncio.sleep(self.latency_s)
         if down is not None:
@@ -65,6 +66,8 @@ class SimulatedProvider(FakeTokenEndpoint):
             token_endpoint=token_endpoint,
             refresh_token=refresh_token,
             scopes=scopes,
+            post_limit_s=post_limit_s,
+            answer_limit_s=answer_limit_s,
         )
 
     def most_within(self, window_s: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from typing import Any
@@ -23,7 +24,7 @@ from tests.support.house import (
 from vault_service.domain import limits
 from vault_service.domain.access import Permission
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import Reason
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import GrantState
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.sensitive import Sensitive
@@ -85,7 +86,6 @@ async def test_verifier_stays_here(house: House) -> None:
     digest = hashlib.sha256(posted.verifier.encode()).digest()
     parameters = asked(started.url)
     assert parameters["code_challenge"] == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    assert posted.nonce == parameters["nonce"]
     assert (posted.code, posted.redirect_uri) == ("code-1", REDIRECT_URI)
     assert posted.verifier not in rows + started.url
     assert started.state not in rows
@@ -186,7 +186,8 @@ async def test_state_is_bound(house: House, wrong: str) -> None:
         ({"redirect_uri": "https://app.example/other"}, Reason.REDIRECT_URI_MISMATCH),
         ({"iss": "https://evil.example"}, Reason.ISSUER_MISMATCH),
         ({"iss": "https://op.example/"}, Reason.ISSUER_MISMATCH),
-        ({"error": "access_denied", "code": Sensitive(b"")}, Reason.AUTHORIZATION_DENIED),
+        ({"error": "temporarily_unavailable"}, Reason.AUTHORIZATION_DENIED),
+        ({"error": "server_error", "code": Sensitive(b"")}, Reason.AUTHORIZATION_DENIED),
         ({"error": "x", "iss": "https://evil.example"}, Reason.ISSUER_MISMATCH),
     ],
 )
@@ -199,6 +200,67 @@ async def test_refused_before_the_exchange(
     assert house.endpoint.ledger == []
     good = house.callback(started, iss="https://op.example", redirect_uri="")
     assert (await house.complete(house.call(), good)).grant.state is GrantState.ACTIVE
+
+
+@pytest.mark.parametrize("error", ["access_denied", "invalid_scope", "consent_required", "x"])
+async def test_denial_ends_the_state(house: House, error: str) -> None:
+    """After a final error of the callback no code is taken for its state: each later callback gets
+    the answer of the first, and the end is on record once."""
+    started = await house.started()
+    denied = house.callback(started, error=error, code=Sensitive(b""))
+    later = (denied, house.callback(started), house.callback(started, error="other"))
+    for callback in (denied, *later):
+        for process in (house, House.beside(house)):
+            refusal = await refused(
+                Reason.AUTHORIZATION_DENIED, process.complete(house.call(), callback)
+            )
+            assert refusal.metadata == {"error": error}
+            assert not refusal.retryable
+    assert house.endpoint.ledger == []
+    (record,) = house.records(AuditAction.AUTHORIZATION_ENDED)
+    assert (record.reason, record.detail["error"]) == ("AUTHORIZATION_DENIED", error)
+
+
+async def test_denials_at_once(house: House) -> None:
+    """One error callback delivered many times at once has one answer and one record."""
+    started = await house.started()
+    denied = house.callback(started, error="access_denied")
+    houses = (house, House.beside(house))
+    tasks = [each.complete(house.call(), denied) for each in houses for _ in range(3)]
+    for refusal in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(refusal, VaultError)
+        assert refusal.reason is Reason.AUTHORIZATION_DENIED
+    assert len(house.records(AuditAction.AUTHORIZATION_ENDED)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"owner": "u-2"}, Reason.STATE_UNKNOWN),
+        ({"iss": "https://evil.example"}, Reason.ISSUER_MISMATCH),
+        ({"redirect_uri": "https://app.example/other"}, Reason.REDIRECT_URI_MISMATCH),
+    ],
+)
+async def test_foreign_denial_ends_nothing(
+    house: House, changes: dict[str, Any], reason: Reason
+) -> None:
+    """An error callback of another owner, issuer or place does not end the state."""
+    started = await house.started()
+    thief = house.callback(started, error="access_denied", **changes)
+    await refused(reason, house.complete(house.call(), thief))
+    other = house.callback(started, error="access_denied")
+    await refused(Reason.STATE_UNKNOWN, house.complete(house.call(OTHER), other))
+    assert (await house.complete(house.call(), house.callback(started))).grant.generation == 1
+
+
+async def test_denial_after_a_code_ends_nothing(house: House) -> None:
+    """An error callback for a state whose code made a grant is refused, and the grant stays."""
+    started = await house.started()
+    first = await house.complete(house.call(), house.callback(started))
+    denied = house.callback(started, error="access_denied")
+    await refused(Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), denied))
+    again = await house.complete(house.call(), house.callback(started))
+    assert again.grant.name == first.grant.name
 
 
 async def test_iss_is_needed_where_promised() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tokenvault_client as tv
 from tokenvault.v1.error_reason_pb2 import ErrorReason
 from tokenvault_client._reasons import KIND_BY_CODE, KIND_BY_REASON
-from tokenvault_client._status import Ended, Failure, failure_of
+from tokenvault_client._status import Ended, Failure, failure_of, telling
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 TARGET = "vault.example.org:8443"
@@ -123,3 +123,18 @@ def test_a_connection_that_was_there_is_lost_not_refused(text: str) -> None:
     """Without gRPC's words for a failed connect the call may have arrived."""
     found = failure(UNAVAILABLE, text)
     assert (type(found.error), found.bare) == (tv.ConnectionLost, True)
+
+
+def test_the_last_reason_is_raised_when_the_deadline_ends_the_retries() -> None:
+    """A bare DEADLINE_EXCEEDED after a reason of the service is that reason; without one it is
+    itself, with a note of what came before."""
+    info = error_details_pb2.ErrorInfo(reason="REFRESH_IN_DOUBT", domain="tokenvault")
+    doubt = failure(UNAVAILABLE, raw=details(UNAVAILABLE.value[0], info))
+    bare = failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    raised = telling(bare, doubt).error
+    assert raised.reason == "REFRESH_IN_DOUBT"
+    assert "deadline" in str(raised.__notes__)
+    assert isinstance(telling(bare, None).error, tv.DeadlineExceeded)
+    assert telling(doubt, bare) is doubt
+    lost = failure(UNAVAILABLE, "the connection broke")
+    assert isinstance(telling(bare, lost).error, tv.DeadlineExceeded)

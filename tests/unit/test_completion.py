@@ -8,8 +8,8 @@ import hashlib
 import pytest
 
 from tests.support.house import TENANT, House, refused
+from tests.support.samples import a_record, new_id
 from vault_service.domain import limits
-from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason
 from vault_service.domain.sensitive import Sensitive
@@ -109,7 +109,10 @@ async def test_crash_after_the_claim(house: House) -> None:
     started = await house.started()
     state_hash = hashlib.sha256(started.state.encode()).digest()
     code_hash = hashlib.sha256(b"code-1").digest()
-    assert await house.stores.authorizations.claim(TENANT, state_hash, code_hash)
+    authorization = house.stores.tables.authorizations[state_hash]
+    assert await house.stores.authorizations.claim(
+        authorization, code_hash, new_id(), a_record(TENANT)
+    )
     short = house.call(budget_s=0)
     house.clock.advance(1)
     await refused(Reason.PROVIDER_UNAVAILABLE, house.complete(short, house.callback(started)))
@@ -119,44 +122,6 @@ async def test_crash_after_the_claim(house: House) -> None:
     error = await refused(Reason.AUTHORIZATION_CODE_USED, waiting)
     assert "consent again" in error.message
     assert house.endpoint.ledger == []
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (AnswerClass.NOT_SENT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.PROVIDER_FAULT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.IN_DOUBT, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.UNREADABLE_SUCCESS, Reason.PROVIDER_UNAVAILABLE),
-        (AnswerClass.RATE_LIMITED, Reason.PROVIDER_RATE_LIMITED),
-        (AnswerClass.CLIENT_REFUSED, Reason.CLIENT_MISCONFIGURED),
-        (AnswerClass.REQUEST_REFUSED, Reason.CLIENT_MISCONFIGURED),
-    ],
-)
-async def test_failures_give_the_claim_back(
-    house: House, answer: AnswerClass, reason: Reason
-) -> None:
-    """A try that reached no outcome uses nothing up: the same completion may be tried again."""
-    started = await house.started()
-    house.endpoint.fail(answer, status=502, error="oops")
-    error = await refused(reason, house.complete(house.call(), house.callback(started)))
-    assert error.recorded["provider_answer"] == answer.name
-    assert (await house.complete(house.call(), house.callback(started))).grant.generation == 1
-
-
-async def test_refused_code(house: House) -> None:
-    """A code that the provider refuses is AUTHORIZATION_CODE_EXPIRED, and never sent again."""
-    started = await house.started()
-    house.endpoint.fail(AnswerClass.INVALID_GRANT, status=400, error="invalid_grant")
-    error = await refused(
-        Reason.AUTHORIZATION_CODE_EXPIRED, house.complete(house.call(), house.callback(started))
-    )
-    assert error.recorded["provider_error"] == "invalid_grant"
-    house.clock.advance(26)
-    await refused(
-        Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), house.callback(started))
-    )
-    assert len(house.endpoint.ledger) == 1
 
 
 async def test_keys_away_before_the_exchange(house: House) -> None:

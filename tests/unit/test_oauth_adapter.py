@@ -24,11 +24,18 @@ from tests.fakes.https_server import (
 )
 from vault_service.adapters.oauth import OAuthTokenEndpoint
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.consent import TokenKind
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import ClientAuthMethod, ClientCredential
 from vault_service.domain.provider import BodyEncoding, ProviderProfile
+from vault_service.domain.provider_subject import SubjectRefusal, SubjectRefusedError
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.token_answer import read_refresh
+from vault_service.domain.token_answer import (
+    Expected,
+    read_refresh,
+    read_subject_of,
+    read_tokens,
+)
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.ports import TokenEndpoint
@@ -74,7 +81,12 @@ async def _refresh(
     refresh_token = Sensitive.from_text(REFRESH)
     try:
         answer = await endpoint.refresh(
-            profile, client, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
+            profile,
+            client,
+            token_endpoint=profile.token_endpoint,
+            refresh_token=refresh_token,
+            post_limit_s=20.0,
+            answer_limit_s=20.0,
         )
     except TokenEndpointError as error:
         return error
@@ -92,10 +104,9 @@ async def _exchange(
         code=Sensitive.from_text(CODE),
         redirect_uri="https://app.example/cb?a=b",
         verifier=Sensitive.from_text(VERIFIER),
-        nonce="n-1",
     )
-    assert answer.access_token.reveal() == b"at"
-    return answer.subject
+    assert read_tokens(answer, profile, ()).access_token.reveal() == b"at"
+    return read_subject_of(answer, profile, Expected(client.client_id, "n-1", FakeClock().now()))
 
 
 async def test_basic_is_encoded_before_base64(
@@ -134,6 +145,8 @@ async def test_refresh_goes_to_the_pinned_endpoint(
         BASIC,
         token_endpoint=f"https://{server.authority}/pinned",
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     assert server.requests[0].head.startswith("POST /pinned HTTP/1.1")
     assert server.requests[0].body == b"grant_type=refresh_token&refresh_token=rt-0123456789-abcdef"
@@ -151,6 +164,8 @@ async def test_refresh_returns_what_came(
         BASIC,
         token_endpoint=profile.token_endpoint,
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     assert (answer.status, answer.body.reveal(), answer.retry_after_s) == (400, body, 9.0)
     assert HttpAnswer.from_bytes(answer.to_bytes()).body.reveal() == body
@@ -166,6 +181,8 @@ async def test_scopes_are_named_where_they_must_be(
             BASIC,
             token_endpoint=profile.token_endpoint,
             refresh_token=Sensitive.from_text(REFRESH),
+            post_limit_s=20.0,
+            answer_limit_s=20.0,
             scopes=("a", "b"),
         )
     sent = [dict(parse_qsl(request.body.decode())) for request in server.requests]
@@ -184,6 +201,8 @@ async def test_json_requests(
         client,
         token_endpoint=profile.token_endpoint,
         refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
     secret = {"client_id": client.client_id, "client_secret": SECRET} if client is POST else {}
     assert [json.loads(request.body) for request in server.requests] == [
@@ -216,9 +235,9 @@ async def test_subject_comes_from_the_id_token(
     body = json.dumps({"access_token": "at", "id_token": f"e30.{payload}.c2ln"}).encode()
     server.behaviour = reply(body)
     assert await _exchange(endpoint, profile) == "u-1"
-    with pytest.raises(TokenEndpointError) as caught:
+    with pytest.raises(SubjectRefusedError) as caught:
         await _exchange(endpoint, replace(profile, issuer="https://other.example"))
-    assert caught.value.answer_class is AnswerClass.UNREADABLE_SUCCESS
+    assert caught.value.kind is SubjectRefusal.ISSUER
 
 
 @pytest.mark.parametrize(
@@ -333,11 +352,21 @@ async def test_revoke(
 ) -> None:
     """A revocation names the refresh token and its type (RFC 7009 §2.1)."""
     server.behaviour = reply(b"")
-    await endpoint.revoke(profile, BASIC, refresh_token=Sensitive.from_text(REFRESH))
+    await endpoint.revoke(profile, BASIC, token=Sensitive.from_text(REFRESH))
     assert server.requests[0].head.startswith("POST /revoke HTTP/1.1")
     assert server.requests[0].header("Authorization") is not None
     expected = b"token=rt-0123456789-abcdef&token_type_hint=refresh_token"
     assert server.requests[0].body == expected
+
+
+async def test_revoke_an_access_token(
+    server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
+) -> None:
+    """The hint says which kind of token is revoked (RFC 7009 §2.1)."""
+    server.behaviour = reply(b"")
+    token = Sensitive.from_text("at-1")
+    await endpoint.revoke(profile, BASIC, token=token, kind=TokenKind.ACCESS)
+    assert server.requests[0].body == b"token=at-1&token_type_hint=access_token"
 
 
 @pytest.mark.parametrize(
@@ -359,7 +388,7 @@ async def test_refused_revocations(
     """A revocation that the provider refuses tells why."""
     server.behaviour = reply(body, status)
     with pytest.raises(TokenEndpointError) as caught:
-        await endpoint.revoke(profile, BASIC, refresh_token=Sensitive.from_text(REFRESH))
+        await endpoint.revoke(profile, BASIC, token=Sensitive.from_text(REFRESH))
     assert caught.value.answer_class is expected
 
 
@@ -369,7 +398,7 @@ async def test_provider_without_revocation_endpoint(
     """Where the provider has no revocation endpoint nothing is sent."""
     with pytest.raises(TokenEndpointError) as caught:
         await endpoint.revoke(
-            replace(profile, revocation_endpoint=""), BASIC, refresh_token=Sensitive(b"rt")
+            replace(profile, revocation_endpoint=""), BASIC, token=Sensitive(b"rt")
         )
     assert caught.value.answer_class is AnswerClass.REQUEST_REFUSED
     assert server.requests == []

@@ -88,7 +88,7 @@ class Campaign:
                     assert outcome is None, outcome
             refusals = [one.retry_after_s or 1.0 for one in ended if isinstance(one, VaultError)]
             if refusals:
-                await asyncio.sleep(min(refusals))
+                await asyncio.sleep(min(*refusals, limits.BACKGROUND_RETRY_S))
         self.unfinished -= 1
 
     async def _sweep(self, house: House) -> None:

@@ -121,3 +121,51 @@ async def test_two_consents_of_one_account_at_once(house: House) -> None:
     row = await house.row(completed[0].grant.name)
     assert row.generation == 2
     assert (await house.token(row.name)).value.reveal() in (b"at-1", b"at-2")
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ReauthorizationCause.REVOKED_BY_OWNER,
+        ReauthorizationCause.EXPIRED_UNUSED,
+        ReauthorizationCause.SUCCESSOR_LOST,
+    ],
+)
+async def test_refused_refresh_token_is_not_taken_up_again(
+    house: House, cause: ReauthorizationCause
+) -> None:
+    """A consent without a refresh token does not revive one that was refused or lost: the grant
+    has only its new access token, and says so at once."""
+    grant = (await house.consent()).grant
+    house.change_row(grant, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
+    house.endpoint.answers.append(an_answer("again", None))
+    again = await house.consent()
+    assert again.grant.refresh_envelope is None
+    (*_, record) = house.records(AuditAction.AUTHORIZATION_COMPLETED)
+    assert record.detail["refresh_token"] == "none"
+    assert (await house.token(grant.name)).value.reveal() == b"again"
+    house.clock.advance(3_600)
+    error = await refused(Reason.NO_REFRESH_TOKEN, house.token(grant.name))
+    assert "access_type=offline" in error.message
+    assert house.endpoint.posted("refresh") == []
+
+
+async def test_record_says_where_the_refresh_token_is_from(house: House) -> None:
+    """A consent's record says whether its refresh token is new, kept from before, or none."""
+    await house.consent()
+    house.endpoint.answers.append(an_answer("again", None))
+    await house.consent()
+    records = house.records(AuditAction.AUTHORIZATION_COMPLETED)
+    assert [record.detail["refresh_token"] for record in records] == ["new", "kept"]
+
+
+async def test_other_causes_keep_the_refresh_token(house: House) -> None:
+    """A grant that waits for consent although its refresh token is good keeps that token."""
+    grant = (await house.consent()).grant
+    cause = ReauthorizationCause.SCOPES_MISSING
+    house.change_row(grant, state=GrantState.REAUTHORIZATION_REQUIRED, cause=cause)
+    house.endpoint.answers.append(an_answer("again", None))
+    await house.consent()
+    house.clock.advance(3_600)
+    await house.token(grant.name)
+    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-1"]

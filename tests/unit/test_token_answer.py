@@ -16,14 +16,19 @@ from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import TokenAnswer
-from vault_service.domain.provider_subject import SubjectRefusedError, read_subject
+from vault_service.domain.provider_subject import (
+    SubjectRefusal,
+    SubjectRefusedError,
+    read_subject,
+)
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import JsonRefusedError, parse_object
 from vault_service.domain.token_answer import (
     Expected,
-    read_consent,
     read_refresh,
     read_revocation,
+    read_subject_of,
+    read_tokens,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -250,15 +255,45 @@ def test_subject_of_a_member() -> None:
         _response("user", {"user": {"id": 5}})
 
 
-def test_wrong_subject_fails_the_exchange_only() -> None:
-    """A foreign id_token refuses a code exchange, never a refresh."""
+def test_wrong_subject_loses_no_tokens() -> None:
+    """A foreign id_token refuses the subject, never the tokens beside it, which must be revoked."""
     body = json.dumps({"access_token": "at", "id_token": _id_token({**CLAIMS, "iss": "x"})})
     answer = _json_answer(body.encode())
-    with pytest.raises(TokenEndpointError) as caught:
-        read_consent(answer, a_profile(issuer=ISSUER), (), Expected("client-1", "n-1", NOW))
-    assert caught.value.answer_class is AnswerClass.UNREADABLE_SUCCESS
-    assert caught.value.detail.endswith("the id_token is of another issuer")
-    assert read_refresh(answer, a_profile(issuer=ISSUER), ()).subject is None
+    profile = a_profile(issuer=ISSUER)
+    assert read_tokens(answer, profile, ()).access_token.reveal() == b"at"
+    with pytest.raises(SubjectRefusedError) as caught:
+        read_subject_of(answer, profile, Expected("client-1", "n-1", NOW))
+    assert (caught.value.kind, caught.value.expected, caught.value.came) == (
+        SubjectRefusal.ISSUER,
+        ISSUER,
+        "x",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"iss": ISSUER + "/"}, SubjectRefusal.ISSUER),
+        ({"iss": None}, SubjectRefusal.ISSUER),
+        ({"iss": ["x" * 1_000]}, SubjectRefusal.ISSUER),
+        ({"aud": "other"}, SubjectRefusal.AUDIENCE),
+        ({"aud": ["a", {"b": 1}]}, SubjectRefusal.AUDIENCE),
+        ({"exp": 1}, SubjectRefusal.EXPIRED),
+        ({"exp": "soon"}, SubjectRefusal.EXPIRED),
+        ({"nonce": "other"}, SubjectRefusal.NONCE),
+        ({"sub": None}, SubjectRefusal.MISSING),
+        ({"sub": ""}, SubjectRefusal.MISSING),
+        ({"sub": ["user-1"]}, SubjectRefusal.MALFORMED),
+        ({"sub": "x" * 256}, SubjectRefusal.MALFORMED),
+    ],
+    ids=str,
+)
+def test_each_refusal_has_its_kind(changed: dict[str, Any], kind: SubjectRefusal) -> None:
+    """What is wrong with a subject has one word each, and what came is bounded."""
+    with pytest.raises(SubjectRefusedError) as caught:
+        _subject(_id_token({**CLAIMS, **changed}))
+    assert caught.value.kind is kind
+    assert len(caught.value.came) <= limits.TEXT_MAX_CHARS
 
 
 @pytest.mark.parametrize(

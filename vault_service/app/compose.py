@@ -16,7 +16,9 @@ from vault_service.adapters.postgres.authorizations import PostgresAuthorization
 from vault_service.adapters.postgres.bell import PostgresEventBell
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTokens
 from vault_service.adapters.postgres.events import PostgresEventStore
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.pool import Database
@@ -31,6 +33,7 @@ from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
+from vault_service.app.consents import ConsentParts, Consents
 from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.instruments import Instruments
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
@@ -45,6 +48,7 @@ from vault_service.config import Config
 from vault_service.crypto.cache import Lives
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.domain.priority import Priority
 from vault_service.egress.client import HttpClient
@@ -68,7 +72,6 @@ from vault_service.telemetry.meters import (
 from vault_service.telemetry.traces import span_alone
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
-from vault_service.usecases.complete_authorization import CompleteAuthorization
 from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
@@ -91,7 +94,6 @@ from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.revoke_grant import RevokeGrant
 from vault_service.usecases.secrets import Secrets
 from vault_service.usecases.start_authorization import StartAuthorization
-from vault_service.usecases.store_consent import StoreConsent
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
 from vault_service.usecases.used_grants import UsedGrants
 from vault_service.worker.backlogs import Backlogs
@@ -157,11 +159,13 @@ class Parts:
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
+            discarded=PostgresDiscardedTokens(self.database, self.worker_database),
             endpoint=self.endpoint,
             credentials=self.credentials,
             envelopes=self.envelopes,
             recorder=self.recorder,
         )
+        self.grant_bell = PostgresGrantBell()
         self.engine = self._engine(config)
         self._build_scheduler(config)
         self.remind = RemindOfSecrets(
@@ -192,6 +196,8 @@ class Parts:
                 flights=self.flights,
                 outages=self.outages,
                 times=refresh_times(config),
+                bell=self.grant_bell,
+                late_places=int(config.spool.slots * limits.LATE_ANSWERS_SHARE),
             )
         )
 
@@ -209,9 +215,10 @@ class Parts:
             flights=self.flights,
             scheduling=scheduling(config),
         )
-        self.bell = PostgresEventBell(self.database)
+        self.bell = PostgresEventBell(self.database, self.grant_bell)
         self.webhook_queue = PostgresWebhookQueue(self.database, self.worker_database)
         self.events = _event_engine(self)
+        self.consents = _consents(self)
 
     async def close(self) -> None:
         """In the order of use: what waits is settled before its connections go."""
@@ -226,6 +233,26 @@ class Parts:
         await self.transit.close()
         await self.database.close()
         await self.worker_database.close()
+
+
+def _consents(parts: Parts) -> Consents:
+    return Consents(
+        ConsentParts(
+            gate=parts.gate,
+            authorizations=parts.authorizations,
+            grants=parts.grants,
+            credentials=parts.credentials,
+            endpoint=parts.endpoint,
+            envelopes=parts.envelopes,
+            spool=parts.spool,
+            revoke_at_provider=parts.revoke_at_provider,
+            recorder=parts.recorder,
+            clock=parts.clock,
+            entropy=parts.entropy,
+            flights=parts.flights,
+            outages=parts.outages,
+        )
+    )
 
 
 def _event_engine(parts: Parts) -> EventEngine:
@@ -314,23 +341,7 @@ def _grant_servicer(handling: Handling, parts: Parts) -> GrantServicer:
             entropy=parts.entropy,
             clock=parts.clock,
         ),
-        complete=CompleteAuthorization(
-            gate=parts.gate,
-            authorizations=parts.authorizations,
-            grants=parts.grants,
-            credentials=parts.credentials,
-            endpoint=parts.endpoint,
-            envelopes=parts.envelopes,
-            store_consent=StoreConsent(
-                grants=parts.grants,
-                envelopes=parts.envelopes,
-                recorder=parts.recorder,
-                entropy=parts.entropy,
-            ),
-            clock=parts.clock,
-            flights=parts.flights,
-            outages=parts.outages,
-        ),
+        complete=parts.consents.complete,
         read=ReadGrants(gate=parts.gate, grants=parts.grants),
         revoke=revoke,
         delete=DeleteGrant(

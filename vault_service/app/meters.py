@@ -151,6 +151,11 @@ def _places(watched: Watched) -> Numbers:
     return {(): sum(lane.inside for lane in watched.parts.outages.view())}
 
 
+def _late(watched: Watched) -> Numbers:
+    late = watched.parts.engine.late
+    return {("came",): late.came, ("missed",): late.missed}
+
+
 def _ahead(watched: Watched) -> Numbers:
     counts = watched.parts.refresh_ahead.counts
     return {
@@ -257,6 +262,17 @@ ROWS = (
         "tokenvault_refresh_attempts_unresolved_oldest_seconds", "gauge",
         "Age of the oldest of them; above a lease and its sweep (30 s) it is in doubt.",
         (), lambda watched: {(): watched.parts.backlogs.oldest_s},
+    ),
+    Row(
+        "tokenvault_late_answers_waiting", "gauge",
+        "Requests past their limit whose answer is waited for: a provider hangs, class S.",
+        (), lambda watched: {(): watched.parts.engine.late.waiting},
+    ),
+    Row(
+        "tokenvault_late_answers_total", "counter",
+        "Requests past their limit by what became of them: came, or missed (no answer in time, or "
+        "no place to wait).",
+        ("outcome",), _late,
     ),
     Row(
         "tokenvault_scheduler_due", "gauge",

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain import limits
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import (
     AttemptStore,
     AuditLog,
     Clock,
     Entropy,
+    GrantBell,
     GrantStore,
     Spool,
     TokenEndpoint,
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.late_answers import LateAnswers
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
@@ -46,6 +49,8 @@ class EngineParts:
     flights: Flights
     outages: Outages
     times: RefreshTimes
+    bell: GrantBell
+    late_places: int = int(limits.SPOOL_SLOTS * limits.LATE_ANSWERS_SHARE)
 
 
 class RefreshEngine:
@@ -67,6 +72,7 @@ class RefreshEngine:
             clock=parts.clock,
             times=parts.times,
         )
+        self.late = LateAnswers(parts.attempts, parts.flights, parts.late_places)
         present = PresentRefreshToken(
             attempts=parts.attempts,
             spool=parts.spool,
@@ -78,6 +84,7 @@ class RefreshEngine:
             recorder=parts.recorder,
             clock=parts.clock,
             times=parts.times,
+            late=self.late,
         )
         resolve = ResolveAttempt(
             grants=parts.grants,
@@ -104,11 +111,14 @@ class RefreshEngine:
             flights=parts.flights,
             outages=parts.outages,
             times=parts.times,
+            bell=parts.bell,
         )
         self.recover = RecoverAttempts(
             attempts=parts.attempts,
             spool=parts.spool,
             resolve=resolve,
+            present=present,
+            outages=parts.outages,
             recorder=parts.recorder,
             flights=parts.flights,
             clock=parts.clock,

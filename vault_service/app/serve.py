@@ -189,7 +189,9 @@ def _watches(parts: Parts, readiness: Readiness) -> list[asyncio.Task[None]]:
 def _sweeps(config: Config, parts: Parts, dispatch: WebhookDispatch) -> list[asyncio.Task[None]]:
     """What begins work of its own, and stops before what is under way is waited for."""
     revocations = RevocationSweep(parts.revoke_at_provider, parts.clock, parts.entropy)
-    attempts = AttemptSweep(parts.engine.recover, parts.clock, parts.entropy)
+    attempts = AttemptSweep(
+        parts.engine.recover, parts.consents.recover, parts.clock, parts.entropy
+    )
     reminders = ReminderSweep(parts.remind, parts.clock, parts.entropy)
     authorizations = PostgresSweeper(parts.worker_database)
     requests = PostgresRequestSweeper(parts.worker_database)

@@ -61,4 +61,6 @@ def scheduling(config: Config) -> Scheduling:
 def refresh_times(config: Config) -> RefreshTimes:
     """A lease that outlives its request by the margin."""
     refresh = config.refresh
-    return RefreshTimes(refresh.post_limit_s, refresh.lease_margin_s)
+    return RefreshTimes(
+        refresh.post_limit_s, refresh.lease_margin_s, answer_limit_s=refresh.answer_limit_s
+    )

@@ -13,6 +13,7 @@ import typer
 from vault_service.cli.app import App, one
 from vault_service.cli.output import (
     EXIT_CONFIG,
+    EXIT_USAGE,
     Failure,
     err,
     fail,
@@ -27,6 +28,7 @@ from vault_service.domain.errors import VaultError
 from vault_service.embedded.machine import EmbeddedError
 
 if TYPE_CHECKING:
+    from vault_service.embedded.devca import IssuedCertificate
     from vault_service.embedded.settings_files import SettingsFiles
 
 T = TypeVar("T")
@@ -51,6 +53,8 @@ class DevEnvironment:
     config_file: str
     admin_config_file: str
     client_files: Mapping[str, str]  # by the caller's name
+    provider_certificate_file: str  # for providers of one's own, "" where none is allowed
+    provider_key_file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,47 @@ def dev(
     state_dir: Annotated[
         Path, typer.Option("--state-dir", help="Keys, data and logs of the embedded servers.")
     ] = Path(".tokenvault"),
+    allow_provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-provider",
+            metavar="HOST:PORT",
+            help="A provider of your own on this machine that may be called; any number.",
+        ),
+    ] = None,
 ) -> None:
     """Run all of it here: embedded OpenBao and PostgreSQL, and the main job shown once."""
     # Here and not above: what serves in production has no embedded servers.
     from vault_service.embedded.dev import Dev
+    from vault_service.embedded.own_providers import own_providers
+
+    try:
+        allowed = own_providers(allow_provider or ())
+    except ValueError as error:
+        fail(f"--allow-provider {error}", EXIT_USAGE)
+    environment = Dev(state_dir, err if wants_json() else out, allowed)
 
     def tell(files: SettingsFiles) -> None:
         if wants_json():
-            clients = {name: str(path) for name, path in files.clients.items()}
-            show(DevEnvironment(str(state_dir), str(files.serve), str(files.admin), clients), "")
+            show(_environment(state_dir, files, environment.provider_certificate), "")
 
     try:
-        Dev(state_dir, err if wants_json() else out).run(once=once, ready=tell)
+        environment.run(once=once, ready=tell)
     except EmbeddedError as error:
         fail(str(error))
+
+
+def _environment(
+    state_dir: Path, files: SettingsFiles, issued: IssuedCertificate | None
+) -> DevEnvironment:
+    return DevEnvironment(
+        state_dir=str(state_dir),
+        config_file=str(files.serve),
+        admin_config_file=str(files.admin),
+        client_files={name: str(path) for name, path in files.clients.items()},
+        provider_certificate_file=str(issued.certificate_file) if issued else "",
+        provider_key_file=str(issued.key_file) if issued else "",
+    )
 
 
 def serve(

@@ -24,8 +24,10 @@ from vault_service.cli.output import (
     show_items,
     table,
 )
+from vault_service.domain.attempt import SpoolKind
+from vault_service.domain.consent import authorization_name
 
-spool_app = App("Refreshes on this host's disk that the database has not taken.")
+spool_app = App("Refreshes and consents on this host's disk that the database has not taken.")
 
 PathOption = Annotated[
     Path | None, typer.Option("--path", help="The folder; else spool.path of the configuration.")
@@ -34,7 +36,7 @@ PathOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
-    """One refresh: whose, and how far it came. Never what a provider answered."""
+    """One refresh, or the exchange of a code: whose, and how far it came. Never what came back."""
 
     attempt_id: str
     grant: str
@@ -119,13 +121,20 @@ def _seen(spool: spools.SeenSpool) -> Spool:
         entries=tuple(
             SpoolEntry(
                 attempt_id=str(entry.attempt_id),
-                grant=f"tenants/{entry.tenant}/grants/{entry.grant_id}",
+                grant=_whose(entry),
                 mark=entry.mark.name,
                 reserve_time=entry.reserve_time,
             )
             for entry in spool.entries
         ),
     )
+
+
+def _whose(entry: spools.SeenEntry) -> str:
+    """The grant, or of an exchange the authorization that may become one."""
+    if entry.kind is SpoolKind.CONSENT:
+        return authorization_name(entry.tenant, entry.grant_id)
+    return f"tenants/{entry.tenant}/grants/{entry.grant_id}"
 
 
 def _tell(found: list[Spool]) -> None:

@@ -20,7 +20,8 @@ class RefreshConfig(Section):
     ] = Field(
         default=limits.POST_LIMIT_S,
         description="Longest request for tokens in seconds, connect to last byte, 1 to 20. What "
-        "takes longer is in doubt.",
+        "takes longer is in doubt. Class G with a short grace has less, with its lease: that is at "
+        "most a quarter of its grace.",
     )
     lease_margin_s: Annotated[
         float,
@@ -30,12 +31,22 @@ class RefreshConfig(Section):
         description="How much longer than its request a lease lives, in seconds, 0.5 to 30. A "
         "request that could not begin within it is not sent.",
     )
+    answer_limit_s: Annotated[
+        float, Field(ge=limits.POST_LIMIT_MIN_S, le=limits.ANSWER_LIMIT_MAX_S, allow_inf_nan=False)
+    ] = Field(
+        default=limits.ANSWER_LIMIT_S,
+        description="How long the answer to a request of class S is waited for in all, in seconds, "
+        "1 to 600: it may be the only copy of the next refresh token. Callers are told after "
+        "post_limit_s that it is in doubt, and nobody else presents the token meanwhile. No more "
+        "than post_limit_s waits for no late answer.",
+    )
     spool_wait_s: Annotated[
         float, Field(ge=limits.SPOOL_WAIT_MIN_S, le=limits.SPOOL_WAIT_MAX_S, allow_inf_nan=False)
     ] = Field(
         default=limits.SPOOL_WAIT_S,
-        description="How long a class S grant in doubt waits for the spool of a process that is "
-        "gone, in seconds, 10 to 86400, and not less than a lease.",
+        description="How long a grant in doubt of class S, or of class G past its grace, waits "
+        "for the spool of a process that is gone, in seconds, 10 to 86400, and not less than a "
+        "lease.",
     )
 
 

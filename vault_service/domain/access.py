@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from vault_service.domain import limits
 from vault_service.domain.envelope import Level
 
 
@@ -26,6 +27,18 @@ class Call:
     source: str  # peer address as gRPC gives it
     deadline: float  # on the monotonic clock, seconds
     trace_id: str = ""  # 32 hexadecimal digits; "" for work that no RPC asked for
+    reserve_s: float = limits.REPLY_RESERVE_S  # of its time, kept back to answer
+
+    @property
+    def answer_by(self) -> float:
+        """When waiting ends, so that the reason why there is no more reaches the caller in time."""
+        return self.deadline - self.reserve_s
+
+
+def reply_reserve_s(budget_s: float) -> float:
+    """What is kept back of the time that a caller gave."""
+    share_s = budget_s * limits.REPLY_RESERVE_SHARE
+    return min(max(limits.REPLY_RESERVE_S, share_s), limits.REPLY_RESERVE_MAX_S)
 
 
 class Permission(Enum):

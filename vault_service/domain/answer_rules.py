@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final, NoReturn
 
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.content_coding import contents
 from vault_service.domain.error_codes import (
     CLASS_BY_ERROR,
     NEVER_THE_GRANT,
@@ -39,6 +40,7 @@ def failure(
         error=error,
         detail=f"{detail}: {why}" if why else detail,
         retry_after_s=answer.retry_after_s,
+        noted=answer.noted,
     )
 
 
@@ -68,15 +70,16 @@ def raise_by_status(answer: HttpAnswer) -> None:
 def members_of(answer: HttpAnswer) -> dict[str, Any]:
     """The JSON object in the body, whatever its content type: some send JSON as text, and a token
     must not be lost over a label."""
-    try:
-        if answer.refusal:
-            raise JsonRefusedError(answer.refusal)
-        return parse_object(answer.body.reveal())
-    except JsonRefusedError as error:
-        # RFC 6749 §5.2: 401 is about client authentication, and gateways send it as HTML.
-        if answer.status == 401:
-            raise failure(answer, AnswerClass.CLIENT_REFUSED, str(error)) from None
-        raise unusable(answer, str(error)) from None
+    why = answer.refusal
+    for content in contents(answer):
+        try:
+            return parse_object(content.reveal())
+        except JsonRefusedError as error:
+            why = why or str(error)
+    # RFC 6749 §5.2: 401 is about client authentication, and gateways send it as HTML.
+    if answer.status == 401:
+        raise failure(answer, AnswerClass.CLIENT_REFUSED, why)
+    raise unusable(answer, why)
 
 
 def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> bool:

@@ -119,6 +119,7 @@ class TokenEndpointError(Exception):
         error: str = "",
         detail: str = "",
         retry_after_s: float | None = None,
+        noted: str = "",
     ) -> None:
         super().__init__(f"{answer_class.name} status={status} error={error!r} {detail}")
         self.answer_class = answer_class
@@ -126,6 +127,7 @@ class TokenEndpointError(Exception):
         self.error = error
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.noted = noted  # what was odd about the answer, in our own words
 
     @property
     def judgement(self) -> Judgement:
@@ -141,4 +143,6 @@ class TokenEndpointError(Exception):
             facts["provider_error"] = self.error
         if self.detail:
             facts["provider_detail"] = self.detail
+        if self.noted:
+            facts["provider_oddities"] = self.noted
         return facts

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
@@ -69,12 +69,30 @@ class RefreshAttempt:
     create_time: datetime  # before the first request was sent
     next_try_time: datetime  # recovery leaves it alone until then
     read_time: datetime  # the database's clock
-    spool_gone: bool  # given up by an operator, or away for longer than anyone waits
+    # Spools that may hold an answer to it, but for those given up or away for too long.
+    awaited: tuple[uuid.UUID, ...]
 
     @property
     def grant(self) -> GrantName:
         """Whose refresh it is."""
         return GrantName(self.tenant, self.grant_id)
+
+    @property
+    def grace_end_time(self) -> datetime:
+        """Of class G: until then, at least, the predecessor works."""
+        return self.create_time + timedelta(seconds=self.grace_s)
+
+    def grace_left_s(self, now: datetime) -> float:
+        """Seconds until then; 0 for every other class, and past it."""
+        if self.refresh_class is not RefreshClass.G:
+            return 0.0
+        return max(0.0, (self.grace_end_time - now).total_seconds())
+
+    @property
+    def acting_class(self) -> RefreshClass:
+        """Class G past its grace is class S in everything."""
+        over = self.refresh_class is RefreshClass.G and not self.grace_left_s(self.read_time)
+        return RefreshClass.S if over else self.refresh_class
 
     def may_change(self, row: Grant) -> bool:
         """Whether the row stands where this attempt began. One that recovery gave up for lost is
@@ -87,15 +105,16 @@ class RefreshAttempt:
 def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
     """Whether a process that holds these spools may resolve it now.
 
-    Class S waits for the spool that may hold the only copy of the successor; where the old refresh
-    token works on, anybody may ask again. What was given up for lost is open to whoever finds it.
+    Class S, and class G past its grace, wait for every spool that may hold the only copy of the
+    successor; where the old refresh token works on, anybody may ask again. An answer that is kept
+    with the attempt is open to anybody, and what was given up for lost to whoever finds it.
     """
     if attempt.state is AttemptState.RESOLVED_LOST:
         return attempt.spool_id in spools or attempt.orphan_envelope is not None
     if attempt.state not in UNRESOLVED:
         return False
-    waits = attempt.refresh_class is RefreshClass.S and not attempt.spool_gone
-    return not waits or attempt.spool_id in (NO_SPOOL, *spools)
+    waits = attempt.acting_class is RefreshClass.S and attempt.orphan_envelope is None
+    return not waits or set(attempt.awaited) <= set(spools)
 
 
 def answer_binding(grant: Grant, base_generation: int) -> Binding:
@@ -114,6 +133,13 @@ class SpoolMark(Enum):
     RECEIVED = 3  # the answer is here, sealed
 
 
+class SpoolKind(Enum):
+    """Whose answer an entry waits for; the value is the version of its record on disk."""
+
+    REFRESH = 1
+    CONSENT = 2  # the attempt is a claim of an authorization, whose id stands for the grant's
+
+
 @dataclass(frozen=True, slots=True)
 class SpoolEntry:
     """One entry of a spool."""
@@ -125,11 +151,13 @@ class SpoolEntry:
     grant_id: uuid.UUID
     mark: SpoolMark
     envelope: bytes | None  # the sealed HttpAnswer, of RECEIVED only
+    kind: SpoolKind = SpoolKind.REFRESH
 
 
 def by_attempt(entries: Iterable[SpoolEntry]) -> dict[uuid.UUID, SpoolEntry]:
-    """The entry that got furthest, for each attempt: a retry has one of its own."""
-    furthest = sorted(entries, key=lambda entry: entry.mark.value)
+    """The entry that got furthest, for each refresh: a retry has one of its own."""
+    refreshes = (entry for entry in entries if entry.kind is SpoolKind.REFRESH)
+    furthest = sorted(refreshes, key=lambda entry: entry.mark.value)
     return {entry.attempt_id: entry for entry in furthest}
 
 

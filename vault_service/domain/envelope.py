@@ -22,6 +22,7 @@ class Field(Enum):
     CODE_VERIFIER = "code_verifier"
     SECRET_VALUE = "secret_value"
     REFRESH_ANSWER = "refresh_answer"
+    CONSENT_ANSWER = "consent_answer"
     WEBHOOK_SECRET = "webhook_secret"
 
 

@@ -81,6 +81,7 @@ class Reason(Enum):
     CALLER_RATE_LIMITED = 52
     WEBHOOK_NOT_FOUND = 53
     WEBHOOK_LIMIT = 54
+    ID_TOKEN_REFUSED = 61
 
 
 CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
@@ -134,6 +135,7 @@ CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
     Reason.CALLER_RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
     Reason.WEBHOOK_NOT_FOUND: Code.NOT_FOUND,
     Reason.WEBHOOK_LIMIT: Code.FAILED_PRECONDITION,
+    Reason.ID_TOKEN_REFUSED: Code.FAILED_PRECONDITION,
 }
 assert CODE_BY_REASON.keys() == set(Reason), "every reason has one status code"
 

@@ -59,18 +59,28 @@ COMPLETION_REPLAY_S = 600  # the same completion asked again gets the same answe
 RPC_DEFAULT_BUDGET_S = 30.0  # a caller that sets no deadline
 RPC_MAX_BUDGET_S = 120.0  # no call waits longer, whatever its deadline says
 RPC_MIN_BUDGET_S = 0.1  # less is not enough to do anything safely
-REPLY_RESERVE_S = 0.02  # kept back to answer
+REPLY_RESERVE_S = 0.02  # kept back to answer, at least
+REPLY_RESERVE_SHARE = 0.05  # of what the caller gave: a refusal is put on record before it leaves
+REPLY_RESERVE_MAX_S = 1.0  # a commit and the way back take no longer where all is well
 POST_LIMIT_S = 20.0  # one request to a provider, connect to last byte; no setting makes it longer
 POST_LIMIT_MIN_S = 1.0  # a provider far away needs a TLS handshake and its own work
 LEASE_MARGIN_S = 5.0  # lease = POST limit + this, so that a lease outlives its POST
 LEASE_MARGIN_MIN_S = 0.5  # between the lease and its POST lies one write to the spool
 LEASE_MARGIN_MAX_S = 30.0  # a grant whose process died waits for so much longer
+GRACE_LEASE_SHARE = 0.25  # of a grace: with a sweep after it, recovery begins within a third
+GRACE_LEASE_MIN_S = 1.0  # no request can be prepared, sent and answered in less
+GRACE_MIN_S = 4  # the least lease over its share; class G with less is class S
+ANSWER_LIMIT_S = 300.0  # how long a late answer of class S is waited for: no proxy holds on longer
+ANSWER_LIMIT_MAX_S = 600.0
+LEASE_RENEWALS = 3  # in one lease, so that two may fail
 LEASE_POLL_S = 0.05
+HELD_LOOK_S = 1.0  # who waits for another process's refresh looks so often without being told
 COMMIT_RETRY_S = 60.0  # how long a refreshed token is offered to a database that is away
 TRANSIT_LIMIT_S = 2.0
 TRANSIT_RELOGIN_S = 10.0  # a 403 soon after a new login is the policy, not the token
 RETRY_AFTER_S = 1.0  # what RetryInfo says where nothing better is known
 REVOCATION_KEEP_S = 7 * 86_400  # how long an envelope is kept for revocation at the provider
+DISCARD_WAIT_S = 2.0  # how long a refused consent waits until its tokens are revoked
 REVOCATION_HIDE_S = 60  # a queued revocation that someone took is not taken again before this
 
 # Loops, queues, caches -----------------------------------------------------------------------
@@ -122,8 +132,16 @@ SPOOL_WAIT_MIN_S = 10.0  # a process that is started again at once must be waite
 SPOOL_WAIT_MAX_S = 86_400.0  # what is not back in a day needs an operator
 ATTEMPT_BATCH_MAX = 50
 ATTEMPT_KEEP_S = 7 * 86_400  # an ended attempt is of use to who looks into last week
-ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
+ATTEMPT_SWEEP_S = 0.25  # between looks for attempts whose process died: a short grace is 4 s
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
+GRACE_RETRY_SHARE = 1 / 12  # of a grace, between tries inside it: they never grow rarer
+GRACE_ROOM_SHARE = 1 / 20  # of a grace, what the last try needs to get to the provider
+GRACE_ROOM_MAX_S = 2.0
+RELEASE_INTERVAL_S = 1.0  # between looks for what a provider's success releases
+RELEASE_BATCH_MAX = 20  # attempts released by one look: their refreshes keep to the budget too
+RELEASE_PROVIDERS_MAX = 1_000  # whose successes one process remembers between two looks
+LATE_ANSWERS_SHARE = 0.25  # of a spool's slots, for requests that are past their limit
+LATE_ANSWERS_CLIENT_SHARE = 0.5  # of those, for one OAuthClient
 IN_DOUBT_RETRY_MAX_S = 300.0
 CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: replicas caught up
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter
@@ -228,6 +246,10 @@ REDELIVER_MAX_COUNT = 500  # named events in one call
 
 # Provider answers ----------------------------------------------------------------------------
 BODY_MAX_BYTES = 63_488  # with its head it fits into one envelope
+CODING_MAX_CHARS = 64  # "gzip, deflate" has 13
+CODINGS_MAX_COUNT = 3  # codings of one body that are undone; more is no honest server's answer
+ODDITIES_MAX_COUNT = 8  # of one answer, in its record
+ODDITY_MAX_CHARS = 64
 JSON_DEPTH_MAX = 16
 RETRY_AFTER_MAX_S = 3_600.0  # a provider cannot silence a grant for longer than an hour
 ERROR_CODE_MAX_CHARS = 64  # the longest registered OAuth error code has 26
@@ -243,10 +265,16 @@ ID_TOKEN_LEEWAY_S = 300  # clocks of providers differ; the token came over TLS a
 # Egress --------------------------------------------------------------------------------------
 HTTP_CONNECTIONS_MAX = 256  # to all providers together
 HTTP_CONNECTIONS_PER_HOST_MAX = 16  # bulkhead: a slow provider holds no more than these
+HTTP_LATE_PER_HOST_MAX = 64  # more of one host, for answers that are late; they hold no places
+HTTP_LATE_MAX = 256
 HTTP_CONNECT_LIMIT_S = 10.0  # one address, handshake included; then the next address is tried
 HTTP_LATE_READ_S = 0.25  # beyond a limit, to read what came while the process stood still
 HTTP_KEEP_ALIVE_S = 3.0  # below the idle limit of common servers (5 s): see egress/client.py
-HTTP_READ_CHUNK_BYTES = 8_192
+HTTP_ANSWER_MAX_BYTES = 1_048_576  # head, framing and body; only the body is kept
+HTTP_HEAD_MAX_BYTES = 262_144  # gateways add dozens of headers; common servers allow 8 to 64 KiB
+HTTP_LINE_MAX_BYTES = 16_384  # of a head: what is longer is cut, and the rest of it read past
+HTTP_TAIL_S = 1.0  # for the end of an answer whose content is whole, or for the rest of a cut one
+HTTP_NEXT_ADDRESS_S = 0.25  # RFC 8305 §5: then the next address is tried beside the first
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
 ALLOWED_PRIVATE_MAX_COUNT = 256
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from vault_service.domain.consent import Ending
 from vault_service.domain.envelope import Binding, DekOwner, Field, Level
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.sensitive import Sensitive
@@ -101,7 +102,7 @@ class Authorization:
     """A consent under way: what its state is bound to.
 
     ``state_hash`` is SHA-256 of the state; the state itself is only in the URL. ``code_hash`` is
-    set by the first completion and never changes.
+    set before the code is presented, and given back only where it surely was not looked at.
     """
 
     tenant: str
@@ -122,11 +123,21 @@ class Authorization:
     claim_time: datetime | None
     grant_id: uuid.UUID | None  # the outcome
     read_time: datetime  # the database's clock when the row was read
+    claim_id: uuid.UUID | None = None  # of the exchange that holds or held the code
+    ending: Ending | None = None  # the other outcome
+    answer_envelope: bytes | None = None  # beside an ending: what came and could not be read
 
     @property
     def verifier_binding(self) -> Binding:
         """Binding of the PKCE verifier, sealed under the owner it was started for."""
         return verifier_binding(self.tenant, self.owner, self.authorization_id, self.provider)
+
+    @property
+    def answer_binding(self) -> Binding:
+        """Binding of the raw answer to the exchange of its code."""
+        dek_owner = DekOwner(self.tenant, Level.USER, self.owner)
+        record_id = str(self.authorization_id)
+        return Binding(dek_owner, record_id, Field.CONSENT_ANSWER, 1, self.provider)
 
 
 def verifier_binding(

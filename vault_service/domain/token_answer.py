@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from vault_service.domain import limits
 from vault_service.domain.answer_rules import (
-    failure,
     is_success,
     members_of,
     raise_by_error,
@@ -20,11 +19,11 @@ from vault_service.domain.answer_rules import (
     reports_failure,
     unusable,
 )
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.provider import ProviderProfile
-from vault_service.domain.provider_subject import SubjectRefusedError, read_subject
+from vault_service.domain.provider_subject import read_subject
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import at_path
 
@@ -46,30 +45,41 @@ class Expected:
     now: datetime
 
 
-def read_refresh(
+def read_tokens(
     answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
 ) -> TokenAnswer:
     """The tokens of a successful answer (RFC 6749 §5.1). Raises ``TokenEndpointError``.
 
     ``secrets`` are those that were sent: an error code that repeats some of one is left out.
-    No subject is read: refusing an id_token here would lose the reissued refresh token beside it.
+    No subject is read: refusing an id_token here would lose the tokens beside it.
 
     What is not needed to store the tokens is never a reason to refuse them: a malformed
     ``expires_in`` or ``scope`` counts as omitted. ``expires_in`` of 0 or less is 0: expired on
     arrival, so never served. More than TOKEN_LIFE_MAX_S is cut.
     """
-    return _tokens(answer, _success(answer, profile, secrets), profile, None)
+    return _tokens(answer, _success(answer, profile, secrets), profile)
 
 
-def read_consent(
-    answer: HttpAnswer,
-    profile: ProviderProfile,
-    secrets: Collection[Sensitive],
-    expected: Expected,
+def read_refresh(
+    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
 ) -> TokenAnswer:
-    """As ``read_refresh``, with the subject read as the profile says."""
-    members = _success(answer, profile, secrets)
-    return _tokens(answer, members, profile, _subject(answer, members, profile, expected))
+    """The tokens of a refresh: as ``read_tokens``."""
+    return read_tokens(answer, profile, secrets)
+
+
+def read_subject_of(answer: HttpAnswer, profile: ProviderProfile, expected: Expected) -> str | None:
+    """Whose account the tokens of a code exchange are for, as the profile says; None: not told.
+
+    For an answer whose tokens ``read_tokens`` has read. Raises ``SubjectRefusedError``.
+    """
+    return read_subject(
+        profile.subject_from,
+        members_of(answer),
+        issuer=profile.issuer,
+        client_id=expected.client_id,
+        nonce=expected.nonce,
+        now=expected.now,
+    )
 
 
 def read_revocation(
@@ -106,7 +116,7 @@ def _success(
 
 
 def _tokens(
-    answer: HttpAnswer, members: Mapping[str, Any], profile: ProviderProfile, subject: str | None
+    answer: HttpAnswer, members: Mapping[str, Any], profile: ProviderProfile
 ) -> TokenAnswer:
     placed = _placed(members, profile.token_paths)
     access_token = _token(answer, placed, "access_token")
@@ -118,7 +128,7 @@ def _tokens(
         token_type=_token_type(placed.get("token_type")),
         expires_in_s=_life_s(placed.get("expires_in")),
         scopes=_scopes(placed.get("scope"), profile.scope_separator),
-        subject=subject,
+        subject=None,
     )
 
 
@@ -172,19 +182,3 @@ def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
     if wrong or len(found) > limits.SCOPES_MAX_COUNT or not all(map(_SCOPE.fullmatch, found)):
         return None
     return tuple(found)
-
-
-def _subject(
-    answer: HttpAnswer, members: Mapping[str, Any], profile: ProviderProfile, expected: Expected
-) -> str | None:
-    try:
-        return read_subject(
-            profile.subject_from,
-            members,
-            issuer=profile.issuer,
-            client_id=expected.client_id,
-            nonce=expected.nonce,
-            now=expected.now,
-        )
-    except SubjectRefusedError as error:
-        raise failure(answer, AnswerClass.UNREADABLE_SUCCESS, str(error)) from None

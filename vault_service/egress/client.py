@@ -10,32 +10,29 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Final
 from urllib.parse import quote_plus
 
-import aiohttp
-from yarl import URL
-
 from vault_service.domain import limits
+from vault_service.domain.content_coding import is_compressed
 from vault_service.domain.errors import VaultError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.answer import TransportFailure, parse_retry_after
+from vault_service.egress.answer_parser import AnswerParser
+from vault_service.egress.endpoint import Endpoint
 from vault_service.egress.guard import EgressGuard
-from vault_service.egress.resolver import (
-    AddressRefusedError,
-    GuardedResolver,
-    Lookup,
-    system_lookup,
-)
+from vault_service.egress.pool import ConnectionPool
+from vault_service.egress.resolver import GuardedResolver, Lookup, system_lookup
 
 _LATE_S: Final = 0.05  # a timer that is later than this belongs to a process that stood still
 _LATE_LOOKS_MAX: Final = 4  # a machine that is late again and again still ends a request
+_SENDABLE: Final = re.compile(r"[\t -~]+")
 _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = "application/json"
 _HEADERS: Final = {
@@ -45,26 +42,17 @@ _HEADERS: Final = {
 }
 
 
-# In this order: the first that fits.
-_DESCRIPTIONS: Final[tuple[tuple[type[Exception], str], ...]] = (
-    (aiohttp.ClientSSLError, "TLS handshake failed"),
-    (aiohttp.ClientConnectorError, "connection refused, cut or unreachable"),
-    (TimeoutError, "no whole answer within the limit"),
-)
-
-
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class _Progress:
-    """How far one request came. Set by aiohttp's trace right before it writes the first byte.
+    """How far one request came. Set right before its first byte is written, after the handshake.
 
-    ``on_request_headers_sent`` fires, despite its name, before the headers are buffered, and
-    nothing is written to the transport before it. So False proves that nothing left; True means
-    that something may have. It also fires on a pooled connection that the peer closed a moment
-    ago: that counts as sent, since a peer may close after reading. ``HTTP_KEEP_ALIVE_S`` keeps
-    connections for less time than common servers do, so that this race is rare.
+    So False proves that nothing left; True means that something may have. It is also set for a
+    connection that the peer closed a moment ago: that counts as sent, since a peer may close after
+    reading. ``HTTP_KEEP_ALIVE_S`` keeps connections for less time than common servers do, so that
+    this race is rare.
     """
 
     def __init__(self) -> None:
@@ -86,11 +74,8 @@ class HttpClient:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._guard = guard
-        self._resolver = GuardedResolver(guard, lookup)
-        self._tls = tls_context(ca_file)
+        self._pool = ConnectionPool(tls_context(ca_file), GuardedResolver(guard, lookup))
         self._now = now
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
 
     async def post_form(
         self,
@@ -99,15 +84,20 @@ class HttpClient:
         *,
         basic: Sensitive | None = None,
         limit_s: float = limits.POST_LIMIT_S,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         """POST ``fields`` in their order as application/x-www-form-urlencoded, once.
 
         ``basic``: the bytes ``user:password`` of an Authorization header (RFC 7617), encoded as
         the caller's protocol wants. ``limit_s`` covers all from the wait for a connection to the
-        body's last byte, on the monotonic clock. Raises ``TransportFailure``, nothing else.
+        body's last byte, ``send_limit_s`` all until the request begins to be sent, after which
+        nothing is sent any more; both on the monotonic clock. What came of an answer is given,
+        however it ended, once its status is known. Raises ``TransportFailure``, nothing else.
         """
         headers = {"Content-Type": _FORM, **_basic(basic)}
-        return await self._request("POST", url, _encoded(fields), headers, limit_s)
+        return await self._request(
+            "POST", url, _encoded(fields), headers, limit_s, send_limit_s=send_limit_s
+        )
 
     async def post_json(
         self,
@@ -116,16 +106,19 @@ class HttpClient:
         *,
         basic: Sensitive | None = None,
         limit_s: float = limits.POST_LIMIT_S,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
         """As ``post_form``, with ``fields`` as one JSON object of texts."""
         headers = {"Content-Type": _JSON, **_basic(basic)}
-        return await self._request("POST", url, _json(fields), headers, limit_s)
+        return await self._request(
+            "POST", url, _json(fields), headers, limit_s, send_limit_s=send_limit_s
+        )
 
     async def get(
         self, url: str, *, bearer: Sensitive, limit_s: float = limits.POST_LIMIT_S
     ) -> HttpAnswer:
-        """GET with an access token (RFC 6750 §2.1); bounded and failing as ``post_form``. The
-        library repeats it once where a connection is cut, as a GET may be (RFC 9110 §9.2.2)."""
+        """GET with an access token (RFC 6750 §2.1); bounded and failing as ``post_form``. On a
+        connection of its own, so that none that is just being closed fails it."""
         headers = {"Authorization": f"Bearer {bearer.reveal_text()}"}
         return await self._request("GET", url, None, headers, limit_s)
 
@@ -151,78 +144,67 @@ class HttpClient:
         headers: Mapping[str, str],
         limit_s: float,
         answer_max_bytes: int = limits.BODY_MAX_BYTES,
+        send_limit_s: float | None = None,
     ) -> HttpAnswer:
-        progress = _Progress()
+        progress, parser = _Progress(), AnswerParser(answer_max_bytes)
+        started = asyncio.get_running_loop().time()
+        send_by = started + (limit_s if send_limit_s is None else min(limit_s, send_limit_s))
         try:
-            target = _pinned_url(self._guard.endpoint(url).url)
+            endpoint = self._guard.endpoint(url)
+            request = _request_bytes(method, endpoint, {**_HEADERS, **headers}, body)
             async with _limited(limit_s):
-                return await self._exchange(
-                    method, target, body, {**_HEADERS, **headers}, progress, answer_max_bytes
-                )
+                await self._exchange(endpoint, request, parser, progress, send_by)
         except VaultError as error:
             raise TransportFailure(False, error.message) from error
-        # All that aiohttp, its parsers and the loop can raise; a cancellation goes through.
+        # All that sockets, TLS and the loop can raise; a cancellation goes through.
         except Exception as error:
-            raise TransportFailure(progress.sent, _described(error)) from error
+            if not progress.sent:
+                raise TransportFailure(False, _described(error)) from error
+            parser.ends(_described(error))
+        if not parser.status:
+            raise TransportFailure(True, parser.refusal or "closed without an answer")
+        return self._answer(parser)
 
     async def close(self) -> None:
         """Close all connections; later requests fail as not sent."""
-        self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        await self._pool.close()
+
+    async def hang_up(self) -> None:
+        """Close all connections; later requests make new ones."""
+        await self._pool.hang_up()
 
     async def _exchange(
         self,
-        method: str,
-        url: URL,
-        body: bytes | None,
-        headers: Mapping[str, str],
+        endpoint: Endpoint,
+        request: bytes,
+        parser: AnswerParser,
         progress: _Progress,
-        answer_max_bytes: int,
-    ) -> HttpAnswer:
-        session = self._open_session()
-        async with session.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            trace_request_ctx=progress,
-        ) as response:
-            content, refusal = await _read(response, answer_max_bytes)
-            return HttpAnswer(
-                status=response.status,
-                content_type=response.headers.get("Content-Type", "")[: limits.TEXT_MAX_CHARS],
-                body=Sensitive(content),
-                retry_after_s=parse_retry_after(response.headers.get("Retry-After"), self._now()),
-                refusal=refusal,
-            )
+        send_by: float,
+    ) -> None:
+        fresh = request.startswith(b"GET ")
+        async with contextlib.AsyncExitStack() as lent:
+            async with asyncio.timeout_at(send_by):
+                place = self._pool.connection(endpoint, fresh=fresh)
+                connection = await lent.enter_async_context(place)
+            # A process that stood still meanwhile must not send what counts as not sent.
+            if asyncio.get_running_loop().time() > send_by:
+                raise TimeoutError
+            progress.sent = True
+            await connection.exchange(request, parser)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise RuntimeError("the HTTP client is closed")
-        if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_mark_sent)
-            self._session = aiohttp.ClientSession(
-                connector=self._connector(),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,  # no proxy and no netrc from the environment
-                # The one total limit is asyncio.timeout in _request.
-                timeout=aiohttp.ClientTimeout(sock_connect=limits.HTTP_CONNECT_LIMIT_S),
-                trace_configs=[trace],
-            )
-        return self._session
-
-    def _connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(
-            ssl=self._tls,
-            resolver=self._resolver,
-            use_dns_cache=False,  # each new connection goes to addresses checked just now
-            keepalive_timeout=limits.HTTP_KEEP_ALIVE_S,
-            limit=limits.HTTP_CONNECTIONS_MAX,
-            limit_per_host=limits.HTTP_CONNECTIONS_PER_HOST_MAX,
+    def _answer(self, parser: AnswerParser) -> HttpAnswer:
+        coding = parser.header("content-encoding").encode("ascii", "backslashreplace").decode()
+        shown = "".join(filter(str.isprintable, coding))[: limits.CODING_MAX_CHARS]
+        body = bytes(parser.body)
+        return HttpAnswer(
+            status=parser.status,
+            content_type=parser.header("content-type")[: limits.TEXT_MAX_CHARS],
+            body=Sensitive(body),
+            retry_after_s=parse_retry_after(parser.header("retry-after") or None, self._now()),
+            refusal=parser.refusal,
+            content_encoding=shown,
+            oddities=(*parser.oddities, *_coding_oddity(shown, body))[: limits.ODDITIES_MAX_COUNT],
+            framed_bytes=parser.framed_bytes,
         )
 
 
@@ -251,16 +233,6 @@ async def _limited(limit_s: float) -> AsyncIterator[None]:
             timer.cancel()
 
 
-async def _mark_sent(
-    session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    params: aiohttp.TraceRequestHeadersSentParams,
-) -> None:
-    progress = context.trace_request_ctx
-    assert isinstance(progress, _Progress)
-    progress.sent = True
-
-
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """Verified TLS 1.2 or newer: the system's authorities, and those of ``ca_file``."""
     # Not create_default_context: it obeys SSLKEYLOGFILE, which would give away every session.
@@ -273,14 +245,25 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _pinned_url(text: str) -> URL:
-    """The URL for aiohttp, as it stands; both parsers must see the same host and port."""
-    url = URL(text, encoded=True)
-    host = url.raw_host or ""
-    shown = f"[{host}]" if ":" in host else host
-    if f"https://{shown}:{url.port}{url.raw_path_qs}" != text:
-        raise TransportFailure(False, "the URL reads differently to two parsers")
-    return url
+def _request_bytes(
+    method: str, endpoint: Endpoint, headers: Mapping[str, str], body: bytes | None
+) -> bytes:
+    """RFC 9112 §3. The grammar of ``endpoint`` leaves no character that could end a line."""
+    host = endpoint.authority.removesuffix(":443")
+    lines = [f"{method} {endpoint.target} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    if not all(_SENDABLE.fullmatch(line) for line in lines):
+        raise TransportFailure(False, "a header with a character that cannot be sent")
+    return "\r\n".join((*lines, "", "")).encode("ascii") + (body or b"")
+
+
+def _coding_oddity(coding: str, body: bytes) -> tuple[str, ...]:
+    """We ask for none: one that is there all the same is odd, and so is one without a label."""
+    if coding.lower() not in ("", "identity"):
+        return ("a content coding that nobody asked for",)
+    return ("compressed without a label",) if is_compressed(body) else ()
 
 
 def _encoded(fields: Mapping[str, str | Sensitive]) -> bytes:
@@ -307,32 +290,16 @@ def _basic(basic: Sensitive | None) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(basic.reveal()).decode()}"}
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> tuple[bytes, str]:
-    """(body, refusal). A body that is refused is left on the wire: its connection is closed."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        response.close()
-        return b"", "compressed although we asked for identity"
-    body = bytearray()
-    while chunk := await response.content.read(limits.HTTP_READ_CHUNK_BYTES):
-        body += chunk
-        if len(body) > max_bytes:
-            response.close()
-            return bytes(body[:max_bytes]), f"longer than {max_bytes} bytes"
-    return bytes(body), ""
-
-
 def _described(error: Exception) -> str:
     """What went wrong in our words: texts of foreign exceptions may quote the other side."""
     if isinstance(error, TransportFailure):
         return error.detail
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        refused = isinstance(error.os_error, AddressRefusedError)
-        return str(error.os_error) if refused else "the name cannot be looked up"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        text = getattr(error.certificate_error, "verify_message", "") or "certificate refused"
-        return f"TLS: {text}"[: limits.TEXT_MAX_CHARS]
-    for kind, text in _DESCRIPTIONS:
-        if isinstance(error, kind):
-            return text
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message or 'certificate refused'}"[: limits.TEXT_MAX_CHARS]
+    if isinstance(error, ssl.SSLError):
+        return "TLS handshake failed"
+    if isinstance(error, TimeoutError):
+        return "no whole answer within the limit"
+    if isinstance(error, OSError):
+        return "connection refused, cut or unreachable"
     return f"connection failed ({type(error).__name__})"

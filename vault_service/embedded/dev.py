@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from vault_service.domain.errors import VaultError
 from vault_service.embedded.browser import Browser
 from vault_service.embedded.child import Child
 from vault_service.embedded.demo import EmbeddedDemoProvider
-from vault_service.embedded.devca import DevCA
+from vault_service.embedded.devca import DevCA, IssuedCertificate
 from vault_service.embedded.files import (
     Lock,
     make_state_dir,
@@ -41,6 +41,7 @@ from vault_service.embedded.machine import (
     require_free_port,
 )
 from vault_service.embedded.openbao import EmbeddedOpenBao
+from vault_service.embedded.own_providers import provider_certificate
 from vault_service.embedded.postgres import EmbeddedPostgres
 from vault_service.embedded.settings_files import (
     TENANT,
@@ -60,11 +61,18 @@ _WATCH_S: Final = 0.5
 
 
 class Dev:
-    """The development environment of one state directory."""
+    """The development environment of one state directory.
 
-    def __init__(self, state_dir: Path, console: Console) -> None:
+    ``own_providers``: host:port of authorization servers beside the demo one (``own_providers``).
+    """
+
+    def __init__(
+        self, state_dir: Path, console: Console, own_providers: Sequence[str] = ()
+    ) -> None:
         self._state_dir = state_dir
         self._console = console
+        self._own_providers = tuple(own_providers)
+        self.provider_certificate: IssuedCertificate | None = None  # for them, once it runs
         self._watched: list[Callable[[], None]] = []
         self._started = time.monotonic()
 
@@ -97,6 +105,8 @@ class Dev:
 
     def _start(self, stack: ExitStack, *, once: bool) -> SettingsFiles:
         ca = self._step("development CA", lambda: DevCA(self._state_dir))
+        if self._own_providers:
+            self.provider_certificate = provider_certificate(ca, self._own_providers)
         postgres = EmbeddedPostgres(self._state_dir)
         stack.callback(postgres.stop)
         database = self._step("PostgreSQL", postgres.start)
@@ -111,7 +121,12 @@ class Dev:
         self._watched += [postgres.require_alive, openbao.require_alive, demo.require_alive]
         port = self._port("tokenvault")
         files = write_server_files(
-            self._state_dir, ca, database, transit, port=port, providers=[provider.host_port]
+            self._state_dir,
+            ca,
+            database,
+            transit,
+            port=port,
+            providers=[provider.host_port, *self._own_providers],
         )
         write_client_files(files, ca, port)
         self._step("migrations", lambda: asyncio.run(run_migrations(load(files.admin))))
@@ -190,6 +205,11 @@ class Dev:
             files.clients[name] for name in ("operator", "calendar-app", "auditor")
         )
         redirect = self._redirect_uri()
+        if (issued := self.provider_certificate) is not None:
+            told = f"{', '.join(self._own_providers)} may be called, with a certificate of"
+            self._console.print(f"\nProviders of your own at {told}", markup=False, soft_wrap=True)
+            self._console.print(f"  {issued.certificate_file}", markup=False, soft_wrap=True)
+            self._console.print(f"  {issued.key_file}", markup=False, soft_wrap=True)
         self._console.print("\nIt stays up; Ctrl-C stops it. In another terminal:", soft_wrap=True)
         for line in (
             f"{command} token get {TENANT} --client {app} --owner ada --label calendar "

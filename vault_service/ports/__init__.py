@@ -8,8 +8,6 @@ commits the record in the same transaction as the change, or neither.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -20,7 +18,6 @@ from vault_service.domain.grant import (
     EVERY_GRANT,
     Grant,
     GrantFilter,
-    ProviderRevocation,
     Rejection,
 )
 from vault_service.domain.names import (
@@ -39,14 +36,19 @@ from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports.budgets import RateBudget as RateBudget
 from vault_service.ports.budgets import Taken as Taken
+from vault_service.ports.consents import AuthorizationStore as AuthorizationStore
 from vault_service.ports.endpoints import TokenEndpoint as TokenEndpoint
 from vault_service.ports.events import EventBell as EventBell
 from vault_service.ports.events import EventStore as EventStore
 from vault_service.ports.pages import Page as Page
 from vault_service.ports.refresh import AttemptStore as AttemptStore
 from vault_service.ports.refresh import Ending as Ending
+from vault_service.ports.refresh import GrantBell as GrantBell
 from vault_service.ports.refresh import NewAttempt as NewAttempt
 from vault_service.ports.refresh import Spool as Spool
+from vault_service.ports.revocations import DiscardedTokens as DiscardedTokens
+from vault_service.ports.revocations import QueuedRevocation as QueuedRevocation
+from vault_service.ports.revocations import RevocationQueue as RevocationQueue
 from vault_service.ports.schedule import Ask as Ask
 from vault_service.ports.schedule import Look as Look
 from vault_service.ports.schedule import RefreshSchedule as RefreshSchedule
@@ -170,29 +172,6 @@ class OAuthClientStore(Protocol):
         stays as it is, and nothing is recorded."""
 
 
-class AuthorizationStore(Protocol):
-    """Consents under way."""
-
-    async def insert(
-        self, authorization: Authorization, life_s: int, record: AuditRecord
-    ) -> datetime:
-        """Remember one; returns its expire_time, ``life_s`` from now on the database's clock (the
-        times in ``authorization`` are not read). TENANT_NOT_PROVISIONED."""
-
-    async def find(self, tenant: str, state_hash: bytes) -> Authorization | None:
-        """By SHA-256 of the state."""
-
-    async def claim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> bool:
-        """Take the right to exchange the code; False when someone holds or held it."""
-
-    async def abandon(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
-        """The provider refused the code: this claim will never have an outcome, so nobody waits
-        for one. Its claim_time moves out of reach."""
-
-    async def unclaim(self, tenant: str, state_hash: bytes, code_hash: bytes) -> None:
-        """Give it back after a try that did not reach an outcome."""
-
-
 class GrantStore(Protocol):
     """The table grants and its aliases."""
 
@@ -261,37 +240,6 @@ class GrantAliasStore(Protocol):
 
     async def unlink(self, alias: GrantAliasName, grant: Grant, record: AuditRecord) -> bool:
         """Take the alias away; False when it does not point at this grant (any more)."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedRevocation:
-    """One refresh token that the provider must still be told to revoke."""
-
-    queue_id: uuid.UUID
-    grant: Grant
-    refresh_envelope: bytes
-    generation: int
-    attempts: int
-    expire_time: datetime
-
-
-class RevocationQueue(Protocol):
-    """Work for the worker role, across tenants. A taken row is hidden from others for a minute."""
-
-    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
-        """Rows whose time has come, skipping locked ones."""
-
-    async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
-        """The rows of one grant, for the attempt that follows RevokeGrant at once."""
-
-    async def finish(
-        self, item: QueuedRevocation, outcome: ProviderRevocation, record: AuditRecord
-    ) -> None:
-        """Delete the row with its envelope and write the outcome to the grant, which stays PENDING
-        while another row of it is queued. A row that is gone changes and records nothing."""
-
-    async def postpone(self, item: QueuedRevocation, delay_s: float) -> None:
-        """Try again later."""
 
 
 class AuditLog(Protocol):

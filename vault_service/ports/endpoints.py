@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from vault_service.domain.consent import TokenKind
 from vault_service.domain.http_answer import HttpAnswer
-from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
+from vault_service.domain.oauth import ClientCredential, Liveness
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 
@@ -23,9 +24,9 @@ class TokenEndpoint(Protocol):
         code: Sensitive,
         redirect_uri: str,
         verifier: Sensitive,
-        nonce: str,
-    ) -> TokenAnswer:
-        """RFC 6749 §4.1.3 with RFC 7636 §4.5; the subject is read as the profile says."""
+    ) -> HttpAnswer:
+        """RFC 6749 §4.1.3 with RFC 7636 §4.5: the answer as it came, of any status, to be stored
+        before it is read by ``domain.token_answer``. Raises NOT_SENT and IN_DOUBT only."""
 
     async def refresh(
         self,
@@ -35,13 +36,24 @@ class TokenEndpoint(Protocol):
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status,
         to be stored before it is read by ``domain.token_answer.read_refresh``. Raises NOT_SENT and
-        IN_DOUBT only. ``scopes`` are named where the profile requires it."""
+        IN_DOUBT only. ``scopes`` are named where the profile requires it.
+
+        Nothing is sent later than ``post_limit_s`` from now; the answer to what was sent is waited
+        for until ``answer_limit_s``.
+        """
 
     async def revoke(
-        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+        self,
+        profile: ProviderProfile,
+        client: ClientCredential,
+        *,
+        token: Sensitive,
+        kind: TokenKind = TokenKind.REFRESH,
     ) -> None:
         """RFC 7009 §2.1. An unknown token is a success (§2.2)."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -11,11 +13,15 @@ from typing import Protocol
 from vault_service.domain.attempt import (
     AttemptState,
     Beginning,
+    Busy,
+    Deferred,
     RefreshAttempt,
     SpoolEntry,
+    SpoolKind,
 )
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause, SealedTokens
+from vault_service.domain.names import ProviderName
 from vault_service.domain.provider import RefreshClass
 
 
@@ -35,7 +41,8 @@ class Ending:
 
     ``pause_s`` holds back the next request for the grant; with ``doubles`` it grows with every
     failure in a row. ``refused`` marks the generation as refused by the provider at this moment (a
-    second refusal later confirms it).
+    second refusal later confirms it). ``until_it_answers``: the pause is for a provider that fails,
+    so its next success ends it (``release``).
     """
 
     state: AttemptState
@@ -43,6 +50,7 @@ class Ending:
     pause_s: float = 0.0
     doubles: bool = False
     refused: bool = False
+    until_it_answers: bool = False
 
 
 class AttemptStore(Protocol):
@@ -62,10 +70,16 @@ class AttemptStore(Protocol):
     ) -> Beginning:
         """Take the lease and write INTENT, if the row is ACTIVE at ``grant.generation``, nothing
         holds it back and no attempt of it is unresolved. ``Unresolved``, under its lease, only
-        where that attempt is ``resolvable`` with these spools now; else ``Deferred``."""
+        where that attempt is ``resolvable`` with these spools now; else ``Deferred``, also where
+        its holder has left it in doubt. ``Busy.MOVED`` before both."""
 
-    async def is_held(self, grant: Grant) -> bool:
-        """Whether somebody's lease of it goes on."""
+    async def holder(self, grant: Grant) -> Deferred | Busy | None:
+        """``Busy.HELD`` while somebody's lease of it goes on, ``Deferred`` where that holder's
+        request is in doubt."""
+
+    async def renew(self, lease: Lease, attempt: RefreshAttempt, lease_s: float) -> bool:
+        """The lease goes on for so long from now: its holder's request is under way past its limit.
+        The attempt is IN_DOUBT for everybody else from now on, and its spool still counts."""
 
     async def release(self, lease: Lease, tenant: str) -> None:
         """End it early, only if the fence is still ours."""
@@ -78,9 +92,14 @@ class AttemptStore(Protocol):
         ``next_try_time`` has moved since it was read."""
 
     async def retry(
-        self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
     ) -> bool:
-        """Before recovery presents the refresh token again: it is this process's INTENT now."""
+        """Before recovery presents the refresh token again: it is this process's INTENT now.
+        ``spools``: those it holds, its own first; others that were awaited are awaited still."""
 
     async def commit(
         self,
@@ -99,8 +118,8 @@ class AttemptStore(Protocol):
         self, lease: Lease, attempt: RefreshAttempt, ending: Ending, record: AuditRecord
     ) -> bool:
         """The attempt to ``ending.state``, and what it means for the next request; the lease
-        ends, but for IN_DOUBT of class S, whose lease runs out: the provider may still be at
-        it."""
+        ends, but for IN_DOUBT of class S (and G past its grace), whose lease runs out: the provider
+        may still be at it."""
 
     async def condemn(
         self,
@@ -118,15 +137,27 @@ class AttemptStore(Protocol):
         """An answer that the row could not take: its sealed bytes go into the attempt."""
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
-        """Attempts whose time to be resolved has come, oldest first, over all tenants: lease
-        ended, ``next_try_time`` reached, and for class S the spool among ``spools``, given up, or
-        missing for longer than the spool wait."""
+        """Attempts whose time to be resolved has come, over all tenants: lease ended,
+        ``next_try_time`` reached, and ``resolvable`` with these spools. First those whose grace
+        runs out, then the oldest."""
+
+    async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
+        """These providers answer again: attempts that were in doubt for a while, and whose pause
+        is ``until_it_answers``, are due now, ``limit`` of them at most; how many."""
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         """One attempt."""
 
     async def refused_since(self, grant: Grant) -> datetime | None:
         """When the provider first refused this generation, or None."""
+
+
+class GrantBell(Protocol):
+    """Rings when an attempt of a grant ends or the grant changes its state, on whatever replica. It
+    may ring for nothing and it may miss one: who waits looks by itself too."""
+
+    def waiting(self, grant_id: uuid.UUID) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever it rings; clear it before each look."""
 
 
 class Spool(Protocol):
@@ -143,8 +174,15 @@ class Spool(Protocol):
     def spool_id(self) -> uuid.UUID:
         """Of the spool that this process writes. STORE_UNREACHABLE while it has none."""
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
-        """A slot with room for the largest answer, marked RESERVED."""
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
+        """A slot with room for the largest answer, marked RESERVED. For CONSENT the ids are those
+        of the claim and of the authorization."""
 
     async def mark_sent(self, entry: SpoolEntry) -> SpoolEntry:
         """From here on the request may be on its way."""

@@ -73,7 +73,9 @@ class GrantServicer(grant_service_pb2_grpc.GrantServiceServicer):
         """See the proto."""
         completed = await self._complete(call, _callback(request))
         return pb.CompleteAuthorizationResponse(
-            grant=translate.grant(completed.grant), alias=str(completed.alias)
+            grant=translate.grant(completed.grant),
+            alias=str(completed.alias),
+            not_refreshable=completed.grant.refresh_envelope is None,
         )
 
     @handled("GrantService", lambda request: request.name)

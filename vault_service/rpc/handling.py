@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from vault_service.domain import limits
-from vault_service.domain.access import Call, Caller
+from vault_service.domain.access import Call, Caller, reply_reserve_s
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Clock, Entropy
 from vault_service.rpc.bounds import Unreadable
@@ -144,7 +144,7 @@ class Handling:
     ) -> _UnderWay[Any]:
         left_s = context.time_remaining()
         default_s = limits.RPC_DEFAULT_BUDGET_S if life_s is None else life_s
-        budget_s = default_s if left_s is None else left_s
+        budget_s = min(default_s if left_s is None else left_s, life_s or limits.RPC_MAX_BUDGET_S)
         span, trace_id = self._traces.call(rpc, read_traceparent(context.invocation_metadata()))
         call = Call(
             caller=_NOBODY,
@@ -152,7 +152,8 @@ class Handling:
             # Ours and not the caller's: an id that others choose is no evidence.
             request_id=self._entropy.uuid7().hex,
             source=context.peer()[: limits.TEXT_MAX_CHARS],
-            deadline=started + min(budget_s, life_s or limits.RPC_MAX_BUDGET_S),
+            deadline=started + budget_s,
+            reserve_s=reply_reserve_s(budget_s),
             trace_id=trace_id or self._entropy.token(_TRACE_ID_BYTES).hex(),
         )
         work_for_call(call.request_id, call.trace_id)
@@ -164,7 +165,7 @@ class Handling:
         if budget_s < limits.RPC_MIN_BUDGET_S:
             raise VaultError(Reason.BUDGET_TOO_SHORT, "set a deadline of at least 100 ms")
         try:
-            async with asyncio.timeout(budget_s - limits.REPLY_RESERVE_S / 2):
+            async with asyncio.timeout(budget_s - call.reserve_s / 2):
                 return await work(call)
         except TimeoutError:
             raise VaultError(

@@ -1,8 +1,9 @@
 """CompleteAuthorization: the callback's code becomes a grant (RFC 6749 §4.1.3).
 
-A state is bound to caller, tenant, owner and redirect URI. A code is exchanged once: the row is
-claimed before the POST, retries of the same caller join or get the same answer for ten minutes,
-and a crash between the exchange and its storing is AUTHORIZATION_CODE_USED.
+A state is bound to caller, tenant, owner and redirect URI. A code is presented once: the row is
+claimed before the POST, and retries of the same caller join or get the same answer for ten minutes,
+be it the grant or the refusal that ended the authorization. Only where the code surely was not
+looked at is the claim given back.
 """
 
 from __future__ import annotations
@@ -12,29 +13,29 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission
-from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
+from vault_service.domain.consent import NO_CODE_HASH, Ending, ends_the_state
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantAliasName, GrantName, OAuthClientName
-from vault_service.domain.oauth import Authorization, TokenAnswer
+from vault_service.domain.oauth import Authorization
 from vault_service.domain.provider import Provider
 from vault_service.domain.sensitive import Sensitive
-from vault_service.ports import AuthorizationStore, Clock, GrantStore, TokenEndpoint
-from vault_service.usecases.credentials import Credentials, Registration, require_in_service
+from vault_service.ports import AuthorizationStore, Clock, GrantStore
+from vault_service.usecases.credentials import Credentials, require_in_service
+from vault_service.usecases.exchange_code import ExchangeCode
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate
-from vault_service.usecases.outages import Outages
-from vault_service.usecases.provider_faults import refusal
-from vault_service.usecases.recorder import shown
+from vault_service.usecases.recorder import Recorder, shown
+from vault_service.usecases.settle_consent import SettleConsent, ended_record
 from vault_service.usecases.start_authorization import authorization_resource
-from vault_service.usecases.store_consent import StoreConsent
 
 # How long a claim without an outcome may still get one: a POST and the storing after it.
-_CLAIM_S = limits.POST_LIMIT_S + limits.LEASE_MARGIN_S
+_CLAIM: Final = timedelta(seconds=limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
+_REPLAY: Final = timedelta(seconds=limits.COMPLETION_REPLAY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Completed:
 
 
 class CompleteAuthorization:
-    """Exchanges the code once and stores what comes."""
+    """Has the code exchanged once, and tells every completion what came of it."""
 
     def __init__(
         self,
@@ -68,23 +69,21 @@ class CompleteAuthorization:
         authorizations: AuthorizationStore,
         grants: GrantStore,
         credentials: Credentials,
-        endpoint: TokenEndpoint,
-        envelopes: Envelopes,
-        store_consent: StoreConsent,
+        exchange: ExchangeCode,
+        settle: SettleConsent,
+        recorder: Recorder,
         clock: Clock,
         flights: Flights,
-        outages: Outages,
     ) -> None:
         self._gate = gate
         self._authorizations = authorizations
         self._grants = grants
         self._credentials = credentials
-        self._endpoint = endpoint
-        self._envelopes = envelopes
-        self._store_consent = store_consent
+        self._exchange = exchange
+        self._settle = settle
+        self._recorder = recorder
         self._clock = clock
         self._flights = flights
-        self._outages = outages
 
     async def __call__(self, call: Call, callback: Callback) -> Completed:
         """Raises the reasons of the proto; what it refuses before the exchange uses up nothing."""
@@ -100,7 +99,9 @@ class CompleteAuthorization:
         decision = self._gate.require(call, Permission.COMPLETE_AUTHORIZATION, resource)
         require_in_service(client)
         _require_bound(authorization, callback, provider)
-        until = call.deadline - limits.REPLY_RESERVE_S
+        if callback.error:
+            raise await self._denied(call, authorization, callback.error)
+        until = call.answer_by
         if authorization.code_hash is None:
             ended = await self._flights.join(
                 ("complete", callback.tenant, state_hash),
@@ -109,7 +110,7 @@ class CompleteAuthorization:
             )
             if not ended:
                 raise _under_way()
-        grant_id = await self._outcome(callback.tenant, state_hash, code_hash, until)
+        grant_id = await self._outcome(call, decision, authorization, code_hash, until)
         grant = await self._grants.get(grant_id)
         if grant is None:
             raise _used()
@@ -128,101 +129,91 @@ class CompleteAuthorization:
             )
         return found
 
-    async def _exchange(
-        self,
-        call: Call,
-        decision: Decision,
-        authorization: Authorization,
-        code: Sensitive,
-        code_hash: bytes,
-    ) -> None:
-        tenant, state_hash = authorization.tenant, authorization.state_hash
-        registration, verifier, sealer = await self._prepare(authorization)
-        if not await self._authorizations.claim(tenant, state_hash, code_hash):
-            return  # another process has it: the caller waits for its outcome
-        start_by = self._clock.monotonic() + limits.LEASE_MARGIN_S
-        permit = self._outages.unasked(registration.client, registration.provider, code_hash)
-        try:
-            presented = await self._credentials.present(
-                registration,
-                lambda credential: self._endpoint.exchange_code(
-                    registration.provider.profile,
-                    credential,
-                    code=code,
-                    redirect_uri=authorization.redirect_uri,
-                    verifier=verifier,
-                    nonce=authorization.nonce if "openid" in authorization.scopes else "",
-                ),
-                lambda: self._clock.monotonic() <= start_by and permit.again(),
+    async def _denied(self, call: Call, authorization: Authorization, error: str) -> VaultError:
+        """An error of the callback ends the authorization, where it is final (RFC 6749 §4.1.2.1):
+        a code that comes with this state afterwards is not the user's."""
+        denied = VaultError(
+            Reason.AUTHORIZATION_DENIED,
+            "the provider answered the authorization with an error; see metadata",
+            metadata={"error": shown(error)},
+        )
+        if authorization.ending is not None and authorization.code_hash == NO_CODE_HASH:
+            return authorization.ending.error()
+        if authorization.code_hash is not None:
+            return _used()
+        if ends_the_state(error):
+            record = ended_record(
+                self._recorder, call, authorization, denied, {"error": shown(error)}
             )
-        except TokenEndpointError as error:
-            await permit.report(error)
-            give_back = (
-                self._authorizations.abandon
-                if error.answer_class is AnswerClass.INVALID_GRANT
-                else self._authorizations.unclaim
-            )
-            await give_back(tenant, state_hash, code_hash)
-            raise _exchange_refusal(error) from error
-        await permit.report(None)
-        await self._store(call, decision, authorization, registration, presented.answer, sealer)
+            if not await self._authorizations.deny(authorization, Ending.of(denied), record):
+                return await self._overtaken(authorization)
+        return denied
 
-    async def _prepare(
-        self, authorization: Authorization
-    ) -> tuple[Registration, Sensitive, Sealer]:
-        name = OAuthClientName(authorization.tenant, authorization.oauth_client)
-        registration = await self._credentials.open(name)
-        binding = authorization.verifier_binding
-        verifier = await self._envelopes.open(binding, authorization.verifier_envelope)
-        return registration, verifier, await self._envelopes.sealer(binding.dek_owner)
-
-    async def _store(
-        self,
-        call: Call,
-        decision: Decision,
-        authorization: Authorization,
-        registration: Registration,
-        answer: TokenAnswer,
-        sealer: Sealer,
-    ) -> None:
-        give_up = self._clock.monotonic() + limits.COMMIT_RETRY_S
-        while True:
-            try:
-                await self._store_consent(
-                    call, decision, authorization, registration, answer, sealer
-                )
-                return
-            except VaultError as error:
-                # The code is spent: its tokens exist only here until the database takes them.
-                if not error.retryable or self._clock.monotonic() > give_up:
-                    raise
-            await asyncio.sleep(limits.LEASE_POLL_S)
+    async def _overtaken(self, authorization: Authorization) -> VaultError:
+        """Another callback of this state was faster: with an error too, or with a code."""
+        found = await self._authorizations.find(authorization.tenant, authorization.state_hash)
+        denied = found is not None and found.code_hash == NO_CODE_HASH
+        return found.ending.error() if found and denied and found.ending else _used()
 
     async def _outcome(
-        self, tenant: str, state_hash: bytes, code_hash: bytes, until: float
+        self,
+        call: Call,
+        decision: Decision,
+        authorization: Authorization,
+        code_hash: bytes,
+        until: float,
     ) -> GrantName:
         """The grant of a claimed authorization, waiting for one that is under way elsewhere."""
+        tenant, state_hash = authorization.tenant, authorization.state_hash
+        reread = False
         while True:
             found = await self._authorizations.find(tenant, state_hash)
             if found is None or found.code_hash is None or found.claim_time is None:
                 # Given back after a failure in another process: nothing is used up.
                 raise _under_way()
+            if found.ending is not None and found.code_hash == NO_CODE_HASH:
+                raise found.ending.error()
             if not hmac.compare_digest(found.code_hash, code_hash):
                 raise _used()
             age = found.read_time - found.claim_time
             if found.grant_id is not None:
-                if age > timedelta(seconds=limits.COMPLETION_REPLAY_S):
+                if age > _REPLAY:
                     raise _used()
                 return GrantName(tenant, found.grant_id)
-            if age > timedelta(seconds=_CLAIM_S):
-                raise _used()
+            if found.ending is not None:
+                if found.answer_envelope is None or age > _REPLAY or reread:
+                    raise found.ending.error()
+                reread = await self._read_again(call, decision, found, found.answer_envelope, until)
+                continue
+            if age > _CLAIM:
+                raise _lost()
             if self._clock.monotonic() > until:
                 raise _under_way()
             await asyncio.sleep(limits.LEASE_POLL_S)
 
+    async def _read_again(
+        self,
+        call: Call,
+        decision: Decision,
+        found: Authorization,
+        envelope: bytes,
+        until: float,
+    ) -> bool:
+        """The kept answer, with the profile as it is now: an operator may have mended it."""
+
+        async def read() -> None:
+            ended = await self._settle.reread(call, decision, found, envelope)
+            if ended is not None:
+                raise ended
+
+        key = ("complete", found.tenant, found.state_hash)
+        if not await self._flights.join(key, read, until):
+            raise _under_way()
+        return True
+
 
 def _require_bound(authorization: Authorization, callback: Callback, provider: Provider) -> None:
-    """Raises STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED."""
+    """Raises STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH."""
     unused = authorization.code_hash is None
     if unused and authorization.expire_time <= authorization.read_time:
         raise VaultError(
@@ -240,41 +231,28 @@ def _require_bound(authorization: Authorization, callback: Callback, provider: P
             "iss of the callback is not this provider's issuer (RFC 9207): do not use the code",
             recorded={"iss": shown(callback.iss)},
         )
-    if callback.error:
-        raise VaultError(
-            Reason.AUTHORIZATION_DENIED,
-            "the provider answered the authorization with an error; see metadata",
-            metadata={"error": shown(callback.error)},
-        )
-
-
-def _exchange_refusal(error: TokenEndpointError) -> VaultError:
-    if error.answer_class is AnswerClass.INVALID_GRANT:
-        return VaultError(
-            Reason.AUTHORIZATION_CODE_EXPIRED,
-            "the provider refuses the code: expired, used or not for us; ask for consent again",
-            recorded=error.recorded(),
-        )
-    if error.judgement.counted is Counted.MAYBE:
-        return VaultError(
-            Reason.PROVIDER_UNAVAILABLE,
-            "the provider did not answer clearly; try the same completion again",
-            recorded=error.recorded(),
-            retry_after_s=limits.RETRY_AFTER_S,
-        )
-    return refusal(error)
 
 
 def _used() -> VaultError:
     return VaultError(
         Reason.AUTHORIZATION_CODE_USED,
-        "this authorization was completed before and cannot be again; ask for consent again",
+        "a code was presented for this state before, and a state takes one; start a new "
+        "authorization and ask for consent again",
+    )
+
+
+def _lost() -> VaultError:
+    return VaultError(
+        Reason.AUTHORIZATION_CODE_USED,
+        "the exchange of this code was begun and its outcome is not known here; a code is "
+        "presented once, so start a new authorization and ask for consent again",
+        recorded={"why": "a claim without an outcome"},
     )
 
 
 def _under_way() -> VaultError:
     return VaultError(
         Reason.PROVIDER_UNAVAILABLE,
-        "the exchange is not finished; try the same completion again",
+        "the exchange is not finished; ask for the same completion again, which presents no code",
         retry_after_s=0.2,
     )

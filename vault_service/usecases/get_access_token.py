@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 
 from vault_service.crypto.envelopes import Envelopes
@@ -43,6 +44,16 @@ _OF_THE_ROW = frozenset(
     }
 )
 """What a row read anew may answer differently than a remembered one."""
+
+_OF_A_WAIT = frozenset(
+    {
+        Reason.REFRESH_IN_DOUBT,
+        Reason.REFRESH_IN_PROGRESS,
+        Reason.PROVIDER_UNAVAILABLE,
+        Reason.PROVIDER_RATE_LIMITED,
+    }
+)
+"""Why a refresh may come to nothing while the grant is revoked, deleted or refreshed elsewhere."""
 
 
 class GetAccessToken:
@@ -93,7 +104,7 @@ class GetAccessToken:
             if too_old or (is_rejected(grant) and refreshed_from is None):
                 if refreshed_from is not None and grant.generation > refreshed_from:
                     raise _went_by(grant)
-                await self._refresh_or_keep(call, grant, too_old)
+                await self._refresh_or_keep(call, target, grant, too_old)
                 refreshed_from = grant.generation
                 continue
             served = self._served(grant, grant.read_time, refreshed_from)
@@ -107,15 +118,32 @@ class GetAccessToken:
             Reason.REFRESH_IN_PROGRESS, "the grant keeps changing; try again", retry_after_s=0.2
         )
 
-    async def _refresh_or_keep(self, call: Call, grant: Grant, too_old: bool) -> None:
+    async def _refresh_or_keep(
+        self, call: Call, target: GrantTarget, grant: Grant, too_old: bool
+    ) -> None:
         """A token that an API refused, and that no other can be had for now, is still the best
         there is: while it lives, its caller gets it rather than nothing."""
         try:
             await self._refresh(call, grant)
         except VaultError as error:
             ours = error.reason is Reason.CLIENT_MISCONFIGURED  # and so not for ever
-            if too_old or not (error.retryable or ours):
+            if not (error.retryable or ours):
                 raise
+            if too_old and not await self._moved(error, target, grant):
+                raise
+
+    async def _moved(self, error: VaultError, target: GrantTarget, grant: Grant) -> bool:
+        """Whether the row says something else by now than that its refresh came to nothing: it has
+        newer tokens, or is no longer ACTIVE, which is the truer answer."""
+        if error.reason not in _OF_A_WAIT:
+            return False
+        with contextlib.suppress(VaultError):
+            current = await self._known.read(target)
+            here = current is not None and current.grant_id == grant.grant_id
+            if current is None or not here:
+                return True
+            return (current.generation, current.state) != (grant.generation, grant.state)
+        return False
 
     def _served(self, grant: Grant, now: datetime, refreshed_from: int | None) -> Served:
         """``refreshed_from``: the generation that a refresh was tried at for this call."""

@@ -34,6 +34,7 @@ class ProviderWatch:
     def __init__(self, name: ProviderName, clock: Clock, chance: Chance) -> None:
         self.name = name
         self.breaker = Breaker(chance)
+        self.tokens_at = float("-inf")  # when it last gave tokens; on the monotonic clock
         self._clock = clock
         self._revision = 0
 
@@ -42,6 +43,10 @@ class ProviderWatch:
         if provider.revision > self._revision:
             self._revision = provider.revision
             self.breaker.reset()
+
+    def gave_tokens(self) -> None:
+        """It is well, whatever is thought of it."""
+        self.tokens_at = self._clock.monotonic()
 
     def state(self) -> BreakerState:
         """As of now."""
@@ -77,6 +82,7 @@ class Lane:
         self.permits = RatePermits(budget, name, clock, chance)
         self.retries = RetryBudget(clock.monotonic())
         self.rates: Rates | None = None
+        self.last_chance = False  # a request of a grant in the last of its grace is under way
         self._clock = clock
         self._revisions = (0, 0)  # of the OAuthClient and of the profile
 

@@ -34,12 +34,15 @@ class Permit:
         key: Hashable,
         place: Priority | None,
         admitted: Admitted | None = None,
+        *,
+        last_chance: bool = False,
     ) -> None:
         self._lane = lane
         self._key = key
         self._place = place
         self._admitted = admitted
         self._paid = False
+        self._last_chance = last_chance
 
     def __enter__(self) -> Permit:
         return self
@@ -70,7 +73,10 @@ class Permit:
         return True
 
     async def report(self, error: TokenEndpointError | None) -> None:
-        """What came of the request, None for tokens; its place is free from now on."""
+        """What came of the request, None for tokens; its place is free from now on. A second report
+        is of an answer that was late."""
+        if error is None:
+            self._lane.watch.gave_tokens()
         admitted, self._admitted = self._admitted, None
         self._leave()
         if admitted is not None:
@@ -88,6 +94,8 @@ class Permit:
         place, self._place = self._place, None
         if place is not None:
             self._lane.bulkhead.leave(place)
+        if self._last_chance:
+            self._last_chance = self._lane.last_chance = False
 
 
 class Outages:
@@ -129,6 +137,21 @@ class Outages:
         lane = self._lane(client, provider)
         lane.permits.owe()
         return Permit(lane, key, None, lane.unasked())
+
+    def last_chance(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit | None:
+        """For a refresh token that dies soon: past the breakers and the queue, as a probe, and the
+        budget pays later. One at a time of an OAuthClient; None while another one is under way."""
+        lane = self._lane(client, provider)
+        if lane.last_chance:
+            return None
+        lane.last_chance = True
+        lane.permits.owe()
+        return Permit(lane, key, None, lane.unasked(), last_chance=True)
+
+    def answering(self, now: float) -> list[ProviderName]:
+        """Providers that gave tokens to this process a moment before ``now`` (monotonic)."""
+        since = now - 2 * limits.IN_DOUBT_RETRY_S
+        return [name for name, watch in self._watches.items() if watch.tokens_at > since]
 
     def hurry(self, grant: Grant) -> None:
         """A caller waits for this grant by now, whoever began its refresh."""

@@ -11,25 +11,34 @@ from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain.access import Call
-from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.attempt import AttemptState, SpoolEntry, answer_binding
+from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
+from vault_service.domain.attempt import (
+    AttemptState,
+    RefreshAttempt,
+    SpoolEntry,
+    answer_binding,
+)
 from vault_service.domain.audit import AuditAction
+from vault_service.domain.content_coding import shows_a_token
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.grant import Grant
+from vault_service.domain.grant import Grant, Lease
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import ClientCredential, TokenAnswer
+from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
+from vault_service.usecases.late_answers import LateAnswers
 from vault_service.usecases.outages import Permit
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
 
 _SUCCESS = range(200, 300)
+_REFUSAL = range(400, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class _Kept:
 
     envelope: bytes
     storing: asyncio.Task[SpoolEntry]
+    noted: str  # what was odd about it
 
 
 class PresentRefreshToken:
@@ -65,6 +75,7 @@ class PresentRefreshToken:
         recorder: Recorder,
         clock: Clock,
         times: RefreshTimes,
+        late: LateAnswers,
     ) -> None:
         self._attempts = attempts
         self._spool = spool
@@ -76,6 +87,7 @@ class PresentRefreshToken:
         self._recorder = recorder
         self._clock = clock
         self._times = times
+        self._late = late
 
     async def prepare(self, grant: Grant) -> Prepared:
         """NO_REFRESH_TOKEN, KILL_SWITCH, and what opening envelopes raises."""
@@ -109,7 +121,7 @@ class PresentRefreshToken:
             entry = await self._spool.mark_sent(entry)
         except VaultError as fault:
             await self._outcomes.not_sent(call, tried, fault)
-        if not self.fits(asked):
+        if not self.fits(tried.attempt, asked):
             # What took longer than the margin, the disk included, would let the POST outlive the
             # lease.
             error = TokenEndpointError(AnswerClass.NOT_SENT, detail="the lease is too short by now")
@@ -121,11 +133,18 @@ class PresentRefreshToken:
         except TokenEndpointError as error:
             await self._settle(kept)
             await permit.report(error)
-            await self._give_up(call, tried, entry, error, kept)
+            try:
+                await self._give_up(call, tried, entry, error, kept)
+            except VaultError as fault:
+                self._delay(fault, tried.attempt, asked)
+                raise
             return
         await permit.report(None)
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
-        detail = {"credential_version": str(version)}
+        took_s = self._clock.monotonic() - asked
+        detail = {"credential_version": str(version), "took_s": f"{took_s:.1f}"}
+        if kept[-1].noted:
+            detail["provider_oddities"] = kept[-1].noted
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
         try:
             await self._store(call, tried, tokens, state, kept[0].envelope, detail)
@@ -144,29 +163,36 @@ class PresentRefreshToken:
         kept: list[_Kept],
     ) -> tuple[TokenAnswer, int]:
         profile = prepared.registration.provider.profile
+        times = self._times.for_attempt(tried.attempt)
 
         async def request(credential: ClientCredential) -> TokenAnswer:
-            raw = await self._endpoint.refresh(
+            asking = self._endpoint.refresh(
                 profile,
                 credential,
                 token_endpoint=tried.grant.token_endpoint,
                 refresh_token=prepared.refresh_token,
                 scopes=tried.grant.scopes,
+                post_limit_s=times.post_limit_s,
+                answer_limit_s=times.answer_limit_s,
             )
-            if raw.status in _SUCCESS and not raw.refusal:
+            raw = await self._late.answer(asking, tried, permit, times)
+            # Before it is read, and however it ended: it may be the only copy of the successor.
+            if _may_hold_tokens(raw):
                 kept.append(self._keep(tried, raw, entry, prepared.sealer))
             sent = (credential.client_secret, prepared.refresh_token)
             return read_refresh(raw, profile, sent)
 
         presented = await self._credentials.present(
-            prepared.registration, request, lambda: self.fits(asked) and permit.again()
+            prepared.registration,
+            request,
+            lambda: self.fits(tried.attempt, asked) and permit.again(),
         )
         return presented.answer, presented.credential_version
 
     def _keep(self, tried: Attempted, raw: HttpAnswer, entry: SpoolEntry, sealer: Sealer) -> _Kept:
         binding = answer_binding(tried.grant, tried.attempt.base_generation)
         envelope = sealer.seal(binding, raw.to_bytes())
-        return _Kept(envelope, asyncio.create_task(self._spool.store(entry, envelope)))
+        return _Kept(envelope, asyncio.create_task(self._spool.store(entry, envelope)), raw.noted)
 
     @staticmethod
     async def _settle(kept: list[_Kept]) -> None:
@@ -181,7 +207,7 @@ class PresentRefreshToken:
         error: TokenEndpointError,
         kept: list[_Kept] | None = None,
     ) -> None:
-        if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
+        if kept and error.judgement.counted is Counted.MAYBE:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
             orphan = self._recorder.done(
                 call,
@@ -199,10 +225,37 @@ class PresentRefreshToken:
             raise
         await self._spool.free(entry)
 
-    def fits(self, asked: float) -> bool:
+    def fits(self, attempt: RefreshAttempt, asked: float) -> bool:
         """Whether a POST that begins now ends inside the lease, which runs on the database's clock
         since the monotonic moment ``asked`` or later."""
-        return self._times.post_fits(self._clock.monotonic() - asked)
+        times = self._times.for_attempt(attempt)
+        return times.post_fits(self._clock.monotonic() - asked)
+
+    async def lengthen(
+        self, lease: Lease, attempt: RefreshAttempt, had_s: float, asked: float
+    ) -> float | None:
+        """The lease that this attempt needs, where it turned out to need a longer one than the
+        ``had_s`` since ``asked``: the moment that it is counted from. None where it was lost."""
+        lease_s = self._times.for_attempt(attempt).lease_s
+        if lease_s <= had_s:
+            return asked
+        renewed = self._clock.monotonic()
+        return renewed if await self._attempts.renew(lease, attempt, lease_s) else None
+
+    def _delay(self, fault: VaultError, attempt: RefreshAttempt, asked: float) -> None:
+        """Of what is in doubt, until it is tried again: the lease runs out first."""
+        strict = attempt.acting_class is RefreshClass.S
+        if fault.reason is Reason.REFRESH_IN_DOUBT and strict:
+            left_s = asked + self._times.lease_s - self._clock.monotonic()
+            fault.retry_after_s = max(fault.retry_after_s or 0.0, left_s)
+
+
+def _may_hold_tokens(raw: HttpAnswer) -> bool:
+    """Whether it must be kept: each 2xx, however it ended, and tokens beside another status. Not
+    beside a refusal, after which the client's other credential may be tried in the same entry."""
+    if raw.status in _SUCCESS:
+        return True
+    return raw.status not in _REFUSAL and shows_a_token(raw)
 
 
 _STORE_AWAY = frozenset({Reason.STORE_UNREACHABLE, Reason.AUDIT_UNAVAILABLE})

@@ -91,8 +91,14 @@ def _require_reading(profile: ProviderProfile) -> None:
 def _require_refreshing(profile: ProviderProfile) -> None:
     """What a refresh does, and what is done when its answer is lost."""
     graceful = profile.refresh_class is RefreshClass.G
-    if not (1 if graceful else 0) <= profile.grace_s <= (_GRACE_MAX_S if graceful else 0):
-        raise malformed("grace_s", "is 1 to 2592000 for class G and 0 for every other")
+    if graceful and not limits.GRACE_MIN_S <= profile.grace_s <= _GRACE_MAX_S:
+        raise malformed(
+            "grace_s",
+            f"is {limits.GRACE_MIN_S} to {_GRACE_MAX_S} for class G: in less nobody can find out "
+            "what became of a lost answer and ask again; put class S",
+        )
+    if profile.grace_s and not graceful:
+        raise malformed("grace_s", "is for class G only, and 0 for every other")
     if profile.refresh_class is not RefreshClass.S and profile.recovery is not Recovery.RETRY:
         raise malformed("recovery", "is RETRY but for class S: the old token works on")
     if profile.refresh_kills_old_access_token and not profile.probe_endpoint:

@@ -1,7 +1,7 @@
 """Looks for attempts that nobody works on any more, and resolves them.
 
-Any replica does, for every tenant: the lease decides who. Only class S waits for the process that
-holds its spool (``domain.attempt.resolvable``).
+Any replica does, for every tenant: the lease decides who. Only class S, and class G past its grace,
+wait for the processes that hold their spools (``domain.attempt.resolvable``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from vault_service.domain.errors import VaultError
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.outages import Outages
+from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.resolve_attempt import ResolveAttempt
 
@@ -42,6 +44,8 @@ class RecoverAttempts:
         attempts: AttemptStore,
         spool: Spool,
         resolve: ResolveAttempt,
+        present: PresentRefreshToken,
+        outages: Outages,
         recorder: Recorder,
         flights: Flights,
         clock: Clock,
@@ -50,19 +54,35 @@ class RecoverAttempts:
         self._attempts = attempts
         self._spool = spool
         self._resolve = resolve
+        self._present = present
+        self._outages = outages
         self._recorder = recorder
         self._flights = flights
         self._clock = clock
         self._times = times
+        self._next_release = 0.0
+        self._under_way: set[uuid.UUID] = set()
 
     async def __call__(self, call: Call) -> int:
         """How many were tried. An attempt that stays in doubt is none of the sweep's failures, and
         one that takes longer than the call goes on without it."""
         entries = by_attempt(await self._spool.left_over())
-        due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
+        await self._release()
+        # Those under way that wait for a place or a permit are due still, and take nobody's turn.
+        batch = limits.ATTEMPT_BATCH_MAX + len(self._under_way)
+        due = await self._attempts.unresolved(self._spool.holds(), batch)
         strays = await self._strays(call, entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
         return len(due) + len(strays)
+
+    async def _release(self) -> None:
+        """Providers that gave somebody tokens lately answer again: what is in doubt because they
+        failed is looked at now, a few at a time."""
+        now = self._clock.monotonic()
+        answering = self._outages.answering(now)
+        if answering and now >= self._next_release:
+            self._next_release = now + limits.RELEASE_INTERVAL_S
+            await self._attempts.hasten(answering, limits.RELEASE_BATCH_MAX)
 
     async def _in_flight(self, call: Call, attempt: RefreshAttempt, entries: Entries) -> None:
         key = ("refresh", attempt.tenant, attempt.grant_id)
@@ -77,13 +97,28 @@ class RecoverAttempts:
     async def _take_and_resolve(
         self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry | None
     ) -> None:
+        self._under_way.add(attempt.attempt_id)
+        try:
+            await self._resolve_one(call, attempt, entry)
+        finally:
+            self._under_way.discard(attempt.attempt_id)
+
+    async def _resolve_one(
+        self, call: Call, attempt: RefreshAttempt, entry: SpoolEntry | None
+    ) -> None:
         permit = await self._resolve.permit(attempt, entry)
         with permit or contextlib.nullcontext():
             held = self._spool.holds()
             asked = self._clock.monotonic()
-            taken = await self._attempts.take_over(attempt, self._times.lease_s, held)
-            if taken is not None:
-                await self._resolve(call, *taken, entry, asked, permit)
+            lease_s = self._times.for_attempt(attempt).lease_s
+            taken = await self._attempts.take_over(attempt, lease_s, held)
+            if taken is None:
+                return
+            lease, current = taken
+            # Its grace may have ended this moment.
+            since = await self._present.lengthen(lease, current, lease_s, asked)
+            if since is not None:
+                await self._resolve(call, lease, current, entry, since, permit)
 
     async def _strays(
         self, call: Call, entries: Entries, due: Sequence[RefreshAttempt]

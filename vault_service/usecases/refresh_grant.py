@@ -8,6 +8,7 @@ with a fence. Everything that can fail happens before the POST, which is the poi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 
 from vault_service.domain import limits
@@ -25,7 +26,15 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState
 from vault_service.domain.priority import Priority
 from vault_service.domain.refresh_times import RefreshTimes
-from vault_service.ports import AttemptStore, Clock, Entropy, GrantStore, NewAttempt, Spool
+from vault_service.ports import (
+    AttemptStore,
+    Clock,
+    Entropy,
+    GrantBell,
+    GrantStore,
+    NewAttempt,
+    Spool,
+)
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
@@ -51,6 +60,7 @@ class RefreshGrant:
         flights: Flights,
         outages: Outages,
         times: RefreshTimes,
+        bell: GrantBell,
     ) -> None:
         self._grants = grants
         self._attempts = attempts
@@ -63,21 +73,22 @@ class RefreshGrant:
         self._flights = flights
         self._outages = outages
         self._times = times
+        self._bell = bell
 
     async def __call__(
         self, call: Call, grant: Grant, priority: Priority = Priority.CALLER
     ) -> None:
         """Returns when this generation has a successor or the row has changed otherwise.
 
-        Raises the reason why there is none; REFRESH_IN_PROGRESS when the caller's deadline came
-        first (the refresh goes on without it).
+        Raises the reason why there is none; REFRESH_IN_PROGRESS when the caller's time is over
+        first (the refresh goes on without it), REFRESH_IN_DOUBT as soon as that is known.
         """
         if priority is Priority.CALLER:
             self._outages.hurry(grant)
         ended = await self._flights.join(
             ("refresh", grant.tenant, grant.grant_id),
             lambda: self._run(call, grant, priority),
-            call.deadline - limits.REPLY_RESERVE_S,
+            call.answer_by,
         )
         if not ended:
             raise _in_progress()
@@ -85,7 +96,8 @@ class RefreshGrant:
     async def _run(self, call: Call, grant: Grant, priority: Priority) -> None:
         prepared = await self._present.prepare(grant)
         client, provider = prepared.registration.client, prepared.registration.provider
-        give_up = self._clock.monotonic() + self._times.lease_s + self._times.lease_margin_s
+        times = self._times_of(prepared)
+        give_up = self._clock.monotonic() + times.lease_s + times.lease_margin_s
         while self._clock.monotonic() < give_up:
             with await self._outages.permit(client, provider, grant, priority) as permit:
                 if not await self._begin(call, grant, prepared, permit):
@@ -115,10 +127,11 @@ class RefreshGrant:
         asked = self._clock.monotonic()
         # Where this raises it may have been written all the same: then the entry, which stays,
         # says that nothing was sent.
+        lease_s = self._times_of(prepared).lease_s
         begun = await self._attempts.begin(
             grant,
             self._new(entry.attempt_id, prepared),
-            self._times.lease_s,
+            lease_s,
             self._spool.holds(),
             self._started(call, grant, entry.attempt_id),
         )
@@ -131,25 +144,44 @@ class RefreshGrant:
         if isinstance(begun, Deferred):
             raise _deferred(begun)
         if isinstance(begun, Unresolved):
-            earlier = by_attempt(await self._spool.left_over()).get(begun.attempt.attempt_id)
-            await self._resolve(call, begun.lease, begun.attempt, earlier, asked, permit)
+            await self._resolve_first(call, begun, lease_s, asked, permit)
             return False
         return begun is Busy.HELD
 
+    async def _resolve_first(
+        self, call: Call, found: Unresolved, lease_s: float, asked: float, permit: Permit
+    ) -> None:
+        lease, attempt = found.lease, found.attempt
+        since = await self._present.lengthen(lease, attempt, lease_s, asked)
+        if since is not None:
+            earlier = by_attempt(await self._spool.left_over()).get(attempt.attempt_id)
+            await self._resolve(call, lease, attempt, earlier, since, permit)
+
     async def _moved_while_held(self, grant: Grant, give_up: float) -> bool:
-        """Wait for the holder of the lease; whether it has moved the grant on."""
-        while self._clock.monotonic() < give_up:
-            await asyncio.sleep(limits.LEASE_POLL_S)
-            current = await self._grants.get(grant.name)
-            if current is None or not _same_generation(current, grant):
-                return True
-            if not await self._attempts.is_held(grant):
-                return False
+        """Wait for the holder of the lease; whether it has moved the grant on. Raises what
+        ``begin`` would where the holder's request is in doubt by then."""
+        with self._bell.waiting(grant.grant_id) as changed:
+            while (left_s := give_up - self._clock.monotonic()) > 0:
+                changed.clear()
+                current = await self._grants.get(grant.name)
+                if current is None or not _same_generation(current, grant):
+                    return True
+                holder = await self._attempts.holder(grant)
+                if isinstance(holder, Deferred):
+                    raise _deferred(holder)
+                if holder is None:
+                    return False
+                await _wait(changed, min(limits.HELD_LOOK_S, left_s))
         raise _in_progress()
+
+    def _times_of(self, prepared: Prepared) -> RefreshTimes:
+        profile = prepared.registration.provider.profile
+        return self._times.for_class(profile.refresh_class, profile.grace_s)
 
     def _new(self, attempt_id: uuid.UUID, prepared: Prepared) -> NewAttempt:
         profile = prepared.registration.provider.profile
-        return NewAttempt(attempt_id, profile.refresh_class, profile.grace_s, self._spool.spool_id)
+        acting = self._times.class_of(profile.refresh_class, profile.grace_s)
+        return NewAttempt(attempt_id, acting, profile.grace_s, self._spool.spool_id)
 
     def _started(self, call: Call, grant: Grant, attempt_id: uuid.UUID) -> AuditRecord:
         return self._recorder.done(
@@ -159,6 +191,12 @@ class RefreshGrant:
             str(grant.name),
             detail={"attempt": str(attempt_id), "generation": str(grant.generation)},
         )
+
+
+async def _wait(event: asyncio.Event, limit_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
 
 
 def _same_generation(current: Grant, grant: Grant) -> bool:

@@ -18,6 +18,7 @@ from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
+from vault_service.domain.refresh_times import grace_pace_s
 from vault_service.ports import AttemptStore, AuditLog, Ending, GrantStore
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
@@ -61,13 +62,16 @@ class RefreshOutcomes:
             await self._refused(call, tried, refusal(error))
             return
         fault = refusal(error)
-        await self._end(call, tried, _ending(tried, error, fault), fault)
+        ending = _ending(tried, error, fault)
+        if ending.state is AttemptState.IN_DOUBT:
+            fault.retry_after_s = max(ending.pause_s, limits.RETRY_AFTER_S)
+        await self._end(call, tried, ending, fault)
         raise fault
 
     async def not_sent(self, call: Call, tried: Attempted, fault: VaultError) -> None:
         """Something of ours failed before the request: the grant is as it was. Raises ``fault``."""
         state = AttemptState.IN_DOUBT if tried.in_doubt else AttemptState.NOT_SENT
-        pause_s = _doubt_pause_s(tried.attempt) if tried.in_doubt else 0.0
+        pause_s = doubt_pause_s(tried.attempt) if tried.in_doubt else 0.0
         await self._end(call, tried, Ending(state, fault.reason.name, pause_s), fault)
         raise fault
 
@@ -85,12 +89,23 @@ class RefreshOutcomes:
         """The grant has moved on without it."""
         await self._resolved(call, tried, AttemptState.RESOLVED_SUPERSEDED, how)
 
-    async def wait(self, call: Call, tried: Attempted, how: str, pause_s: float = 0.0) -> NoReturn:
-        """Nothing more can be known now, nor for ``pause_s``: in doubt until later. Raises
-        REFRESH_IN_DOUBT."""
+    async def wait(
+        self,
+        call: Call,
+        tried: Attempted,
+        how: str,
+        pause_s: float = 0.0,
+        *,
+        until_it_answers: bool = False,
+    ) -> NoReturn:
+        """Nothing more can be known now, nor for ``pause_s``: in doubt until later, or until the
+        provider answers somebody. Raises REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
-        pause_s = max(pause_s, _doubt_pause_s(tried.attempt))
-        ending = Ending(AttemptState.IN_DOUBT, fault.reason.name, pause_s)
+        pause_s = max(pause_s, doubt_pause_s(tried.attempt))
+        fault.retry_after_s = max(pause_s, limits.RETRY_AFTER_S)
+        ending = Ending(
+            AttemptState.IN_DOUBT, fault.reason.name, pause_s, until_it_answers=until_it_answers
+        )
         await self._end(call, tried, ending, fault)
         raise fault
 
@@ -170,8 +185,12 @@ def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> E
     counted = judgement.counted is Counted.MAYBE
     not_sent = error.answer_class is AnswerClass.NOT_SENT
     if (counted or tried.in_doubt) and not tried.keeps_its_token:
-        pause_s = _doubled_s(*_UNSENT, tried.attempt) if not_sent else _doubt_pause_s(tried.attempt)
-        return Ending(AttemptState.IN_DOUBT, fault.reason.name, pause_s)
+        pause_s = doubt_pause_s(tried.attempt, unsent=not_sent)
+        asked = error.retry_after_s is not None
+        fails = judgement.fault is Fault.PROVIDER and not asked
+        pause_s = max(pause_s, error.retry_after_s or 0.0)
+        name = fault.reason.name
+        return Ending(AttemptState.IN_DOUBT, name, pause_s, until_it_answers=fails)
     if counted:
         # Whether or not it was carried out: what we hold works on.
         return Ending(
@@ -186,15 +205,18 @@ def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> E
     return Ending(state, fault.reason.name)
 
 
-def _doubt_pause_s(attempt: RefreshAttempt) -> float:
-    """None before the first try of recovery: its lease has to run out anyway."""
+def doubt_pause_s(attempt: RefreshAttempt, *, unsent: bool = False) -> float:
+    """None before the first try of recovery: its lease has to run out anyway. Inside a grace the
+    pace is steady, since what is not done before its end may be lost; the store sees to it that the
+    last try comes before. A retry that never left this host (``unsent``) adds nothing to the doubt:
+    it is made again as soon as any other request."""
+    if attempt.acting_class is RefreshClass.G:
+        return grace_pace_s(attempt.grace_s) if attempt.retries or unsent else 0.0
+    if unsent:
+        return _doubled_s(limits.BACKOFF_FIRST_S, limits.BACKOFF_MAX_S, attempt)
     if attempt.retries == 0:
         return 0.0
     return _doubled_s(limits.IN_DOUBT_RETRY_S, limits.IN_DOUBT_RETRY_MAX_S, attempt)
-
-
-# A retry that never left this host adds nothing to the doubt: as soon as for any other request.
-_UNSENT = (limits.BACKOFF_FIRST_S, limits.BACKOFF_MAX_S)
 
 
 def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from datetime import timedelta
 from typing import NoReturn
 
 from vault_service.crypto.envelopes import Envelopes
+from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import (
@@ -29,6 +29,7 @@ from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Liveness
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Recovery, RefreshClass
+from vault_service.domain.refresh_times import grace_pace_s, grace_room_s
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
@@ -81,8 +82,14 @@ class ResolveAttempt:
         client, provider = await self._credentials.find(
             OAuthClientName(grant.tenant, grant.oauth_client)
         )
-        with contextlib.suppress(VaultError):
-            return await self._outages.permit(client, provider, grant, Priority.RECOVERY)
+        wait_s = limits.PERMIT_WAIT_S
+        if in_grace := attempt.acting_class is RefreshClass.G:
+            wait_s = min(wait_s, grace_pace_s(attempt.grace_s))
+        try:
+            return await self._outages.permit(client, provider, grant, Priority.RECOVERY, wait_s)
+        except VaultError as refused:
+            if in_grace and not _ends_in_time(refused, attempt):
+                return self._outages.last_chance(client, provider, grant.grant_id)
         return None
 
     async def __call__(
@@ -173,7 +180,7 @@ class ResolveAttempt:
         permit: Permit | None,
         asked: float,
     ) -> None:
-        in_grace = tried.attempt.refresh_class is RefreshClass.G and _in_grace(tried.attempt)
+        in_grace = tried.attempt.acting_class is RefreshClass.G
         if tried.keeps_its_token:
             await self._outcomes.unchanged(call, tried, "the old refresh token works on")
             return
@@ -200,7 +207,11 @@ class ResolveAttempt:
         except VaultError as refused:
             try:
                 how = "the provider cannot be asked now"
-                await self._outcomes.wait(call, tried, how, refused.retry_after_s or 0.0)
+                pause_s = refused.retry_after_s or 0.0
+                if _is_steady(tried.attempt, refused):
+                    pause_s = 0.0
+                held = refused.reason is not Reason.PROVIDER_RATE_LIMITED
+                await self._outcomes.wait(call, tried, how, pause_s, until_it_answers=held)
             finally:
                 # Nothing was sent under this lease: whoever may ask first goes on from here.
                 await self._release(tried)
@@ -221,7 +232,8 @@ class ResolveAttempt:
         elif token is Liveness.ACTIVE or await self._old_access_token_lives(tried):
             await self._outcomes.unchanged(call, tried, "the provider had not carried it out")
         elif tried.profile.recovery is Recovery.PROBE_ONLY:
-            await self._outcomes.wait(call, tried, "no probe tells, and a retry is not allowed")
+            how = "no probe tells, and a retry is not allowed"
+            await self._outcomes.wait(call, tried, how, until_it_answers=True)
         else:
             await self._retry(call, tried, prepared, permit, entry, asked)
 
@@ -278,10 +290,10 @@ class ResolveAttempt:
             detail=facts,
         )
         try:
-            if not self._present.fits(asked):
+            if not self._present.fits(attempt, asked):
                 await self._put_off(tried, entry)
-            spool_id = self._spool.spool_id
-            if not await self._attempts.retry(tried.lease, attempt, spool_id, record):
+            held = self._spool.holds()
+            if not await self._attempts.retry(tried.lease, attempt, held, record):
                 await self._spool.free(entry)
                 return
             if earlier is not None:
@@ -311,5 +323,14 @@ def _asks_the_provider(attempt: RefreshAttempt, entry: SpoolEntry | None) -> boo
     return not (kept or unsent or entry.mark is SpoolMark.RECEIVED)
 
 
-def _in_grace(attempt: RefreshAttempt) -> bool:
-    return attempt.read_time - attempt.create_time < timedelta(seconds=attempt.grace_s)
+def _ends_in_time(refused: VaultError, attempt: RefreshAttempt) -> bool:
+    """Whether the pause that the provider asked for leaves time for a try inside the grace."""
+    left_s = attempt.grace_left_s(attempt.read_time) - grace_room_s(attempt.grace_s)
+    asked = refused.reason is Reason.PROVIDER_RATE_LIMITED
+    return asked and (refused.retry_after_s or 0.0) < left_s
+
+
+def _is_steady(attempt: RefreshAttempt, refused: VaultError) -> bool:
+    """Whether the pause of a grace is kept although others wait longer."""
+    in_grace = attempt.acting_class is RefreshClass.G
+    return in_grace and not _ends_in_time(refused, attempt)

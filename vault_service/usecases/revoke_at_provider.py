@@ -1,22 +1,32 @@
 """Tell the provider about a revocation (RFC 7009), now or later.
 
 The tombstone has committed before this runs, so a dead provider never blocks a revocation. The
-refresh token's envelope is kept for this alone, at most seven days.
+refresh token's envelope is kept for this alone, at most seven days. So are the tokens of a consent
+that could not be accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
+from datetime import datetime
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.audit import AuditAction
+from vault_service.domain.consent import DiscardedToken, TokenKind
+from vault_service.domain.envelope import Binding
 from vault_service.domain.errors import VaultError
 from vault_service.domain.grant import Grant, ProviderRevocation
 from vault_service.domain.names import OAuthClientName
-from vault_service.ports import QueuedRevocation, RevocationQueue, TokenEndpoint
+from vault_service.ports import (
+    DiscardedTokens,
+    QueuedRevocation,
+    RevocationQueue,
+    TokenEndpoint,
+)
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.recorder import Recorder
 
@@ -25,18 +35,20 @@ _DELAY_MAX_S = 3_600.0
 
 
 class RevokeAtProvider:
-    """Works the queue of revocations."""
+    """Works the queues of revocations: of grants, and of consents that made none."""
 
     def __init__(
         self,
         *,
         queue: RevocationQueue,
+        discarded: DiscardedTokens,
         endpoint: TokenEndpoint,
         credentials: Credentials,
         envelopes: Envelopes,
         recorder: Recorder,
     ) -> None:
         self._queue = queue
+        self._discarded = discarded
         self._endpoint = endpoint
         self._credentials = credentials
         self._envelopes = envelopes
@@ -47,55 +59,71 @@ class RevokeAtProvider:
         for item in await self._queue.take_for(grant):
             await self._attempt(call, item)
 
+    async def for_consent(self, call: Call, tenant: str, authorization_id: uuid.UUID) -> None:
+        """The attempt that follows a refused consent at once; a failure leaves the row queued."""
+        for token in await self._discarded.take_for(tenant, authorization_id):
+            await self._attempt_discarded(call, token)
+
     async def due(self, call: Call) -> int:
         """One batch of what is due, for the worker; returns how many were tried."""
         items = await self._queue.take_due(limits.REVOCATION_BATCH_MAX)
+        tokens = await self._discarded.take_due(limits.REVOCATION_BATCH_MAX)
         # Side by side: one provider that hangs must not hold up the others.
         tried = await asyncio.gather(
-            *(self._attempt(call, item) for item in items), return_exceptions=True
+            *(self._attempt(call, item) for item in items),
+            *(self._attempt_discarded(call, token) for token in tokens),
+            return_exceptions=True,
         )
         for outcome in tried:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return len(items)
+        return len(tried)
 
     async def _attempt(self, call: Call, item: QueuedRevocation) -> None:
+        grant = item.grant
+        client = OAuthClientName(grant.tenant, grant.oauth_client)
+        binding = grant.refresh_binding(item.generation)
+        outcome, facts = await self._told(client, binding, item.refresh_envelope, TokenKind.REFRESH)
+        if _tries_on(outcome, item.expire_time, grant.read_time):
+            await self._queue.postpone(item, _delay_s(item.attempts))
+            return
+        record = self._recorder.done(
+            call, _ACTION[outcome], grant.tenant, str(grant.name), detail=facts
+        )
+        await self._queue.finish(item, _final(outcome), record)
+
+    async def _attempt_discarded(self, call: Call, token: DiscardedToken) -> None:
+        outcome, facts = await self._told(token.client, token.binding, token.envelope, token.kind)
+        if _tries_on(outcome, token.expire_time, token.read_time):
+            await self._discarded.postpone(token, _delay_s(token.attempts))
+            return
+        facts |= {"token": token.kind.value}
+        record = self._recorder.done(
+            call, _ACTION[outcome], token.tenant, token.resource, detail=facts
+        )
+        await self._discarded.finish(token, record)
+
+    async def _told(
+        self, client: OAuthClientName, binding: Binding, envelope: bytes, kind: TokenKind
+    ) -> tuple[ProviderRevocation, dict[str, str]]:
         try:
-            outcome, facts = await self._tell(item)
+            return await self._tell(client, binding, envelope, kind)
         except VaultError as error:
             # The key store or database is away: the queue keeps it.
-            outcome, facts = ProviderRevocation.PENDING, {"reason": error.reason.name}
-        expired = item.expire_time <= item.grant.read_time
-        if outcome is ProviderRevocation.PENDING and not expired:
-            delay_s = min(_FIRST_DELAY_S * 2.0 ** min(item.attempts, 10), _DELAY_MAX_S)
-            await self._queue.postpone(item, delay_s)
-            return
-        done = outcome is ProviderRevocation.DONE
-        action = (
-            AuditAction.PROVIDER_REVOCATION_DONE
-            if done
-            else AuditAction.PROVIDER_REVOCATION_ABANDONED
-        )
-        record = self._recorder.done(
-            call, action, item.grant.tenant, str(item.grant.name), detail=facts
-        )
-        final = ProviderRevocation.DONE if done else ProviderRevocation.UNSUPPORTED
-        await self._queue.finish(item, final, record)
+            return ProviderRevocation.PENDING, {"reason": error.reason.name}
 
-    async def _tell(self, item: QueuedRevocation) -> tuple[ProviderRevocation, dict[str, str]]:
-        grant = item.grant
-        registration = await self._credentials.open(
-            OAuthClientName(grant.tenant, grant.oauth_client)
-        )
+    async def _tell(
+        self, client: OAuthClientName, binding: Binding, envelope: bytes, kind: TokenKind
+    ) -> tuple[ProviderRevocation, dict[str, str]]:
+        registration = await self._credentials.open(client)
         if not registration.provider.profile.revocation_endpoint:
             return ProviderRevocation.UNSUPPORTED, {"reason": "no revocation endpoint"}
-        binding = grant.refresh_binding(item.generation)
-        refresh_token = await self._envelopes.open(binding, item.refresh_envelope)
+        token = await self._envelopes.open(binding, envelope)
         try:
             await self._credentials.present(
                 registration,
                 lambda credential: self._endpoint.revoke(
-                    registration.provider.profile, credential, refresh_token=refresh_token
+                    registration.provider.profile, credential, token=token, kind=kind
                 ),
                 lambda: True,
             )
@@ -106,3 +134,23 @@ class RevokeAtProvider:
                 return ProviderRevocation.UNSUPPORTED, error.recorded()
             return ProviderRevocation.PENDING, error.recorded()
         return ProviderRevocation.DONE, {}
+
+
+_ACTION = {
+    ProviderRevocation.DONE: AuditAction.PROVIDER_REVOCATION_DONE,
+    ProviderRevocation.UNSUPPORTED: AuditAction.PROVIDER_REVOCATION_ABANDONED,
+    ProviderRevocation.PENDING: AuditAction.PROVIDER_REVOCATION_ABANDONED,  # its time is over
+}
+
+
+def _final(outcome: ProviderRevocation) -> ProviderRevocation:
+    done = outcome is ProviderRevocation.DONE
+    return ProviderRevocation.DONE if done else ProviderRevocation.UNSUPPORTED
+
+
+def _tries_on(outcome: ProviderRevocation, expire_time: datetime, now: datetime) -> bool:
+    return outcome is ProviderRevocation.PENDING and expire_time > now
+
+
+def _delay_s(attempts: int) -> float:
+    return min(_FIRST_DELAY_S * 2.0 ** min(attempts, 10), _DELAY_MAX_S)

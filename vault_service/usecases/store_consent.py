@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.grant import Grant, GrantState, ProviderRevocation, SealedTokens
+from vault_service.domain.grant import (
+    Grant,
+    GrantState,
+    ProviderRevocation,
+    ReauthorizationCause,
+    SealedTokens,
+)
+from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, TokenAnswer
+from vault_service.domain.provider import ProviderProfile
 from vault_service.ports import Entropy, GrantStore
-from vault_service.usecases.credentials import Registration
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.seal_answer import seal_answer
+
+_TOKEN_LIVES: Final = frozenset({ReauthorizationCause.SCOPES_MISSING})
+"""Causes that say nothing against the refresh token in the row; all others are its end."""
 
 
 class StoreConsent:
@@ -31,24 +42,28 @@ class StoreConsent:
     async def __call__(
         self,
         call: Call,
-        decision: Decision,
+        decision: Decision | None,
         authorization: Authorization,
-        registration: Registration,
+        profile: ProviderProfile,
         answer: TokenAnswer,
         sealer: Sealer,
     ) -> Grant:
-        """The row as written. Two consents of one account at once end as one grant."""
+        """The row as written. Two consents of one account at once end as one grant.
+
+        Token lives are counted from ``authorization.read_time``; ``decision`` is None where
+        recovery stores what a process that is gone was allowed to.
+        """
+        client = OAuthClientName(authorization.tenant, authorization.oauth_client)
         for _ in range(limits.COMMIT_ATTEMPTS):
-            client = registration.client.name
             known = answer.subject and await self._grants.get_by_subject(client, answer.subject)
-            fresh = self._blank(authorization, registration, answer)
+            fresh = self._blank(authorization, profile, answer)
             if not known:
-                grant = self._with_tokens(fresh, fresh, answer, registration, sealer)
+                grant = _with_tokens(fresh, fresh, answer, profile.default_life_s, sealer)
                 revision = 0
             else:
                 # Sealed under the grant's first owner, whoever consented now.
                 theirs = await self._envelopes.sealer(known.dek_owner)
-                grant = self._with_tokens(known, fresh, answer, registration, theirs)
+                grant = _with_tokens(known, fresh, answer, profile.default_life_s, theirs)
                 revision = known.revision
             record = self._recorder.done(
                 call,
@@ -61,6 +76,7 @@ class StoreConsent:
                     "label": authorization.label,
                     "generation": str(grant.generation),
                     "reconnected": str(bool(known)).lower(),
+                    "refresh_token": _origin(grant),
                 },
             )
             stored = (
@@ -77,10 +93,9 @@ class StoreConsent:
         )
 
     def _blank(
-        self, authorization: Authorization, registration: Registration, answer: TokenAnswer
+        self, authorization: Authorization, profile: ProviderProfile, answer: TokenAnswer
     ) -> Grant:
         """A grant as this consent makes it, its tokens not yet sealed."""
-        profile = registration.provider.profile
         start = authorization.read_time
         return Grant(
             tenant=authorization.tenant,
@@ -109,32 +124,45 @@ class StoreConsent:
             read_time=start,
         )
 
-    @staticmethod
-    def _with_tokens(
-        row: Grant, fresh: Grant, answer: TokenAnswer, registration: Registration, sealer: Sealer
-    ) -> Grant:
-        """``row`` at its next generation with this consent's tokens, scopes and endpoints."""
-        default_life_s = registration.provider.profile.default_life_s
-        # The consent's scopes are the new truth, also where the provider repeats none.
-        asked = replace(row, scopes=fresh.scopes, read_time=fresh.read_time)
-        tokens: SealedTokens = seal_answer(
-            answer, asked, row.generation + 1, asked.read_time, default_life_s, sealer
-        )
-        kept = tokens.refresh_envelope is None
-        return replace(
-            row,
-            state=GrantState.ACTIVE,
-            cause=None,
-            issuer=fresh.issuer,
-            token_endpoint=fresh.token_endpoint,
-            scopes=tokens.scopes,
-            token_type=tokens.token_type,
-            generation=tokens.generation,
-            access_envelope=tokens.access_envelope,
-            access_generation=tokens.generation,
-            access_expire_time=tokens.access_expire_time,
-            access_life_s=tokens.access_life_s,
-            unrenewed_time=None,
-            refresh_envelope=row.refresh_envelope if kept else tokens.refresh_envelope,
-            refresh_generation=row.refresh_generation if kept else tokens.generation,
-        )
+
+def _with_tokens(
+    row: Grant, fresh: Grant, answer: TokenAnswer, default_life_s: int, sealer: Sealer
+) -> Grant:
+    """``row`` at its next generation with this consent's tokens, scopes and endpoints."""
+    # The consent's scopes are the new truth, also where the provider repeats none.
+    asked = replace(row, scopes=fresh.scopes, read_time=fresh.read_time)
+    tokens: SealedTokens = seal_answer(
+        answer, asked, row.generation + 1, asked.read_time, default_life_s, sealer
+    )
+    kept = tokens.refresh_envelope is None
+    return replace(
+        row,
+        state=GrantState.ACTIVE,
+        cause=None,
+        issuer=fresh.issuer,
+        token_endpoint=fresh.token_endpoint,
+        scopes=tokens.scopes,
+        token_type=tokens.token_type,
+        generation=tokens.generation,
+        access_envelope=tokens.access_envelope,
+        access_generation=tokens.generation,
+        access_expire_time=tokens.access_expire_time,
+        access_life_s=tokens.access_life_s,
+        unrenewed_time=None,
+        refresh_envelope=_still_good(row) if kept else tokens.refresh_envelope,
+        refresh_generation=row.refresh_generation if kept else tokens.generation,
+    )
+
+
+def _still_good(row: Grant) -> bytes | None:
+    """The refresh token of before, for a consent that brings none (Google gives one only at the
+    first consent). One that the provider refused, or whose successor is lost, is dead: presented
+    again it would be refused again, or end the whole family."""
+    alive = row.state is GrantState.ACTIVE or row.cause in _TOKEN_LIVES
+    return row.refresh_envelope if alive else None
+
+
+def _origin(grant: Grant) -> str:
+    if grant.refresh_envelope is None:
+        return "none"
+    return "new" if grant.refresh_generation == grant.generation else "kept"

@@ -1,4 +1,4 @@
-"""Resolves refresh attempts whose process died or whose answer never came."""
+"""Resolves refreshes and exchanges of codes whose process died or whose answer never came."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller
 from vault_service.ports import Clock, Entropy
 from vault_service.usecases.recover_attempts import RecoverAttempts
+from vault_service.usecases.recover_consents import RecoverConsents
 
 INTERVAL_S = limits.ATTEMPT_SWEEP_S
-_BUDGET_S = 2.0  # what takes longer goes on in its flight, and the sweep with the others
+_BUDGET_S = INTERVAL_S  # what takes longer goes on in its flight, and the sweep with the others
 
 
 class AttemptSweep:
     """Acts as the service, under no caller."""
 
-    def __init__(self, recover: RecoverAttempts, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        recover: RecoverAttempts,
+        recover_consents: RecoverConsents,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
         self._recover = recover
+        self._recover_consents = recover_consents
         self._clock = clock
         self._entropy = entropy
 
@@ -28,4 +36,6 @@ class AttemptSweep:
             source="",
             deadline=self._clock.monotonic() + _BUDGET_S,
         )
+        # First: a person waits for it, and it asks no provider.
+        await self._recover_consents(call)
         await self._recover(call)

@@ -99,7 +99,11 @@ def completed(
     message: grant_service_pb2.CompleteAuthorizationResponse,
 ) -> models.CompletedAuthorization:
     """The grant and its alias."""
-    return models.CompletedAuthorization(grant=grant(message.grant), alias=message.alias)
+    return models.CompletedAuthorization(
+        grant=grant(message.grant),
+        alias=message.alias,
+        not_refreshable=message.not_refreshable,
+    )
 
 
 def watch_step(message: grant_service_pb2.WatchGrantsResponse) -> models.WatchStep:

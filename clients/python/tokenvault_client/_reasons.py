@@ -44,6 +44,7 @@ KIND_BY_REASON: Final[Mapping[str, type[errors.TokenVaultError]]] = {
     "AUTHORIZATION_CODE_USED": errors.AuthorizationFailed,
     "AUTHORIZATION_CODE_EXPIRED": errors.AuthorizationFailed,
     "AUTHORIZATION_DENIED": errors.AuthorizationFailed,
+    "ID_TOKEN_REFUSED": errors.AuthorizationFailed,
     "STATE_UNKNOWN": errors.AuthorizationFailed,
     "STATE_EXPIRED": errors.AuthorizationFailed,
     "REDIRECT_URI_MISMATCH": errors.AuthorizationFailed,

@@ -90,10 +90,17 @@ def broken_off() -> Failure:
     return Failure(error, bare=True)
 
 
-def note_earlier(failure: Failure, last: Failure | None) -> None:
-    """A deadline that ran out on a retry says what was in the way before."""
-    if last is not None and isinstance(failure.error, errors.DeadlineExceeded):
+def telling(failure: Failure, last: Failure | None) -> Failure:
+    """The failure to raise: a deadline that ran out on a retry, with no word of the service, tells
+    less than the reason that the service gave for the attempt before."""
+    bare = isinstance(failure.error, errors.DeadlineExceeded) and not failure.error.reason
+    if last is None or not bare:
+        return failure
+    if not last.error.reason:
         failure.error.add_note(f"the attempt before ended with {last.error}")
+        return failure
+    last.error.add_note("the deadline ended the attempt after it")
+    return last
 
 
 def _details(ended: Ended) -> _Details:

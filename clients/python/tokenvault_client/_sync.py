@@ -16,7 +16,7 @@ from tokenvault_client._certificates import Certificates
 from tokenvault_client._limits import STREAM_LIFE_S
 from tokenvault_client._retry import Attempts, Resumes
 from tokenvault_client._settings import Settings, require_timeout
-from tokenvault_client._status import Ended, Failure, broken_off, failure_of, note_earlier
+from tokenvault_client._status import Ended, Failure, broken_off, failure_of, telling
 from tokenvault_client.errors import ClientClosed
 
 ResultT = TypeVar("ResultT")
@@ -118,9 +118,9 @@ class Runner:
                 failure = connection.explain(ended)
             step = attempts.next_step(failure, now_s=time.monotonic(), chance=_CHANCE.random())
             if step is None:
-                note_earlier(failure, last)
+                failure = telling(failure, last)
                 raise failure.error from ended
-            last = failure
+            last = failure if failure.error.reason else last or failure
             if self._closing.wait(step.delay_s):
                 raise ClientClosed("the client was closed during the call")
             if step.new_connection:

@@ -80,10 +80,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedAuthorization:
-    """The grant that a consent became, and the alias that points at it."""
+    """The grant that a consent became, and the alias that points at it.
+
+    ``not_refreshable``: when the grant's access token ends, consent is needed again.
+    """
 
     grant: Grant
     alias: str
+    not_refreshable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,13 @@ from vault_service.adapters.postgres.pool import Database, DatabaseSettings
 from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.spool.syscalls import Syscalls
-from vault_service.domain.attempt import AttemptState, Beginning, RefreshAttempt, SpoolEntry
+from vault_service.domain.attempt import (
+    AttemptState,
+    Beginning,
+    RefreshAttempt,
+    SpoolEntry,
+    SpoolKind,
+)
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease, SealedTokens
 from vault_service.domain.http_answer import HttpAnswer
@@ -112,11 +118,17 @@ class MortalSpool(FileSpool):
         self._life = disk._life
         self.stored = asyncio.Event()
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
         await self.open()
         self._life.reach("k1.prepared")
         self._mortal_disk.step = "k1"
-        entry = await super().reserve(attempt_id, tenant, grant_id)
+        entry = await super().reserve(attempt_id, tenant, grant_id, kind)
         self._life.reach("k1.reserved")
         return entry
 
@@ -226,6 +238,8 @@ class MortalEndpoint(OAuthTokenEndpoint):
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         answer = await super().refresh(
             profile,
@@ -233,6 +247,8 @@ class MortalEndpoint(OAuthTokenEndpoint):
             token_endpoint=token_endpoint,
             refresh_token=refresh_token,
             scopes=scopes,
+            post_limit_s=post_limit_s,
+            answer_limit_s=answer_limit_s,
         )
         self._life.reach("k6.body")
         return answer

@@ -21,6 +21,8 @@ from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
 from vault_service.adapters.postgres.deks import PostgresDekStore
+from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTokens
+from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
 from vault_service.adapters.postgres.pool import DatabaseSettings
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -161,6 +163,7 @@ class Vault:
         )
         revoke = RevokeAtProvider(
             queue=PostgresRevocationQueue(self.database, self.worker),
+            discarded=PostgresDiscardedTokens(self.database, self.worker),
             endpoint=endpoint,
             credentials=credentials,
             envelopes=self.envelopes,
@@ -181,6 +184,7 @@ class Vault:
             flights=self.flights,
             outages=Outages(PostgresRateBudget(self.database), self.clock, self.entropy),
             times=TIMES,
+            bell=PostgresGrantBell(),
         )
 
     async def find(self, grant_id: uuid.UUID) -> Grant | None:
@@ -215,9 +219,7 @@ class Vault:
 
     async def hang_up(self) -> None:
         """No connection to a provider is open: the next request makes one."""
-        session, self.http._session = self.http._session, None
-        if session is not None:
-            await session.close()
+        await self.http.hang_up()
 
     async def close(self) -> None:
         """In the order of the service."""

@@ -11,22 +11,26 @@ from vault_service.adapters.oauth.client_auth import Fields, authenticated
 from vault_service.adapters.oauth.liveness import read_introspection, read_probe
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.consent import TokenKind
 from vault_service.domain.http_answer import HttpAnswer
-from vault_service.domain.oauth import ClientCredential, Liveness, TokenAnswer
+from vault_service.domain.oauth import ClientCredential, Liveness
 from vault_service.domain.provider import BodyEncoding, ProviderProfile, RefreshClass
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.token_answer import (
-    Expected,
-    read_consent,
-    read_refresh,
-    read_revocation,
-)
+from vault_service.domain.token_answer import read_refresh, read_revocation
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.ports import Clock
 from vault_service.telemetry.meters import OK, ProviderMeter
 from vault_service.telemetry.metrics import Metrics
 from vault_service.telemetry.traces import child
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Until the request is being sent, and until its answer is there."""
+
+    send_s: float
+    answer_s: float
 
 
 @dataclass(slots=True)
@@ -63,9 +67,8 @@ class OAuthTokenEndpoint:
         code: Sensitive,
         redirect_uri: str,
         verifier: Sensitive,
-        nonce: str,
-    ) -> TokenAnswer:
-        """RFC 6749 §4.1.3 with RFC 7636 §4.5; the subject is read as the profile says."""
+    ) -> HttpAnswer:
+        """RFC 6749 §4.1.3 with RFC 7636 §4.5: the answer as it came, of any status."""
         fields: Fields = {
             **_extra(profile, client),
             "grant_type": "authorization_code",
@@ -73,10 +76,10 @@ class OAuthTokenEndpoint:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        with self._observed("exchange_code", profile.token_endpoint):
+        with self._observed("exchange_code", profile.token_endpoint) as asked:
             answer = await self._post(profile, profile.token_endpoint, client, fields)
-            expected = Expected(client.client_id, nonce, self._clock.now())
-            return read_consent(answer, profile, _sent(client, fields), expected)
+            asked.answer = _class_of(answer, profile)
+        return answer
 
     async def refresh(
         self,
@@ -86,6 +89,8 @@ class OAuthTokenEndpoint:
         token_endpoint: str,
         refresh_token: Sensitive,
         scopes: Collection[str] = (),
+        post_limit_s: float,
+        answer_limit_s: float,
     ) -> HttpAnswer:
         """RFC 6749 §6, at the endpoint pinned in the grant: the answer as it came, of any status.
 
@@ -99,12 +104,18 @@ class OAuthTokenEndpoint:
         if profile.requires_scope_on_refresh and scopes:
             fields["scope"] = profile.scope_separator.join(scopes)
         with self._observed("refresh", token_endpoint, profile.refresh_class) as asked:
-            answer = await self._post(profile, token_endpoint, client, fields)
+            times = _Times(post_limit_s, answer_limit_s)
+            answer = await self._post(profile, token_endpoint, client, fields, times)
             asked.answer = _class_of(answer, profile)
         return answer
 
     async def revoke(
-        self, profile: ProviderProfile, client: ClientCredential, *, refresh_token: Sensitive
+        self,
+        profile: ProviderProfile,
+        client: ClientCredential,
+        *,
+        token: Sensitive,
+        kind: TokenKind = TokenKind.REFRESH,
     ) -> None:
         """RFC 7009 §2.1. An unknown token is a success (§2.2); ``unsupported_token_type`` and a
         provider without a revocation endpoint are REQUEST_REFUSED."""
@@ -112,7 +123,7 @@ class OAuthTokenEndpoint:
             raise TokenEndpointError(
                 AnswerClass.REQUEST_REFUSED, detail="the provider has no revocation endpoint"
             )
-        fields: Fields = {"token": refresh_token, "token_type_hint": "refresh_token"}
+        fields: Fields = {"token": token, "token_type_hint": kind.value}
         with self._observed("revoke", profile.revocation_endpoint):
             answer = await self._post_form(profile.revocation_endpoint, client, fields)
             read_revocation(answer, profile, _sent(client, fields))
@@ -169,13 +180,20 @@ class OAuthTokenEndpoint:
                     self._meter.refreshed(host, refresh_class.name, asked.answer)
 
     async def _post(
-        self, profile: ProviderProfile, url: str, client: ClientCredential, fields: Fields
+        self,
+        profile: ProviderProfile,
+        url: str,
+        client: ClientCredential,
+        fields: Fields,
+        times: _Times | None = None,
     ) -> HttpAnswer:
+        times = times or _Times(self._limit_s, self._limit_s)
+        post = self._http.post_form
         if profile.body_encoding is BodyEncoding.JSON:
-            body, basic = authenticated(client, fields)
-            request = self._http.post_json(url, body, basic=basic, limit_s=self._limit_s)
-            return await _answered(request)
-        return await self._post_form(url, client, fields)
+            post = self._http.post_json
+        body, basic = authenticated(client, fields)
+        request = post(url, body, basic=basic, limit_s=times.answer_s, send_limit_s=times.send_s)
+        return await _answered(request)
 
     async def _post_form(self, url: str, client: ClientCredential, fields: Fields) -> HttpAnswer:
         body, basic = authenticated(client, fields)

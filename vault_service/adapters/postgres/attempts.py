@@ -7,21 +7,34 @@ writes then, in statements of their own: each sees what the locks before it wait
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
+from vault_service.adapters.postgres.attempt_rows import (
+    ATTEMPT,
+    DUE,
+    FIND,
+    HASTEN,
+    OPEN,
+    attempt_from,
+    is_strict,
+    to_state,
+)
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
+from vault_service.adapters.postgres.grant_bell import ring
+from vault_service.adapters.postgres.hindrances import held, hindrance, moved
 from vault_service.adapters.postgres.leases import (
     acquire_lease,
     end_lease,
     holds_lease,
-    is_leased,
+    leased_s,
+    renew_lease,
 )
 from vault_service.adapters.postgres.pool import Database
-from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed, read_upkeep
+from vault_service.adapters.postgres.upkeep import note_failed, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     NO_SPOOL,
@@ -45,7 +58,7 @@ from vault_service.domain.grant import (
     ReauthorizationCause,
     SealedTokens,
 )
-from vault_service.domain.provider import RefreshClass
+from vault_service.domain.names import ProviderName
 from vault_service.ports.refresh import Ending, NewAttempt
 from vault_service.telemetry.meters import AttemptMeter
 from vault_service.telemetry.metrics import Metrics
@@ -53,53 +66,23 @@ from vault_service.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
-_ATTEMPT: Final = """
-    a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
-    a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
-    clock_timestamp() AS read_time,
-    (a.update_time + {wait}::interval < clock_timestamp()
-        OR EXISTS (SELECT FROM abandoned_spools s WHERE s.spool_id = a.spool_id)) AS spool_gone
-"""
-_UNRESOLVED: Final = "a.state IN (1, 5)"
-_OPEN: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
-    WHERE a.tenant = $1 AND a.grant_id = $2 AND {_UNRESOLVED}
-"""  # noqa: S608
-_FIND: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
-    WHERE a.tenant = $1 AND a.attempt_id = $2
-"""  # noqa: S608
-_DUE: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$1")} FROM refresh_attempts a
-    LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
-    WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
-        AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())
-        AND (a.refresh_class <> 4 OR a.spool_id = ANY ($2::uuid[])
-            OR a.update_time + $1::interval < clock_timestamp()
-            OR EXISTS (SELECT FROM abandoned_spools s WHERE s.spool_id = a.spool_id))
-    ORDER BY a.next_try_time LIMIT $3
-"""  # noqa: S608
 _BEGIN: Final = f"""
     INSERT INTO refresh_attempts AS a (
         attempt_id, tenant, grant_id, base_generation, refresh_class, grace_s, instance, spool_id,
         state, create_time, next_try_time)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9::timestamptz, $9::timestamptz + $10::interval)
-    RETURNING {_ATTEMPT.format(wait="$11")}
+    RETURNING {ATTEMPT.format(wait="$11")}
 """  # noqa: S608
 _RETRY: Final = """
     UPDATE refresh_attempts SET
-        state = 1, instance = $3, spool_id = $4, retries = retries + 1,
-        update_time = clock_timestamp()
+        state = 1, instance = $3, spool_id = $4, earlier_spools = $5, retries = retries + 1,
+        until_it_answers = false, update_time = clock_timestamp()
     WHERE tenant = $1 AND attempt_id = $2
 """
-_TO_STATE: Final = """
+_OVERDUE: Final = """
     UPDATE refresh_attempts SET
-        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
-        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
-        -- In doubt or lost: the answer that came too late may yet be what is missing.
-        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
-        next_try_time = clock_timestamp() + $5::interval
-    WHERE tenant = $1 AND attempt_id = $2
+        state = 5, reason = $3, update_time = clock_timestamp(), next_try_time = clock_timestamp()
+    WHERE tenant = $1 AND attempt_id = $2 AND state IN (1, 5)
 """
 _ORPHAN: Final = """
     UPDATE refresh_attempts SET
@@ -109,9 +92,6 @@ _ORPHAN: Final = """
 _LOCK_GRANT: Final = f"""
     SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
 """  # noqa: S608
-_WHERE_IT_STANDS: Final = """
-    SELECT generation, state FROM grants WHERE tenant = $1 AND grant_id = $2
-"""
 _REFRESH: Final = f"""
     UPDATE grants SET
         state = 1, cause = NULL, generation = $3, access_envelope = $4, access_generation = $3,
@@ -136,7 +116,7 @@ _REFUSED: Final = """
 """
 _NOW: Final = timedelta(0)
 _CONDEMNED: Final = Reason.REAUTHORIZATION_REQUIRED.name
-_A_MOMENT: Final = timedelta(seconds=limits.RETRY_AFTER_S)
+_FIRST_PAUSE: Final = timedelta(seconds=limits.IN_DOUBT_RETRY_S)
 
 
 class PostgresAttemptStore:
@@ -168,16 +148,15 @@ class PostgresAttemptStore:
         tenant, grant_id = grant.tenant, grant.grant_id
         async with self._database.tenant_transaction(tenant) as connection:
             lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
+            earlier = await self._open(connection, grant)
             if lease is None:
-                return Busy.HELD
-            row = await connection.fetchrow(_OPEN, tenant, grant_id, self._wait)
-            earlier = None if row is None else _attempt_from(row)
+                return await moved(connection, grant) or await held(connection, grant, earlier)
             if earlier is not None and _may_resolve(earlier, spools):
                 return Unresolved(lease, earlier)
-            hindrance = _deferred(earlier) or await _hindrance(connection, grant)
-            if hindrance is not None:
+            hindered = await hindrance(connection, grant, earlier)
+            if hindered is not None:
                 await end_lease(connection, tenant, lease)
-                return hindrance
+                return hindered
             written = await connection.fetchrow(
                 _BEGIN, new.attempt_id, tenant, grant_id, grant.generation,
                 new.refresh_class.value, new.grace_s, self._instance, new.spool_id,
@@ -185,7 +164,7 @@ class PostgresAttemptStore:
             )  # fmt: skip
             await insert_record(connection, record)
         assert written is not None, "RETURNING of one inserted row"
-        return Begun(lease, _attempt_from(written))
+        return Begun(lease, attempt_from(written))
 
     async def take_over(
         self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
@@ -196,33 +175,54 @@ class PostgresAttemptStore:
             lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
             if lease is None:
                 return None
-            row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
-            current = None if row is None else _attempt_from(row)
+            row = await connection.fetchrow(FIND, tenant, attempt.attempt_id, self._wait)
+            current = None if row is None else attempt_from(row)
             if current is None or not _may_resolve(current, spools):
                 await end_lease(connection, tenant, lease)
                 return None
         return lease, current
 
-    async def is_held(self, grant: Grant) -> bool:
+    async def holder(self, grant: Grant) -> Deferred | Busy | None:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(grant.tenant) as connection:
-            return await is_leased(connection, grant.tenant, grant.grant_id)
+            if await leased_s(connection, grant.tenant, grant.grant_id) is None:
+                return None
+            return await held(connection, grant, await self._open(connection, grant))
+
+    async def _open(self, connection: Connection, grant: Grant) -> RefreshAttempt | None:
+        row = await connection.fetchrow(OPEN, grant.tenant, grant.grant_id, self._wait)
+        return None if row is None else attempt_from(row)
+
+    async def renew(self, lease: Lease, attempt: RefreshAttempt, lease_s: float) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if not await renew_lease(connection, attempt.tenant, lease, lease_s):
+                return False
+            doubt = Reason.REFRESH_IN_DOUBT.name
+            await connection.execute(_OVERDUE, attempt.tenant, attempt.attempt_id, doubt)
+            await ring(connection, attempt.grant_id)
+        return True
 
     async def release(self, lease: Lease, tenant: str) -> None:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(tenant) as connection:
             await end_lease(connection, tenant, lease)
+            await ring(connection, lease.grant_id)
 
     async def retry(
-        self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
+        self,
+        lease: Lease,
+        attempt: RefreshAttempt,
+        spools: Sequence[uuid.UUID],
+        record: AuditRecord,
     ) -> bool:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await holds_lease(connection, attempt.tenant, lease):
                 return False
-            await connection.execute(
-                _RETRY, attempt.tenant, attempt.attempt_id, self._instance, spool_id
-            )
+            elsewhere = [spool for spool in attempt.awaited if spool not in spools]
+            key = (attempt.tenant, attempt.attempt_id)
+            await connection.execute(_RETRY, *key, self._instance, spools[0], elsewhere)
             await insert_record(connection, record)
         return True
 
@@ -247,7 +247,8 @@ class PostgresAttemptStore:
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
                 tokens.unrenewed,
             )  # fmt: skip
-            await _to_state(connection, attempt, state, "")
+            await to_state(connection, attempt, state, "")
+            await ring(connection, attempt.grant_id)
             await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
             # A refresh is no event; that it returned the grant to ACTIVE is one.
@@ -261,16 +262,17 @@ class PostgresAttemptStore:
     ) -> bool:
         """See ports.AttemptStore."""
         in_doubt = ending.state is AttemptState.IN_DOUBT
-        # The provider may still be at work on it: where a second request would do harm, the lease
-        # runs out by itself.
-        waits = in_doubt and attempt.refresh_class is RefreshClass.S
-        hold = holds_lease if waits else end_lease
         async with self._database.tenant_transaction(attempt.tenant) as connection:
+            # The provider may still be at work on it: where a second request would do harm, the
+            # lease runs out by itself.
+            waits = in_doubt and await is_strict(connection, attempt)
+            hold = holds_lease if waits else end_lease
             if not await hold(connection, attempt.tenant, lease):
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, ending.state, ending.reason)
             pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
-            await _to_state(connection, attempt, ending.state, ending.reason, pause)
+            await to_state(connection, attempt, ending.state, ending.reason, pause, ending)
+            await ring(connection, attempt.grant_id)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
             )
@@ -294,7 +296,8 @@ class PostgresAttemptStore:
             row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
-            await _to_state(connection, attempt, state, cause.name)
+            await to_state(connection, attempt, state, cause.name)
+            await ring(connection, attempt.grant_id)
             await insert_record(connection, record)
             assert row is not None, "its row is locked"
             grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
@@ -309,19 +312,26 @@ class PostgresAttemptStore:
             if await is_recorded(connection, record):
                 return
             await connection.execute(_ORPHAN, attempt.tenant, attempt.attempt_id, envelope)
+            await ring(connection, attempt.grant_id)
             await insert_record(connection, record)
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
         held = [NO_SPOOL, *spools]
-        found = await self._worker.call(_DUE, self._wait, held, limit)
-        return [_attempt_from(row) for row in found]
+        found = await self._worker.call(DUE, self._wait, held, limit)
+        return [attempt_from(row) for row in found]
+
+    async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
+        """See ports.AttemptStore."""
+        tenants = [name.tenant for name in providers]
+        ids = [name.provider for name in providers]
+        return len(await self._worker.call(HASTEN, tenants, ids, _FIRST_PAUSE, limit))
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(tenant) as connection:
-            row = await connection.fetchrow(_FIND, tenant, attempt_id, self._wait)
-        return _attempt_from(row) if row else None
+            row = await connection.fetchrow(FIND, tenant, attempt_id, self._wait)
+        return attempt_from(row) if row else None
 
     async def refused_since(self, grant: Grant) -> datetime | None:
         """See ports.AttemptStore."""
@@ -346,27 +356,6 @@ def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
     return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
 
 
-def _deferred(attempt: RefreshAttempt | None) -> Deferred | None:
-    """What an unresolved attempt means to who would begin another."""
-    if attempt is None:
-        return None
-    # At least a moment: a spool that is awaited may be back at any time.
-    until = max(attempt.next_try_time, attempt.read_time + _A_MOMENT)
-    return Deferred(until, attempt.read_time, Reason.REFRESH_IN_DOUBT.name)
-
-
-async def _hindrance(connection: Connection, grant: Grant) -> Deferred | Busy | None:
-    """Why no request for this generation may be sent now."""
-    row = await connection.fetchrow(_WHERE_IT_STANDS, grant.tenant, grant.grant_id)
-    standing = (grant.generation, GrantState.ACTIVE.value)
-    if row is None or (row["generation"], row["state"]) != standing:
-        return Busy.MOVED
-    upkeep = await read_upkeep(connection, grant.tenant, grant.grant_id)
-    if upkeep is not None and upkeep.not_before is not None and upkeep.holds_back:
-        return Deferred(upkeep.not_before, upkeep.read_time, upkeep.reason)
-    return None
-
-
 async def _may_change(
     connection: Connection, lease: Lease, attempt: RefreshAttempt
 ) -> Grant | None:
@@ -379,21 +368,3 @@ async def _may_change(
     if current is None or not attempt.may_change(current):
         return None
     return current if await end_lease(connection, attempt.tenant, lease) else None
-
-
-async def _to_state(
-    connection: Connection,
-    attempt: RefreshAttempt,
-    state: AttemptState,
-    reason: str,
-    pause: timedelta = _NOW,
-) -> None:
-    key = (attempt.tenant, attempt.attempt_id)
-    await connection.execute(_TO_STATE, *key, state.value, reason, pause, NO_SPOOL)
-
-
-def _attempt_from(row: rows.Row) -> RefreshAttempt:
-    facts = {name: row[name] for name in RefreshAttempt.__dataclass_fields__}
-    facts["refresh_class"] = RefreshClass(row["refresh_class"])
-    facts["state"] = AttemptState(row["state"])
-    return RefreshAttempt(**facts)

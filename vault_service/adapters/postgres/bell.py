@@ -1,4 +1,5 @@
-"""ports.EventBell on LISTEN: a connection of its own that hears of every tenant's new events."""
+"""ports.EventBell on LISTEN: a connection of its own that hears of every tenant's new events, and
+of grants for ``PostgresGrantBell``."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Final
 
 from vault_service.adapters.postgres.errors import store_errors
 from vault_service.adapters.postgres.events import CHANNEL
+from vault_service.adapters.postgres.grant_bell import GRANT_CHANNEL, PostgresGrantBell
 from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
 
@@ -15,8 +17,9 @@ from vault_service.domain import limits
 class PostgresEventBell:
     """Rings at the commit of a change, on whatever replica it was made."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, grants: PostgresGrantBell | None = None) -> None:
         self._database = database
+        self._grants = grants or PostgresGrantBell()
         self._rings = 0
         # Only of tenants that somebody waits for or waited for: streams are bounded, so is this.
         self._heard: dict[str, int] = {}
@@ -40,8 +43,10 @@ class PostgresEventBell:
         """Hear until the connection breaks; the worker calls it again. STORE_UNREACHABLE."""
         async with self._database.unbounded_connection() as connection:
             await connection.add_listener(CHANNEL, self._on_notification)
+            await connection.add_listener(GRANT_CHANNEL, self._grants.on_notification)
             # What was told while nobody listened: everyone reads again.
             self.ring_all()
+            self._grants.ring_all()
             while True:
                 await asyncio.sleep(limits.LISTEN_PING_S)
                 # A peer that vanished closes nothing.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import cursors, rows
 from vault_service.adapters.postgres.cursors import Place
+from vault_service.adapters.postgres.grant_bell import GRANT_CHANNEL
 from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
 from vault_service.domain.event import EventBatch, EventKind, GrantEvent
@@ -102,7 +103,10 @@ async def insert_event(
         grant.revision,
     )
     # Delivered at commit, to every replica; one tenant is told once a transaction.
-    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, grant.tenant)
+    await connection.execute(
+        "SELECT pg_notify($1, $2), pg_notify($3, $4)",
+        CHANNEL, grant.tenant, GRANT_CHANNEL, str(grant.grant_id),
+    )  # fmt: skip
 
 
 class PostgresEventStore:

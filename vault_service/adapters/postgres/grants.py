@@ -93,7 +93,10 @@ _DELETE: Final = f"""
 _LOCK_OUTCOME: Final = """
     SELECT grant_id FROM authorizations WHERE tenant = $1 AND state_hash = $2 FOR NO KEY UPDATE
 """
-_OUTCOME: Final = "UPDATE authorizations SET grant_id = $3 WHERE tenant = $1 AND state_hash = $2"
+_OUTCOME: Final = """
+    UPDATE authorizations SET grant_id = $3, ending = NULL, answer_envelope = NULL
+    WHERE tenant = $1 AND state_hash = $2
+"""
 _TOMBSTONE: Final = f"""
     UPDATE grants SET
         state = 3, cause = NULL, access_envelope = NULL, refresh_envelope = NULL,

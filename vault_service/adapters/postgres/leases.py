@@ -31,8 +31,14 @@ _HOLDS: Final = """
     SELECT true FROM grant_leases
     WHERE tenant = $1 AND grant_id = $2 AND fence = $3 FOR NO KEY UPDATE
 """
-_IS_LEASED: Final = """
-    SELECT true FROM grant_leases
+_RENEW: Final = """
+    UPDATE grant_leases SET lease_until = clock_timestamp() + $4::interval
+    WHERE tenant = $1 AND grant_id = $2 AND fence = $3
+    RETURNING true
+"""
+_LEASED: Final = """
+    SELECT extract(epoch FROM lease_until - clock_timestamp())::double precision
+    FROM grant_leases
     WHERE tenant = $1 AND grant_id = $2 AND lease_until >= clock_timestamp()
 """
 
@@ -62,6 +68,15 @@ async def holds_lease(connection: Connection, tenant: str, lease: Lease) -> bool
     return held is True
 
 
-async def is_leased(connection: Connection, tenant: str, grant_id: uuid.UUID) -> bool:
-    """Whether somebody's lease goes on."""
-    return await connection.fetchval(_IS_LEASED, tenant, grant_id) is True
+async def renew_lease(connection: Connection, tenant: str, lease: Lease, lease_s: float) -> bool:
+    """Let it go on for so long from now, also where it has run out and nobody took it; False when
+    its fence is no longer the newest."""
+    length = timedelta(seconds=lease_s)
+    renewed = await connection.fetchval(_RENEW, tenant, lease.grant_id, lease.fence, length)
+    return renewed is True
+
+
+async def leased_s(connection: Connection, tenant: str, grant_id: uuid.UUID) -> float | None:
+    """How much is left of somebody's lease; None where there is none."""
+    left: float | None = await connection.fetchval(_LEASED, tenant, grant_id)
+    return left

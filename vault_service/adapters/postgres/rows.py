@@ -9,7 +9,9 @@ from typing import Any, Final, Protocol
 from vault_service.adapters.postgres.profiles import profile_from_json
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction, AuditRecord, Outcome
+from vault_service.domain.consent import Ending
 from vault_service.domain.envelope import DekOwner, Level, WrappedDek
+from vault_service.domain.errors import Reason
 from vault_service.domain.grant import (
     Grant,
     GrantState,
@@ -62,7 +64,7 @@ GRANT: Final = (
 AUTHORIZATION: Final = (
     "tenant, authorization_id, state_hash, caller, owner, label, oauth_client, provider, "
     "redirect_uri, scopes, nonce, verifier_envelope, create_time, expire_time, code_hash, "
-    "claim_time, grant_id, clock_timestamp() AS read_time"
+    "claim_time, grant_id, claim_id, ending, answer_envelope, clock_timestamp() AS read_time"
 )
 SECRET: Final = (
     "tenant, owner, secret, version, labels, revision, create_time, update_time, delete_time"
@@ -139,10 +141,34 @@ _GRANT_FIELDS: Final = tuple(Grant.__dataclass_fields__)
 def authorization_from(row: Row) -> Authorization:
     """A row of authorizations with its read_time."""
     facts = {field: row[field] for field in _AUTHORIZATION_FIELDS}
-    return Authorization(**{**facts, "scopes": tuple(facts["scopes"])})
+    ending = facts["ending"]
+    return Authorization(
+        **{
+            **facts,
+            "scopes": tuple(facts["scopes"]),
+            "ending": None if ending is None else _ending_from(json.loads(ending)),
+        }
+    )
 
 
 _AUTHORIZATION_FIELDS: Final = tuple(Authorization.__dataclass_fields__)
+
+
+def ending_to_json(ending: Ending) -> str:
+    """The column authorizations.ending."""
+    return json.dumps(
+        {
+            "reason": ending.reason.name,
+            "message": ending.message,
+            "metadata": dict(ending.metadata),
+        }
+    )
+
+
+def _ending_from(facts: Mapping[str, Any]) -> Ending:
+    # A reason of a later release: that the code is of no use any more is what its caller must know.
+    reason = Reason.__members__.get(facts["reason"], Reason.AUTHORIZATION_CODE_USED)
+    return Ending(reason, facts["message"], facts["metadata"])
 
 
 def secret_version_from(row: Row) -> SecretVersion:

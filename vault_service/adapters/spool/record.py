@@ -11,13 +11,13 @@ Each record stands alone and has pages of its own, so no write touches an older 
 
 off len  field
 0    4   "TVSP"
-4    1   version = 01
+4    1   version: 01 of a refresh, 02 of the exchange of a code
 5    1   mark: 0 FREE, 1 RESERVED, 2 SENT, 3 RECEIVED
 6    2   slot
 8    8   use: counts the reservations of this spool; the records of one entry have one
 16  16   spool id
 32  16   attempt id
-48  16   grant id
+48  16   grant id; of version 02 the authorization's
 64   8   milliseconds since 1970 when it was reserved
 72   4   n, bytes of envelope: 0 but for RECEIVED, there at most 65,637
 76   1   t, characters of the tenant's id, 1 to 63
@@ -34,6 +34,9 @@ power cut, which may leave any part of a write that did not return:
 - A torn RECEIVED counts as SENT: never half an answer.
 - A torn FREE shows the entry that was freed once more, which the port allows.
 
+A release that knows version 01 only takes a record of 02 for a torn one: it keeps a copy of the
+slot and frees nothing by mistake.
+
 The envelope is sealed; what stands in the clear are ids, the time and the size.
 """
 
@@ -48,10 +51,10 @@ from typing import Final
 
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
 from vault_service.domain import limits
+from vault_service.domain.attempt import SpoolKind
 
 PAGE_BYTES: Final = 4_096
 _MAGIC: Final = b"TVSP"
-_VERSION: Final = 1
 _FIELDS: Final = struct.Struct(">4sBBHQ16s16s16sQIB63s")
 _SUM_BYTES: Final = 32
 HEAD_BYTES: Final = _FIELDS.size + _SUM_BYTES
@@ -84,6 +87,7 @@ class Record:
     grant_id: uuid.UUID
     reserve_ms: int
     envelope: bytes = b""
+    kind: SpoolKind = SpoolKind.REFRESH
 
     @property
     def offset(self) -> int:
@@ -102,7 +106,7 @@ class Record:
             raise ValueError("RECEIVED has an envelope of at most 65,637 bytes, no other mark one")
         try:
             fields = _FIELDS.pack(
-                _MAGIC, _VERSION, self.mark.value, self.slot, self.use, self.spool_id.bytes,
+                _MAGIC, self.kind.value, self.mark.value, self.slot, self.use, self.spool_id.bytes,
                 self.attempt_id.bytes, self.grant_id.bytes, self.reserve_ms, len(self.envelope),
                 len(tenant), tenant,
             )  # fmt: skip
@@ -143,7 +147,7 @@ def parse(data: bytes, spool_id: uuid.UUID, slot: int) -> Record | None:
         _FIELDS.unpack_from(data)
     )
     end = -(-(HEAD_BYTES + size) // PAGE_BYTES) * PAGE_BYTES
-    if (magic, version, number, spool) != (_MAGIC, _VERSION, slot, spool_id.bytes):
+    if (magic, number, spool) != (_MAGIC, slot, spool_id.bytes):
         return None
     if size > ENVELOPE_MAX_BYTES or mark > Mark.RECEIVED.value or end > len(data):
         return None
@@ -154,6 +158,7 @@ def parse(data: bytes, spool_id: uuid.UUID, slot: int) -> Record | None:
         record = Record(
             spool_id, slot, use, Mark(mark), uuid.UUID(bytes=attempt),
             tenant[:chars].decode("ascii"), uuid.UUID(bytes=grant), reserve_ms, rest[:size],
+            SpoolKind(version),
         )  # fmt: skip
         # Whatever else would have been written differently is no record of ours.
         return record if record.serialize() == data[:end] else None

@@ -25,7 +25,7 @@ from vault_service.adapters.spool.file import (
 )
 from vault_service.adapters.spool.record import SLOT_BYTES, read_slot
 from vault_service.adapters.spool.syscalls import Syscalls
-from vault_service.domain.attempt import SpoolMark
+from vault_service.domain.attempt import SpoolKind, SpoolMark
 
 _LOOKS = 3  # a slot that is being written reads as torn; a moment later it is whole
 
@@ -44,6 +44,7 @@ class SeenEntry:
     grant_id: uuid.UUID
     mark: SpoolMark
     reserve_time: datetime
+    kind: SpoolKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def _look_at(path: Path, spool_id: uuid.UUID, kept: list[str]) -> SeenSpool:
                         grant_id=record.grant_id,
                         mark=SpoolMark(record.mark.value),
                         reserve_time=datetime.fromtimestamp(record.reserve_ms / 1_000, UTC),
+                        kind=record.kind,
                     )
                 )
         return SeenSpool(spool_id, _is_locked(path, handle), slots, tuple(entries), damaged)

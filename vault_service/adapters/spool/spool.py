@@ -18,7 +18,7 @@ from vault_service.adapters.spool.settings import SpoolSettings
 from vault_service.adapters.spool.syscalls import Syscalls
 from vault_service.crypto.codec import ENVELOPE_MAX_BYTES
 from vault_service.domain import limits
-from vault_service.domain.attempt import SpoolEntry, SpoolMark
+from vault_service.domain.attempt import SpoolEntry, SpoolKind, SpoolMark
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.ports import Clock, Entropy
 from vault_service.telemetry import get_logger
@@ -98,7 +98,13 @@ class FileSpool:
         taken = sum(held.file is self._own for held in self._held.values())
         return taken, len(self._free)
 
-    async def reserve(self, attempt_id: uuid.UUID, tenant: str, grant_id: uuid.UUID) -> SpoolEntry:
+    async def reserve(
+        self,
+        attempt_id: uuid.UUID,
+        tenant: str,
+        grant_id: uuid.UUID,
+        kind: SpoolKind = SpoolKind.REFRESH,
+    ) -> SpoolEntry:
         """A slot with room for the largest answer, marked RESERVED."""
         await self.open()
         own = self._mine()
@@ -112,8 +118,9 @@ class FileSpool:
         self._use += 1
         reserve_ms = int(self._clock.now().timestamp() * 1_000)
         record = Record(
-            own.spool_id, slot, self._use, Mark.RESERVED, attempt_id, tenant, grant_id, reserve_ms
-        )
+            own.spool_id, slot, self._use, Mark.RESERVED, attempt_id, tenant, grant_id, reserve_ms,
+            kind=kind,
+        )  # fmt: skip
         held = self._held[own.spool_id, slot] = _Held(own, record, is_busy=True)
         try:
             await self._write(held, record)
@@ -281,4 +288,5 @@ def _entry(record: Record) -> SpoolEntry:
         grant_id=record.grant_id,
         mark=SpoolMark(record.mark.value),
         envelope=record.envelope or None,
+        kind=record.kind,
     )

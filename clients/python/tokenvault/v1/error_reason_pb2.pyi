@@ -55,7 +55,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REAUTHORIZATION_REQUIRED: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: Consent is needed again; metadata has the cause."""
     ERROR_REASON_AUTHORIZATION_CODE_USED: _ErrorReason.ValueType  # 16
-    """FAILED_PRECONDITION: The code was exchanged before and its outcome is not known any more; ask for consent again."""
+    """FAILED_PRECONDITION: The code was presented before, or may have been, and a code is presented once; start a new authorization."""
     ERROR_REASON_AUTHORIZATION_CODE_EXPIRED: _ErrorReason.ValueType  # 17
     """FAILED_PRECONDITION: The provider refused the code; ask for consent again."""
     ERROR_REASON_AUTHORIZATION_DENIED: _ErrorReason.ValueType  # 18
@@ -124,6 +124,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: No such webhook in this tenant."""
     ERROR_REASON_WEBHOOK_LIMIT: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
+    ERROR_REASON_ID_TOKEN_REFUSED: _ErrorReason.ValueType  # 61
+    """FAILED_PRECONDITION: The id_token or subject beside the tokens is not believed; metadata says what, and what was expected. The tokens are revoked; compare the provider's profile, then start a new authorization."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. google.rpc.ErrorInfo.reason is the name without the
@@ -166,7 +168,7 @@ ERROR_REASON_CLIENT_ID_IN_USE: ErrorReason.ValueType  # 14
 ERROR_REASON_REAUTHORIZATION_REQUIRED: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: Consent is needed again; metadata has the cause."""
 ERROR_REASON_AUTHORIZATION_CODE_USED: ErrorReason.ValueType  # 16
-"""FAILED_PRECONDITION: The code was exchanged before and its outcome is not known any more; ask for consent again."""
+"""FAILED_PRECONDITION: The code was presented before, or may have been, and a code is presented once; start a new authorization."""
 ERROR_REASON_AUTHORIZATION_CODE_EXPIRED: ErrorReason.ValueType  # 17
 """FAILED_PRECONDITION: The provider refused the code; ask for consent again."""
 ERROR_REASON_AUTHORIZATION_DENIED: ErrorReason.ValueType  # 18
@@ -235,4 +237,6 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND: No such webhook in this tenant."""
 ERROR_REASON_WEBHOOK_LIMIT: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
+ERROR_REASON_ID_TOKEN_REFUSED: ErrorReason.ValueType  # 61
+"""FAILED_PRECONDITION: The id_token or subject beside the tokens is not believed; metadata says what, and what was expected. The tokens are revoked; compare the provider's profile, then start a new authorization."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from tokenvault.v1 import options_pb2 as tokenvault_dot_v1_dot_options__pb2
 from tokenvault.v1 import resources_pb2 as tokenvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tokenvault/v1/grant_service.proto\x12\rtokenvault.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"u\n\x19StartAuthorizationRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x14\n\x0credirect_uri\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\r\n\x05label\x18\x05 \x01(\t\"w\n\x1aStartAuthorizationResponse\x12\x19\n\x11\x61uthorization_url\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x1c\x43ompleteAuthorizationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x15\n\x04\x63ode\x18\x03 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x0b\n\x03iss\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x14\n\x0credirect_uri\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"S\n\x1d\x43ompleteAuthorizationResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"\x1f\n\x0fGetGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"\xab\x01\n\x11ListGrantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.tokenvault.v1.GrantState\x12\x14\n\x0coauth_client\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\"S\n\x12ListGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.tokenvault.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13RevokeGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"\"\n\x12\x44\x65leteGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13\x44\x65leteGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"0\n\x10LinkAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\"G\n\x11LinkAliasResponse\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12#\n\x05grant\x18\x02 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"#\n\x12UnlinkAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\"\x15\n\x13UnlinkAliasResponse\"\x99\x01\n\x12WatchGrantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x14\n\x0coauth_client\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12,\n\x05kinds\x18\x06 \x03(\x0e\x32\x1d.tokenvault.v1.GrantEventKind\"O\n\x13WatchGrantsResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.tokenvault.v1.GrantEvent\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t2\xb7\x06\n\x0cGrantService\x12i\n\x12StartAuthorization\x12(.tokenvault.v1.StartAuthorizationRequest\x1a).tokenvault.v1.StartAuthorizationResponse\x12r\n\x15\x43ompleteAuthorization\x12+.tokenvault.v1.CompleteAuthorizationRequest\x1a,.tokenvault.v1.CompleteAuthorizationResponse\x12K\n\x08GetGrant\x12\x1e.tokenvault.v1.GetGrantRequest\x1a\x1f.tokenvault.v1.GetGrantResponse\x12Q\n\nListGrants\x12 .tokenvault.v1.ListGrantsRequest\x1a!.tokenvault.v1.ListGrantsResponse\x12T\n\x0bRevokeGrant\x12!.tokenvault.v1.RevokeGrantRequest\x1a\".tokenvault.v1.RevokeGrantResponse\x12T\n\x0b\x44\x65leteGrant\x12!.tokenvault.v1.DeleteGrantRequest\x1a\".tokenvault.v1.DeleteGrantResponse\x12N\n\tLinkAlias\x12\x1f.tokenvault.v1.LinkAliasRequest\x1a .tokenvault.v1.LinkAliasResponse\x12T\n\x0bUnlinkAlias\x12!.tokenvault.v1.UnlinkAliasRequest\x1a\".tokenvault.v1.UnlinkAliasResponse\x12V\n\x0bWatchGrants\x12!.tokenvault.v1.WatchGrantsRequest\x1a\".tokenvault.v1.WatchGrantsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tokenvault/v1/grant_service.proto\x12\rtokenvault.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"u\n\x19StartAuthorizationRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x14\n\x0credirect_uri\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\r\n\x05label\x18\x05 \x01(\t\"w\n\x1aStartAuthorizationResponse\x12\x19\n\x11\x61uthorization_url\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x01\n\x1c\x43ompleteAuthorizationRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x15\n\x04\x63ode\x18\x03 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x0b\n\x03iss\x18\x04 \x01(\t\x12\r\n\x05owner\x18\x05 \x01(\t\x12\x14\n\x0credirect_uri\x18\x06 \x01(\t\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"l\n\x1d\x43ompleteAuthorizationResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x17\n\x0fnot_refreshable\x18\x03 \x01(\x08\"\x1f\n\x0fGetGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"\xab\x01\n\x11ListGrantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.tokenvault.v1.GrantState\x12\x14\n\x0coauth_client\x18\x06 \x01(\t\x12\x10\n\x08provider\x18\x07 \x01(\t\"S\n\x12ListGrantsResponse\x12$\n\x06grants\x18\x01 \x03(\x0b\x32\x14.tokenvault.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12RevokeGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13RevokeGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"\"\n\x12\x44\x65leteGrantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13\x44\x65leteGrantResponse\x12#\n\x05grant\x18\x01 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"0\n\x10LinkAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05grant\x18\x02 \x01(\t\"G\n\x11LinkAliasResponse\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12#\n\x05grant\x18\x02 \x01(\x0b\x32\x14.tokenvault.v1.Grant\"#\n\x12UnlinkAliasRequest\x12\r\n\x05\x61lias\x18\x01 \x01(\t\"\x15\n\x13UnlinkAliasResponse\"\x99\x01\n\x12WatchGrantsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x14\n\x0coauth_client\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12,\n\x05kinds\x18\x06 \x03(\x0e\x32\x1d.tokenvault.v1.GrantEventKind\"O\n\x13WatchGrantsResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.tokenvault.v1.GrantEvent\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t2\xb7\x06\n\x0cGrantService\x12i\n\x12StartAuthorization\x12(.tokenvault.v1.StartAuthorizationRequest\x1a).tokenvault.v1.StartAuthorizationResponse\x12r\n\x15\x43ompleteAuthorization\x12+.tokenvault.v1.CompleteAuthorizationRequest\x1a,.tokenvault.v1.CompleteAuthorizationResponse\x12K\n\x08GetGrant\x12\x1e.tokenvault.v1.GetGrantRequest\x1a\x1f.tokenvault.v1.GetGrantResponse\x12Q\n\nListGrants\x12 .tokenvault.v1.ListGrantsRequest\x1a!.tokenvault.v1.ListGrantsResponse\x12T\n\x0bRevokeGrant\x12!.tokenvault.v1.RevokeGrantRequest\x1a\".tokenvault.v1.RevokeGrantResponse\x12T\n\x0b\x44\x65leteGrant\x12!.tokenvault.v1.DeleteGrantRequest\x1a\".tokenvault.v1.DeleteGrantResponse\x12N\n\tLinkAlias\x12\x1f.tokenvault.v1.LinkAliasRequest\x1a .tokenvault.v1.LinkAliasResponse\x12T\n\x0bUnlinkAlias\x12!.tokenvault.v1.UnlinkAliasRequest\x1a\".tokenvault.v1.UnlinkAliasResponse\x12V\n\x0bWatchGrants\x12!.tokenvault.v1.WatchGrantsRequest\x1a\".tokenvault.v1.WatchGrantsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,35 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETEAUTHORIZATIONREQUEST']._serialized_start=386
   _globals['_COMPLETEAUTHORIZATIONREQUEST']._serialized_end=535
   _globals['_COMPLETEAUTHORIZATIONRESPONSE']._serialized_start=537
-  _globals['_COMPLETEAUTHORIZATIONRESPONSE']._serialized_end=620
-  _globals['_GETGRANTREQUEST']._serialized_start=622
-  _globals['_GETGRANTREQUEST']._serialized_end=653
-  _globals['_GETGRANTRESPONSE']._serialized_start=655
-  _globals['_GETGRANTRESPONSE']._serialized_end=710
-  _globals['_LISTGRANTSREQUEST']._serialized_start=713
-  _globals['_LISTGRANTSREQUEST']._serialized_end=884
-  _globals['_LISTGRANTSRESPONSE']._serialized_start=886
-  _globals['_LISTGRANTSRESPONSE']._serialized_end=969
-  _globals['_REVOKEGRANTREQUEST']._serialized_start=971
-  _globals['_REVOKEGRANTREQUEST']._serialized_end=1005
-  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1007
-  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1065
-  _globals['_DELETEGRANTREQUEST']._serialized_start=1067
-  _globals['_DELETEGRANTREQUEST']._serialized_end=1101
-  _globals['_DELETEGRANTRESPONSE']._serialized_start=1103
-  _globals['_DELETEGRANTRESPONSE']._serialized_end=1161
-  _globals['_LINKALIASREQUEST']._serialized_start=1163
-  _globals['_LINKALIASREQUEST']._serialized_end=1211
-  _globals['_LINKALIASRESPONSE']._serialized_start=1213
-  _globals['_LINKALIASRESPONSE']._serialized_end=1284
-  _globals['_UNLINKALIASREQUEST']._serialized_start=1286
-  _globals['_UNLINKALIASREQUEST']._serialized_end=1321
-  _globals['_UNLINKALIASRESPONSE']._serialized_start=1323
-  _globals['_UNLINKALIASRESPONSE']._serialized_end=1344
-  _globals['_WATCHGRANTSREQUEST']._serialized_start=1347
-  _globals['_WATCHGRANTSREQUEST']._serialized_end=1500
-  _globals['_WATCHGRANTSRESPONSE']._serialized_start=1502
-  _globals['_WATCHGRANTSRESPONSE']._serialized_end=1581
-  _globals['_GRANTSERVICE']._serialized_start=1584
-  _globals['_GRANTSERVICE']._serialized_end=2407
+  _globals['_COMPLETEAUTHORIZATIONRESPONSE']._serialized_end=645
+  _globals['_GETGRANTREQUEST']._serialized_start=647
+  _globals['_GETGRANTREQUEST']._serialized_end=678
+  _globals['_GETGRANTRESPONSE']._serialized_start=680
+  _globals['_GETGRANTRESPONSE']._serialized_end=735
+  _globals['_LISTGRANTSREQUEST']._serialized_start=738
+  _globals['_LISTGRANTSREQUEST']._serialized_end=909
+  _globals['_LISTGRANTSRESPONSE']._serialized_start=911
+  _globals['_LISTGRANTSRESPONSE']._serialized_end=994
+  _globals['_REVOKEGRANTREQUEST']._serialized_start=996
+  _globals['_REVOKEGRANTREQUEST']._serialized_end=1030
+  _globals['_REVOKEGRANTRESPONSE']._serialized_start=1032
+  _globals['_REVOKEGRANTRESPONSE']._serialized_end=1090
+  _globals['_DELETEGRANTREQUEST']._serialized_start=1092
+  _globals['_DELETEGRANTREQUEST']._serialized_end=1126
+  _globals['_DELETEGRANTRESPONSE']._serialized_start=1128
+  _globals['_DELETEGRANTRESPONSE']._serialized_end=1186
+  _globals['_LINKALIASREQUEST']._serialized_start=1188
+  _globals['_LINKALIASREQUEST']._serialized_end=1236
+  _globals['_LINKALIASRESPONSE']._serialized_start=1238
+  _globals['_LINKALIASRESPONSE']._serialized_end=1309
+  _globals['_UNLINKALIASREQUEST']._serialized_start=1311
+  _globals['_UNLINKALIASREQUEST']._serialized_end=1346
+  _globals['_UNLINKALIASRESPONSE']._serialized_start=1348
+  _globals['_UNLINKALIASRESPONSE']._serialized_end=1369
+  _globals['_WATCHGRANTSREQUEST']._serialized_start=1372
+  _globals['_WATCHGRANTSREQUEST']._serialized_end=1525
+  _globals['_WATCHGRANTSRESPONSE']._serialized_start=1527
+  _globals['_WATCHGRANTSRESPONSE']._serialized_end=1606
+  _globals['_GRANTSERVICE']._serialized_start=1609
+  _globals['_GRANTSERVICE']._serialized_end=2432
 # @@protoc_insertion_point(module_scope)

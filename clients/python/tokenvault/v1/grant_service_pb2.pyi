@@ -146,8 +146,15 @@ class CompleteAuthorizationResponse(_message.Message):
 
     GRANT_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    NOT_REFRESHABLE_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """"tenants/{tenant}/owners/{owner}/grantAliases/{label}" """
+    not_refreshable: _builtins.bool
+    """True where the grant has no refresh token: the provider gave none, and none that
+    is still good was there. When its access token ends, GetAccessToken is
+    NO_REFRESH_TOKEN; some providers give one only with access_type=offline or
+    prompt=consent among the authorization_params.
+    """
     @_builtins.property
     def grant(self) -> _resources_pb2.Grant:
         """The grant."""
@@ -157,10 +164,11 @@ class CompleteAuthorizationResponse(_message.Message):
         *,
         grant: _resources_pb2.Grant | None = ...,
         alias: _builtins.str = ...,
+        not_refreshable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "grant", b"grant", "not_refreshable", b"not_refreshable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,14 +48,19 @@ class GrantServiceStub:
     """Ends a consent with what the callback brought. Asked again by the same caller
     with the same state and code within ten minutes, it gives the same answer;
     concurrent retries join. The same account consenting again returns its grant.
+    A code is presented to the provider once: after an answer that does not prove
+    that the code was left alone, and after a final error of the callback, the state
+    has ended and each later call gets the same refusal. PROVIDER_UNAVAILABLE says
+    that nothing was sent, or that the exchange goes on: asking again is harmless.
 
     Changes: creates or reconnects the grant and points the alias at it.
     Who: UseTenant and CompleteAuthorization, and the caller that began it.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
     STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
-    AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
-    TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
-    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, ID_TOKEN_REFUSED,
+    CLIENT_MISCONFIGURED, TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE,
+    PROVIDER_RATE_LIMITED, OVERLOADED, KEK_UNREACHABLE, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
     """
     GetGrant: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.GetGrantRequest, _grant_service_pb2.GetGrantResponse]
     """Returns one grant without its tokens.
@@ -145,14 +150,19 @@ class GrantServiceAsyncStub(GrantServiceStub):
     """Ends a consent with what the callback brought. Asked again by the same caller
     with the same state and code within ten minutes, it gives the same answer;
     concurrent retries join. The same account consenting again returns its grant.
+    A code is presented to the provider once: after an answer that does not prove
+    that the code was left alone, and after a final error of the callback, the state
+    has ended and each later call gets the same refusal. PROVIDER_UNAVAILABLE says
+    that nothing was sent, or that the exchange goes on: asking again is harmless.
 
     Changes: creates or reconnects the grant and points the alias at it.
     Who: UseTenant and CompleteAuthorization, and the caller that began it.
     Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
     STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
-    AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
-    TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
-    KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+    AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, ID_TOKEN_REFUSED,
+    CLIENT_MISCONFIGURED, TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE,
+    PROVIDER_RATE_LIMITED, OVERLOADED, KEK_UNREACHABLE, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
     """
     GetGrant: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.GetGrantRequest, _grant_service_pb2.GetGrantResponse]  # type: ignore[assignment]
     """Returns one grant without its tokens.
@@ -251,14 +261,19 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a consent with what the callback brought. Asked again by the same caller
         with the same state and code within ten minutes, it gives the same answer;
         concurrent retries join. The same account consenting again returns its grant.
+        A code is presented to the provider once: after an answer that does not prove
+        that the code was left alone, and after a final error of the callback, the state
+        has ended and each later call gets the same refusal. PROVIDER_UNAVAILABLE says
+        that nothing was sent, or that the exchange goes on: asking again is harmless.
 
         Changes: creates or reconnects the grant and points the alias at it.
         Who: UseTenant and CompleteAuthorization, and the caller that began it.
         Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED, KILL_SWITCH,
         STATE_UNKNOWN, STATE_EXPIRED, REDIRECT_URI_MISMATCH, ISSUER_MISMATCH, AUTHORIZATION_DENIED,
-        AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, CLIENT_MISCONFIGURED,
-        TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE, PROVIDER_RATE_LIMITED,
-        KEK_UNREACHABLE, STORE_UNREACHABLE, ENVELOPE_CORRUPT.
+        AUTHORIZATION_CODE_USED, AUTHORIZATION_CODE_EXPIRED, ID_TOKEN_REFUSED,
+        CLIENT_MISCONFIGURED, TENANT_NOT_PROVISIONED, PROVIDER_UNAVAILABLE,
+        PROVIDER_RATE_LIMITED, OVERLOADED, KEK_UNREACHABLE, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE, ENVELOPE_CORRUPT.
         """
 
     @_abc_1.abstractmethod

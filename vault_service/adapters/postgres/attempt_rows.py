@@ -1,0 +1,120 @@
+"""Rows of refresh_attempts: how they are read, and how they come to another state."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from vault_service.adapters.postgres import rows
+from vault_service.domain.attempt import NO_SPOOL, AttemptState, RefreshAttempt
+from vault_service.domain.provider import RefreshClass
+from vault_service.domain.refresh_times import grace_room_s
+from vault_service.ports.refresh import Ending
+
+if TYPE_CHECKING:
+    from vault_service.adapters.postgres.pool import Connection
+
+ATTEMPT: Final = """
+    a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
+    a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
+    clock_timestamp() AS read_time,
+    CASE WHEN a.update_time + {wait}::interval < clock_timestamp() THEN '{{}}'::uuid[]
+        ELSE ARRAY(
+            SELECT s FROM unnest(array_append(a.earlier_spools, a.spool_id)) s
+            WHERE s <> '00000000-0000-0000-0000-000000000000'
+                AND NOT EXISTS (SELECT FROM abandoned_spools g WHERE g.spool_id = s))
+        END AS awaited
+"""
+_UNRESOLVED: Final = "a.state IN (1, 5)"
+OPEN: Final = f"""
+    SELECT {ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    WHERE a.tenant = $1 AND a.grant_id = $2 AND {_UNRESOLVED}
+"""  # noqa: S608
+FIND: Final = f"""
+    SELECT {ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    WHERE a.tenant = $1 AND a.attempt_id = $2
+"""  # noqa: S608
+# Class G inside its grace: nobody waits for it, and it waits for nobody.
+_IN_GRACE: Final = """
+    (a.refresh_class = 3 AND a.create_time + make_interval(secs => a.grace_s) > clock_timestamp())
+"""
+# domain.attempt.resolvable, as a condition.
+DUE: Final = f"""
+    SELECT * FROM (
+        SELECT {ATTEMPT.format(wait="$1")}, {_IN_GRACE} AS in_grace FROM refresh_attempts a
+        LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+        WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
+            AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())) due
+    WHERE refresh_class IN (1, 2) OR in_grace OR orphan_envelope IS NOT NULL
+        OR awaited <@ $2::uuid[]
+    ORDER BY in_grace DESC, next_try_time LIMIT $3
+"""  # noqa: S608
+# One that was tried a moment ago has its first pause: a provider that answers every second request
+# is not asked in a loop.
+HASTEN: Final = """
+    UPDATE refresh_attempts SET next_try_time = clock_timestamp() WHERE attempt_id IN (
+        SELECT a.attempt_id FROM refresh_attempts a
+        JOIN grants g ON g.tenant = a.tenant AND g.grant_id = a.grant_id
+        JOIN unnest($1::text[], $2::text[]) p (tenant, provider)
+            ON p.tenant = g.tenant AND p.provider = g.provider
+        WHERE a.state = 5 AND a.until_it_answers AND a.next_try_time > clock_timestamp()
+            AND a.update_time < clock_timestamp() - $3::interval
+        ORDER BY a.next_try_time LIMIT $4 FOR UPDATE OF a SKIP LOCKED)
+    RETURNING true
+"""
+_TO_STATE: Final = """
+    UPDATE refresh_attempts SET
+        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
+        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
+        until_it_answers = $7,
+        -- In doubt or lost: the answer that came too late may yet be what is missing.
+        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
+        -- No pause leaps over the last moment at which the predecessor still works.
+        next_try_time = CASE
+            WHEN refresh_class = 3
+                AND create_time + make_interval(secs => grace_s) - $8::interval > clock_timestamp()
+            THEN least(clock_timestamp() + $5::interval,
+                create_time + make_interval(secs => grace_s) - $8::interval)
+            ELSE clock_timestamp() + $5::interval END
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+_PAST_GRACE: Final = f"""
+    SELECT a.refresh_class = 3 AND NOT {_IN_GRACE} FROM refresh_attempts a
+    WHERE a.tenant = $1 AND a.attempt_id = $2
+"""  # noqa: S608
+_NOW: Final = timedelta(0)
+
+
+async def is_strict(connection: Connection, attempt: RefreshAttempt) -> bool:
+    """Whether its refresh token may be dead and its reuse harmful, as of now."""
+    if attempt.refresh_class is not RefreshClass.G:
+        return attempt.refresh_class is RefreshClass.S
+    over = await connection.fetchval(_PAST_GRACE, attempt.tenant, attempt.attempt_id)
+    return over is True
+
+
+async def to_state(
+    connection: Connection,
+    attempt: RefreshAttempt,
+    state: AttemptState,
+    reason: str,
+    pause: timedelta = _NOW,
+    ending: Ending | None = None,
+) -> None:
+    """In this transaction; ``pause``: until the next try, where it stays in doubt."""
+    until_it_answers = ending is not None and ending.until_it_answers
+    # A refusal is confirmed after its own time, wherever the grace ends.
+    paced = ending is not None and not ending.refused
+    room = timedelta(seconds=grace_room_s(attempt.grace_s)) if paced else None
+    key = (attempt.tenant, attempt.attempt_id)
+    how = (state.value, reason, pause, NO_SPOOL, until_it_answers, room)
+    await connection.execute(_TO_STATE, *key, *how)
+
+
+def attempt_from(row: rows.Row) -> RefreshAttempt:
+    """The attempt of a row that was read by these statements."""
+    facts = {name: row[name] for name in RefreshAttempt.__dataclass_fields__}
+    facts["refresh_class"] = RefreshClass(row["refresh_class"])
+    facts["state"] = AttemptState(row["state"])
+    facts["awaited"] = tuple(row["awaited"])
+    return RefreshAttempt(**facts)

@@ -1,0 +1,303 @@
+"""The answer to a code becomes a grant, or ends the authorization.
+
+The same whether the answer has just come, was found in a spool, or lies in the row because nobody
+could read it: what is decided about it depends on the answer alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain import limits
+from vault_service.domain.access import Call, Decision
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.consent import (
+    DiscardedToken,
+    Ending,
+    TokenKind,
+    discarded_binding,
+    ending_of,
+)
+from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
+from vault_service.domain.names import OAuthClientName
+from vault_service.domain.oauth import Authorization, TokenAnswer
+from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider_subject import SubjectRefusal, SubjectRefusedError
+from vault_service.domain.token_answer import Expected, read_subject_of, read_tokens
+from vault_service.ports import AuthorizationStore, Clock, Entropy
+from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.flights import Flights
+from vault_service.usecases.recorder import Recorder, shown
+from vault_service.usecases.revoke_at_provider import RevokeAtProvider
+from vault_service.usecases.store_consent import StoreConsent
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """An authorization as it was claimed, and what its answer is read with.
+
+    ``authorization.read_time`` is when the exchange began, or earlier: token lives count from it.
+    """
+
+    authorization: Authorization
+    profile: ProviderProfile
+    client_id: str
+    sealer: Sealer
+    decision: Decision | None  # None: recovery goes on with what was allowed before
+    receive_time: datetime  # an id_token must not have expired by then
+
+
+class SettleConsent:
+    """Each method returns None when a grant has the tokens, or the refusal that ended the
+    authorization, and raises what left it without an outcome."""
+
+    def __init__(
+        self,
+        *,
+        authorizations: AuthorizationStore,
+        credentials: Credentials,
+        envelopes: Envelopes,
+        store_consent: StoreConsent,
+        revoke_at_provider: RevokeAtProvider,
+        recorder: Recorder,
+        clock: Clock,
+        entropy: Entropy,
+        flights: Flights,
+    ) -> None:
+        self._authorizations = authorizations
+        self._credentials = credentials
+        self._envelopes = envelopes
+        self._store_consent = store_consent
+        self._revoke_at_provider = revoke_at_provider
+        self._recorder = recorder
+        self._clock = clock
+        self._entropy = entropy
+        self._flights = flights
+
+    async def accept(
+        self, call: Call, exchanged: Exchanged, tokens: TokenAnswer, raw: HttpAnswer
+    ) -> VaultError | None:
+        """Tokens that could be read: stored, or revoked where the subject is not believed."""
+        authorization, profile = exchanged.authorization, exchanged.profile
+        nonce = authorization.nonce if "openid" in authorization.scopes else ""
+        expected = Expected(exchanged.client_id, nonce, exchanged.receive_time)
+        try:
+            subject = read_subject_of(raw, profile, expected)
+        except SubjectRefusedError as refused:
+            return await self._discard(call, exchanged, tokens, _subject_refusal(refused))
+        answer = replace(tokens, subject=subject)
+        await self._until_stored(
+            lambda: self._store_consent(
+                call, exchanged.decision, authorization, profile, answer, exchanged.sealer
+            )
+        )
+        return None
+
+    async def refuse(
+        self,
+        call: Call,
+        authorization: Authorization,
+        error: TokenEndpointError,
+        envelope: bytes | None,
+    ) -> VaultError:
+        """An answer without tokens that does not leave the code. One that may hold tokens which
+        cannot be read is kept, for as long as the authorization is."""
+        unread = error.answer_class is AnswerClass.UNREADABLE_SUCCESS
+        refusal = ending_of(error)
+        await self._end(call, authorization, refusal, answer_envelope=envelope if unread else None)
+        return refusal
+
+    async def end_unknown(self, call: Call, authorization: Authorization) -> VaultError:
+        """The process that presented the code is gone, and no answer reached its disk."""
+        refusal = VaultError(
+            Reason.AUTHORIZATION_CODE_USED,
+            "the code was presented and the answer was lost with the process that waited for it; a "
+            "code is presented once, so start a new authorization",
+            recorded={"why": "no answer was kept"},
+        )
+        await self._end(call, authorization, refusal)
+        return refusal
+
+    async def reread(
+        self, call: Call, decision: Decision | None, authorization: Authorization, envelope: bytes
+    ) -> VaultError | None:
+        """An answer that was kept, with the profile as it is now."""
+        assert authorization.claim_time is not None, "an answer is to a claim"
+        name = OAuthClientName(authorization.tenant, authorization.oauth_client)
+        client, provider = await self._credentials.find(name)
+        sealer = await self._envelopes.sealer(authorization.answer_binding.dek_owner)
+        exchanged = Exchanged(
+            authorization=replace(authorization, read_time=authorization.claim_time),
+            profile=provider.profile,
+            client_id=client.client_id,
+            sealer=sealer,
+            decision=decision,
+            receive_time=authorization.claim_time,
+        )
+        try:
+            opened = await self._envelopes.open(authorization.answer_binding, envelope)
+            raw = HttpAnswer.from_bytes(opened)
+        except VaultError as error:
+            if error.reason is not Reason.ENVELOPE_CORRUPT:
+                raise
+            return await self.end_unknown(call, authorization)
+        except AnswerCorruptError:
+            return await self.end_unknown(call, authorization)
+        try:
+            tokens = read_tokens(raw, provider.profile, ())
+        except TokenEndpointError as error:
+            if authorization.ending is not None:
+                return authorization.ending.error()  # as unreadable as it was
+            return await self.refuse(call, authorization, error, envelope)
+        if authorization.read_time - authorization.claim_time > _REPLAY:
+            return await self._discard(call, exchanged, tokens, _too_late())
+        if await self._authorizations.is_superseded(authorization):
+            # Not revoked: many providers end the newer consent's tokens with them.
+            superseded = _too_late({"why": "the owner has consented again since"})
+            await self._end(call, authorization, superseded)
+            return superseded
+        return await self.accept(call, exchanged, tokens, raw)
+
+    async def _discard(
+        self, call: Call, exchanged: Exchanged, tokens: TokenAnswer, refusal: VaultError
+    ) -> VaultError:
+        """The tokens go to the provider's revocation endpoint: now, or as soon as it answers."""
+        authorization = exchanged.authorization
+        kind = TokenKind.ACCESS if tokens.refresh_token is None else TokenKind.REFRESH
+        binding = discarded_binding(
+            authorization.tenant,
+            authorization.owner,
+            authorization.authorization_id,
+            authorization.provider,
+            kind,
+        )
+        token = DiscardedToken(
+            token_id=self._entropy.uuid7(),
+            tenant=authorization.tenant,
+            authorization_id=authorization.authorization_id,
+            owner=authorization.owner,
+            oauth_client=authorization.oauth_client,
+            provider=authorization.provider,
+            kind=kind,
+            envelope=exchanged.sealer.seal(binding, tokens.refresh_token or tokens.access_token),
+            attempts=0,
+            expire_time=authorization.read_time,
+            read_time=authorization.read_time,
+        )
+        await self._end(call, authorization, refusal, discarded=token)
+        # In a flight of its own: a provider that hangs delays the refusal for a moment only.
+        with contextlib.suppress(VaultError):
+            await self._flights.join(
+                ("discard", authorization.tenant, authorization.authorization_id),
+                lambda: self._revoke_at_provider.for_consent(
+                    call, authorization.tenant, authorization.authorization_id
+                ),
+                self._clock.monotonic() + limits.DISCARD_WAIT_S,
+            )
+        return refusal
+
+    async def _end(
+        self,
+        call: Call,
+        authorization: Authorization,
+        refusal: VaultError,
+        *,
+        answer_envelope: bytes | None = None,
+        discarded: DiscardedToken | None = None,
+    ) -> None:
+        claim_id = authorization.claim_id
+        assert claim_id is not None, "only a claim ends so"
+        kept = "answer" if answer_envelope else discarded.kind.value if discarded else "nothing"
+        record = ended_record(self._recorder, call, authorization, refusal, {"kept": kept})
+        await self._until_stored(
+            lambda: self._authorizations.end(
+                authorization,
+                claim_id,
+                Ending.of(refusal),
+                record,
+                answer_envelope=answer_envelope,
+                discarded=discarded,
+            )
+        )
+
+    async def _until_stored(self, write: Callable[[], Awaitable[object]]) -> None:
+        """What came exists only here and in the spool until the database takes it."""
+        give_up = self._clock.monotonic() + limits.COMMIT_RETRY_S
+        while True:
+            try:
+                await write()
+                return
+            except VaultError as error:
+                if not error.retryable or self._clock.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(limits.LEASE_POLL_S)
+
+
+def ended_record(
+    recorder: Recorder,
+    call: Call,
+    authorization: Authorization,
+    refusal: VaultError,
+    facts: dict[str, str],
+) -> AuditRecord:
+    """The record of an authorization that makes no grant."""
+    error = VaultError(
+        refusal.reason,
+        refusal.message,
+        recorded={**refusal.recorded, **exchange_facts(authorization), **facts},
+    )
+    name = OAuthClientName(authorization.tenant, authorization.oauth_client)
+    action = AuditAction.AUTHORIZATION_ENDED
+    return recorder.failed(call, action, error, authorization.tenant, str(name))
+
+
+def exchange_facts(authorization: Authorization) -> dict[str, str]:
+    """Which authorization it is, for records."""
+    return {
+        "authorization": str(authorization.authorization_id),
+        "owner": authorization.owner,
+        "label": authorization.label,
+    }
+
+
+_REPLAY: Final = timedelta(seconds=limits.COMPLETION_REPLAY_S)
+_WORDS: Final = {
+    SubjectRefusal.ISSUER: "the id_token is of another issuer than the provider's profile says",
+    SubjectRefusal.AUDIENCE: "the id_token is for another audience than this OAuthClient's id",
+    SubjectRefusal.EXPIRED: "the id_token had expired when it came: compare the clocks",
+    SubjectRefusal.NONCE: "the id_token has not the nonce of this authorization",
+    SubjectRefusal.MISSING: "the answer names no subject where the profile's subject_from points",
+    SubjectRefusal.MALFORMED: "the id_token or the subject is malformed",
+}
+assert _WORDS.keys() == set(SubjectRefusal), "each refusal has its own words"
+
+
+def _subject_refusal(refused: SubjectRefusedError) -> VaultError:
+    expected, came = shown(refused.expected), shown(refused.came)
+    compared = f": expected {expected!r}, came {came!r}" if expected or came else ""
+    metadata = {"what": refused.kind.value}
+    if compared:
+        metadata |= {"expected": expected, "came": came}
+    return VaultError(
+        Reason.ID_TOKEN_REFUSED,
+        f"{_WORDS[refused.kind]}{compared}; its tokens are revoked. The platform team compares the "
+        "provider's profile with what came, then start a new authorization",
+        metadata=metadata,
+        recorded={"why": str(refused), **metadata},
+    )
+
+
+def _too_late(recorded: dict[str, str] | None = None) -> VaultError:
+    return VaultError(
+        Reason.AUTHORIZATION_CODE_USED,
+        "the code was presented and its answer was found too late; start a new authorization",
+        recorded=recorded or {"why": "found after the time for replays"},
+    )
