@@ -43,7 +43,6 @@ def an_answer(
     scopes: tuple[str, ...] | None = None,
     subject: str | None = None,
     token_type: str = "Bearer",
-    endless: bool = False,
 ) -> TokenAnswer:
     """A token answer; ``refresh`` None: the provider gave no refresh token."""
     return TokenAnswer(
@@ -53,7 +52,6 @@ def an_answer(
         expires_in_s=life_s,
         scopes=scopes,
         subject=subject,
-        endless=endless,
     )
 
 

@@ -13,6 +13,7 @@ from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason
 from vault_service.domain.grant import NEVER, Grant, Served
+from vault_service.domain.provider import TokenLife
 
 KILLS = {
     "refresh_kills_old_access_token": True,
@@ -164,7 +165,7 @@ async def test_a_rejected_token_is_promised_to_nobody(house: House) -> None:
 async def test_a_token_without_end(house: House) -> None:
     """It is served, says that it never expires, satisfies any min_ttl, and its record names no
     end."""
-    grant = await _grant(house, an_answer(refresh=None, life_s=0, endless=True))
+    grant = await _grant(house, an_answer(refresh=None, life_s=0))
     for min_ttl_s in (None, 0, limits.MIN_TTL_MAX_S):
         house.clock.advance(400 * 86_400)
         token = await house.token(grant.name, min_ttl_s)
@@ -178,7 +179,7 @@ async def test_a_token_without_end(house: House) -> None:
 async def test_a_rejected_token_without_end(house: House) -> None:
     """Where it is refused and there is no refresh token, its caller learns that consent is
     needed."""
-    grant = await _grant(house, an_answer(refresh=None, life_s=0, endless=True))
+    grant = await _grant(house, an_answer(refresh=None, life_s=0))
     token = await house.token(grant.name)
     await house.report(house.call(), grant.name, token.fingerprint)
     error = await refused(Reason.NO_REFRESH_TOKEN, house.token(grant.name))
@@ -187,7 +188,8 @@ async def test_a_rejected_token_without_end(house: House) -> None:
 
 async def test_an_end_after_none(house: House) -> None:
     """A token that was endless and comes again with a life ends, and the life is the one told."""
-    grant = await _grant(house, an_answer(life_s=0, endless=True), an_answer(life_s=3_600))
+    answers = [an_answer(life_s=0), an_answer(life_s=3_600)]
+    grant = await _grant(house, *answers, token_life=TokenLife.ZERO_IS_ENDLESS)
     token = await house.token(grant.name)
     await house.report(house.call(), grant.name, token.fingerprint)
     token = await house.token(grant.name)

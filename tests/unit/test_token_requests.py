@@ -74,7 +74,19 @@ async def _exchange(
         code=Sensitive.from_text(CODE),
         redirect_uri="https://app.example/cb",
         verifier=Sensitive.from_text("verifier"),
-        nonce="n-1",
+    )
+
+
+async def _refresh(
+    endpoint: OAuthTokenEndpoint, profile: ProviderProfile, client: ClientCredential
+) -> None:
+    await endpoint.refresh(
+        profile,
+        client,
+        token_endpoint=profile.token_endpoint,
+        refresh_token=Sensitive.from_text(REFRESH),
+        post_limit_s=20.0,
+        answer_limit_s=20.0,
     )
 
 
@@ -85,10 +97,7 @@ async def test_public_client_names_itself(
     """A public client sends its client_id in the body, no secret and no Authorization header."""
     profile = replace(profile, body_encoding=encoding)
     await _exchange(endpoint, profile, PUBLIC)
-    refresh_token = Sensitive.from_text(REFRESH)
-    await endpoint.refresh(
-        profile, PUBLIC, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
-    )
+    await _refresh(endpoint, profile, PUBLIC)
     for request in server.requests:
         sent = _members(request)
         assert sent["client_id"] == PUBLIC.client_id
@@ -110,10 +119,7 @@ async def test_token_parameters(
     )
     client = replace(POST, token_params={"audience": "ours", "dropped": ""})
     await _exchange(endpoint, profile, client)
-    refresh_token = Sensitive.from_text(REFRESH)
-    await endpoint.refresh(
-        profile, client, token_endpoint=profile.token_endpoint, refresh_token=refresh_token
-    )
+    await _refresh(endpoint, profile, client)
     for request, grant_type in zip(
         server.requests, ("authorization_code", "refresh_token"), strict=True
     ):
@@ -146,7 +152,7 @@ async def test_no_extra_parameters_in_revocation(
 ) -> None:
     """A revocation carries none of them: RFC 7009 knows no resource."""
     profile = replace(profile, token_params={"audience": "theirs"})
-    await endpoint.revoke(profile, POST, refresh_token=Sensitive.from_text(REFRESH))
+    await endpoint.revoke(profile, POST, token=Sensitive.from_text(REFRESH))
     assert "audience" not in _members(server.requests[0])
 
 

@@ -158,4 +158,6 @@ class TokenAnswer:
     expires_in_s: int | None
     scopes: tuple[str, ...] | None  # None: the provider said nothing, as asked
     subject: str | None
-    endless: bool = False  # it has no end; then expires_in_s does not count
+    expire_time: datetime | None = None  # a moment that is told, beside or instead of the life
+    endless: bool = False  # it has no end; then neither of the two counts
+    oddities: tuple[str, ...] = ()  # what was odd about its body, in our own words
