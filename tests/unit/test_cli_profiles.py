@@ -165,3 +165,21 @@ def test_usage_is_told_before_the_service_is_asked(
     result = CliRunner().invoke(app, [*command, *arguments])
     assert result.exit_code == 2
     assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--auth", "none", "--secret-file", "crm.secret"], "has no secret"),
+        (["--auth", "none", "--token-param", "audience"], "--token-param takes name=value"),
+    ],
+)
+def test_registrations_are_judged_before_the_service_is_asked(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    """A secret of a public client, and a parameter without a value, are errors of usage."""
+    command = ["client", "put", "acme", "crm", "--client", str(tmp_path / "none.toml")]
+    options = ["--provider", "op", "--client-id", "c", "--redirect-uri", "https://app.example/cb"]
+    result = CliRunner().invoke(app, [*command, *options, *arguments])
+    assert result.exit_code == 2
+    assert says in result.output

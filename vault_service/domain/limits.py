@@ -47,6 +47,9 @@ PAGE_MAX = 500
 
 # Time ----------------------------------------------------------------------------------------
 MIN_TTL_DEFAULT_S = 60
+MIN_TTL_LATE_S = 5  # unasked, where a refresh ends the token before: one call of an API
+UNRENEWED_SHARE = 0.05  # of its life: how often a provider is asked that gave the old token again
+UNRENEWED_PAUSE_MAX_S = 300.0
 MIN_TTL_MAX_S = 86_400
 TOKEN_LIFE_DEFAULT_S = 3_600  # where a provider says nothing (RFC 6749 §5.1: RECOMMENDED only)
 TOKEN_LIFE_MAX_S = 31_536_000  # a longer expires_in is cut: nothing lives a year unasked

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -66,6 +67,12 @@ class OAuthClient:
     update_time: datetime
     suspend_time: datetime | None = None
     credentials: tuple[CredentialVersion, ...] = ()
+    token_params: Mapping[str, str] = field(default_factory=dict)  # go before the provider's
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it has no secret; its envelope seals an empty one then."""
+        return self.auth_method is ClientAuthMethod.NONE
 
     @property
     def credential_binding(self) -> Binding:
@@ -81,11 +88,13 @@ def credential_binding(name: OAuthClientName, version: int, provider: str) -> Bi
 
 @dataclass(frozen=True, slots=True)
 class ClientCredential:
-    """An OAuthClient's registration with its secret opened, for one request."""
+    """An OAuthClient's registration with its secret opened, for one request; a public client's
+    secret is empty."""
 
     client_id: str
     client_secret: Sensitive
     auth_method: ClientAuthMethod
+    token_params: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

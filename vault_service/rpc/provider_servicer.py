@@ -78,6 +78,7 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
             auth_method=_auth_method(asked.auth_method),
             redirect_uris=tuple(dict.fromkeys(asked.redirect_uris)),
             scopes=fields.scopes(asked.scopes),
+            token_params=dict(asked.token_params),
         )
         return pb.PutOAuthClientResponse(oauth_client=translate.oauth_client(stored))
 
@@ -160,4 +161,6 @@ def _auth_method(value: resources_pb2.ClientAuthMethod.ValueType) -> ClientAuthM
     try:
         return ClientAuthMethod(value or ClientAuthMethod.CLIENT_SECRET_BASIC.value)
     except ValueError:
-        raise fields.malformed("auth_method", "is CLIENT_SECRET_BASIC or _POST") from None
+        raise fields.malformed(
+            "auth_method", "is CLIENT_SECRET_BASIC, CLIENT_SECRET_POST or NONE"
+        ) from None

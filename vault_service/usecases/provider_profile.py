@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from vault_service.domain import limits
@@ -61,8 +61,8 @@ def require_sound(profile: ProviderProfile, guard: EndpointGuard) -> None:
     for field, least, most in _RANGES:
         if not least <= getattr(profile, field) <= most:
             raise malformed(field, f"is {least} to {most}")
-    _require_parameters("authorization_params", profile.authorization_params, _RESERVED)
-    require_token_params("token_params", profile.token_params)
+    _require_parameters("authorization_params", profile.authorization_params, _RESERVED, malformed)
+    require_token_params(profile.token_params, malformed)
     _require_codes("error_in_200", profile.error_in_200.codes)
     _require_codes("error_codes", profile.error_codes)
     for field in _ENDPOINTS:
@@ -127,13 +127,20 @@ def _require_aliases(aliases: Mapping[str, str]) -> None:
         )
 
 
-def require_token_params(field: str, parameters: Mapping[str, str]) -> None:
-    """Bounds of extra parameters of token requests, a provider's or an OAuthClient's. Raises
-    FIELD_MALFORMED."""
-    _require_parameters(field, parameters, _RESERVED_IN_TOKEN_REQUESTS)
+def require_token_params(
+    parameters: Mapping[str, str], malformed: Callable[[str, str], VaultError]
+) -> None:
+    """Bounds of extra parameters of token requests, a provider's or an OAuthClient's. Raises what
+    ``malformed`` makes of the field and what is wrong."""
+    _require_parameters("token_params", parameters, _RESERVED_IN_TOKEN_REQUESTS, malformed)
 
 
-def _require_parameters(field: str, parameters: Mapping[str, str], ours: frozenset[str]) -> None:
+def _require_parameters(
+    field: str,
+    parameters: Mapping[str, str],
+    ours: frozenset[str],
+    malformed: Callable[[str, str], VaultError],
+) -> None:
     if len(parameters) > _PARAMS_MAX:
         raise malformed(field, f"has at most {_PARAMS_MAX} entries")
     for key, value in parameters.items():

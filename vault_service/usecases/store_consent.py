@@ -148,6 +148,7 @@ def _with_tokens(
         access_generation=tokens.generation,
         access_expire_time=tokens.access_expire_time,
         access_life_s=tokens.access_life_s,
+        unrenewed_time=None,
         refresh_envelope=_still_good(row) if kept else tokens.refresh_envelope,
         refresh_generation=row.refresh_generation if kept else tokens.generation,
     )
