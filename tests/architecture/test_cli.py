@@ -20,13 +20,14 @@ TEXTS = {
     "client_id", "issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint",
     "subject_from", "param", "redirect_uri", "scope", "etag", "request_id", "expire_time",
     "caller", "preset", "region", "variable", "webhook", "url", "kind", "event", "cursor",
-    "fingerprint", "allow_provider",
+    "fingerprint", "allow_provider", "token_param", "why",
 }  # fmt: skip
 SECRET_WORDS = re.compile(r"secret|password|token|value|payload|credential|key|code")
 # Texts whose names have such a word, and what they are.
 NAMES_OF_THINGS = {
     "secret": "the id of a secret",
     "token_endpoint": "a URL",
+    "token_param": "a parameter of token requests; those that are secrets are refused",
 }
 
 

@@ -40,6 +40,7 @@ from vault_service.ports import (
     AttemptStore,
     AuditLog,
     AuthorizationStore,
+    ClientHoldStore,
     DekStore,
     DiscardedTokens,
     EventStore,
@@ -73,6 +74,7 @@ class Stores:
     grants: GrantStore
     attempts: AttemptStore
     budget: RateBudget
+    holds: ClientHoldStore
     revocations: RevocationQueue
     discarded: DiscardedTokens
     aliases: GrantAliasStore
@@ -209,6 +211,7 @@ def _fakes() -> Stores:
         grants=fakes.grants,
         attempts=fakes.attempts,
         budget=fakes.budget,
+        holds=fakes.budget,
         revocations=fakes.revocations,
         discarded=fakes.discarded,
         aliases=fakes.aliases,
@@ -237,6 +240,7 @@ def _on_postgres(
         grants=PostgresGrantStore(database.app),
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),
+        holds=PostgresRateBudget(database.app),
         revocations=PostgresRevocationQueue(database.app, database.worker),
         discarded=PostgresDiscardedTokens(database.app, database.worker),
         aliases=PostgresGrantAliasStore(database.app),

@@ -170,6 +170,19 @@ async def test_take_over_is_exclusive(stores: Stores) -> None:
     assert not await stores.attempts.holder(grant)
 
 
+async def test_unrenewed_tokens_are_remembered(stores: Stores) -> None:
+    """The row knows when the same access token came again, until another one comes."""
+    grant = await _put(stores)
+    begun = await begin(stores.attempts, grant)
+    assert await _commit(stores, begun, grant, unrenewed=True)
+    again = await _read(stores, grant)
+    assert again.unrenewed_time is not None
+    assert begun.lease.acquire_time <= again.unrenewed_time <= again.read_time
+    begun = await begin(stores.attempts, again)
+    assert await _commit(stores, begun, again, generation=again.generation + 1)
+    assert (await _read(stores, grant)).unrenewed_time is None
+
+
 async def test_commit_moves_one_generation(stores: Stores) -> None:
     """A commit writes tokens, record, the attempt's end and the end of its lease together."""
     grant = await _put(stores)

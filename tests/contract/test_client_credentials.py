@@ -11,7 +11,7 @@ from tests.contract.conftest import Stores
 from tests.support.samples import a_grant, a_record, put_grant
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
-from vault_service.domain.oauth import OAuthClient, SealedCredential
+from vault_service.domain.oauth import ClientAuthMethod, OAuthClient, SealedCredential
 
 _CRM = OAuthClientName("acme", "crm")
 
@@ -137,3 +137,20 @@ async def test_no_change_without_its_record(stores: Stores) -> None:
             await change
         assert refused.value.reason is Reason.AUDIT_UNAVAILABLE
     assert await _read(stores) == client
+
+
+async def test_a_public_client_keeps_no_secret(stores: Stores) -> None:
+    """What becomes public loses the credential in use and every one beside it."""
+    await _add(stores, 2)
+    known = await _read(stores)
+    public = replace(
+        known,
+        auth_method=ClientAuthMethod.NONE,
+        credential_envelope=b"sealed nothing",
+        credential_version=3,
+    )
+    assert await stores.oauth_clients.put(public, known.revision, a_record())
+    client = await _read(stores)
+    assert (client.is_public, _versions(client)) == (True, [3])
+    assert await stores.oauth_clients.older_credential(client) is None
+    assert await stores.oauth_clients.next_credential_version(_CRM) == 4

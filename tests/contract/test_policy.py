@@ -29,6 +29,7 @@ _KINDS = {
         Permission.DELETE_WEBHOOK,
         Permission.LIST_DEAD_LETTERS,
         Permission.REDELIVER_DEAD_LETTERS,
+        Permission.LIST_CLIENT_HOLDS,
     ),
     ResourceKind.PROVIDER: (Permission.PUT_PROVIDER,),
     ResourceKind.OAUTH_CLIENT: (
@@ -37,6 +38,7 @@ _KINDS = {
         Permission.RETIRE_CLIENT_CREDENTIAL,
         Permission.SUSPEND_OAUTH_CLIENT,
         Permission.RESUME_OAUTH_CLIENT,
+        Permission.CLEAR_CLIENT_HOLD,
     ),
     ResourceKind.GRANT: (
         Permission.START_AUTHORIZATION,

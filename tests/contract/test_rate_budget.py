@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.contract.conftest import Stores
-from tests.support.samples import a_profile
+from tests.support.samples import a_profile, a_record
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.rates import Rates
@@ -88,6 +88,28 @@ async def test_hold_back(stores: Stores) -> None:
         assert 0.3 < taken.held_s < 0.601
     await stores.behind.advance(0.7)
     assert (await stores.budget.take(CLIENT, UNBOUNDED, 5)).permits == 5
+
+
+async def test_a_hold_is_seen_and_lifted(stores: Stores) -> None:
+    """A pause is listed while it lasts, and of its own tenant only; its end is on record, and then
+    all are given again; where there is none, nothing is done or recorded."""
+    other = OAuthClientName("globex", "crm")
+    await stores.budget.hold_back(CLIENT, 60.0)
+    await stores.budget.hold_back(other, 60.0)
+    (hold,) = await stores.holds.holds("acme")
+    assert hold.client == CLIENT
+    assert 50 < hold.left_s <= 60
+    assert 50 < await stores.budget.held_s(CLIENT) <= 60
+    first, second = a_record(), a_record()
+    assert await stores.holds.clear(CLIENT, first)
+    assert not await stores.holds.clear(CLIENT, second)
+    assert await stores.holds.holds("acme") == []
+    assert await stores.budget.held_s(CLIENT) == 0
+    assert (await stores.budget.take(CLIENT, UNBOUNDED, 5)).permits == 5
+    assert (await stores.budget.take(other, UNBOUNDED, 5)).permits == 0
+    ids = {record.record_id for record in await stores.records()}
+    assert first.record_id in ids
+    assert second.record_id not in ids
 
 
 async def test_rates_that_were_lowered(stores: Stores) -> None:

@@ -15,7 +15,7 @@ from tests.support.samples import a_grant, a_profile, a_record, put_grant, some_
 from vault_service.domain import limits
 from vault_service.domain.attempt import AttemptState
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.grant import Grant
+from vault_service.domain.grant import NEVER, Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.pacing import Wanted
 from vault_service.domain.schedule import Backlog, DueGrant, UsedGrant, ahead_time
@@ -67,7 +67,18 @@ async def test_a_due_row_has_all_that_decides(stores: Stores) -> None:
     assert (due.planned, due.suspended, due.last_used_time) == (False, False, None)
     assert abs((due.read_time - due.refresh_time).total_seconds()) < 30
     assert 30 < (due.leased_until - due.read_time).total_seconds() <= 60
-    assert taken[other.grant_id].max_idle_s == 0
+    assert (taken[other.grant_id].max_idle_s, due.kills_old_token) == (0, False)
+
+
+async def test_a_provider_that_ends_old_tokens_is_seen(stores: Stores) -> None:
+    """Whether a refresh ends the token before is among the facts, and a token without an end never
+    comes due."""
+    profile = a_profile(refresh_kills_old_access_token=True, probe_endpoint="https://op.example/me")
+    await stores.providers.put(ProviderName("acme", "op"), profile, a_record())
+    grant = await _put(stores)
+    await _put(stores, access_expire_time=NEVER)
+    (due,) = await _take(stores)
+    assert (due.grant_id, due.kills_old_token) == (grant.grant_id, True)
 
 
 async def test_what_is_not_due_is_not_taken(stores: Stores) -> None:

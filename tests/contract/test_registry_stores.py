@@ -66,7 +66,10 @@ async def test_providers_are_listed_in_pages(stores: Stores) -> None:
 async def test_oauth_client_keeps_every_field(stores: Stores) -> None:
     """An OAuthClient reads back as it was put."""
     client = an_oauth_client(
-        name="erp", auth_method=ClientAuthMethod.CLIENT_SECRET_POST, credential_version=3
+        name="erp",
+        auth_method=ClientAuthMethod.NONE,
+        credential_version=3,
+        token_params={"audience": "https://api.example/ü"},
     )
     assert await stores.oauth_clients.put(client, 0, a_record())
     stored = await stores.oauth_clients.get(client.name)

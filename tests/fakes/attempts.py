@@ -186,6 +186,7 @@ class FakeAttemptStore:
             refresh_generation=current.refresh_generation if kept else tokens.generation,
             scopes=tokens.scopes,
             token_type=tokens.token_type,
+            unrenewed_time=self._tables.clock.now() if tokens.unrenewed else None,
         )
         committed = self._change(current, changed)
         self._to_state(attempt, state)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
+from vault_service.domain import limits
+from vault_service.domain.audit import AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.rates import Rates
-from vault_service.ports.budgets import Taken
+from vault_service.ports.budgets import ClientHold, Taken
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class FakeBudget:
 
 
 class FakeRateBudget:
-    """ports.RateBudget over tables that processes share."""
+    """ports.RateBudget and ports.ClientHoldStore over tables that processes share."""
 
     def __init__(self, tables: FakeTables) -> None:
         self._tables = tables
@@ -51,6 +55,33 @@ class FakeRateBudget:
     async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
         row = await self._row(client)
         row.held_until = max(row.held_until, self._tables.clock.monotonic() + hold_s)
+
+    async def held_s(self, client: OAuthClientName) -> float:
+        row = await self._row(client)
+        return max(0.0, row.held_until - self._tables.clock.monotonic())
+
+    async def holds(self, tenant: str) -> Sequence[ClientHold]:
+        await self._tables.reach()
+        clock = self._tables.clock
+        left = {
+            client: row.held_until - clock.monotonic()
+            for client, row in sorted(self._tables.budgets.items(), key=lambda one: str(one[0]))
+        }
+        return [
+            ClientHold(client, clock.now() + timedelta(seconds=left_s), left_s)
+            for client, left_s in left.items()
+            if client.tenant == tenant and left_s > 0
+        ][: limits.PAGE_MAX]
+
+    async def clear(self, client: OAuthClientName, record: AuditRecord) -> bool:
+        await self._tables.reach()
+        row = self._tables.budgets.get(client)
+        now = self._tables.clock.monotonic()
+        if row is None or row.held_until <= now:
+            return False
+        row.held_until = now
+        self._tables.record(record)
+        return True
 
     async def _row(self, client: OAuthClientName) -> FakeBudget:
         self.statements += 1

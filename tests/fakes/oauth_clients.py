@@ -47,6 +47,9 @@ class FakeOAuthClientStore:
         )
         if old and old.credential_version != client.credential_version:
             self._retire(client.name, old.credential_version)
+            if client.is_public:
+                for version in self._standing(client):
+                    self._retire(client.name, version)
         return True
 
     async def get(self, name: OAuthClientName) -> OAuthClient | None:

@@ -115,6 +115,7 @@ class FakeRefreshSchedule:
             max_idle_s=profile.max_idle_s,
             rate_per_s=profile.rate_per_s,
             rate_per_min=profile.rate_per_min,
+            kills_old_token=profile.refresh_kills_old_access_token,
             leased_until=leased_until,
             read_time=self._tables.clock.now(),
         )

@@ -270,6 +270,9 @@ TARGETS: dict[str, Target] = {
         (
             b"\0" + json.dumps(_TOKENS).encode(), b"\3" + b'{"error":"invalid_grant"}',
             b"\0" + b'{"ok":false,"error":"ratelimited"}', b"\7",
+            b"\0access_token=a%2Bt&expires=60", b"\3{'error': 'invalid_grant', 'x",
+            b"\0\xff\xfe" + json.dumps(_TOKENS).encode("utf-16-le"),
+            b"\0)]}',\n[" + json.dumps(_TOKENS).encode() + b",]",
         ),
     ),
     "stored_answer": Target(

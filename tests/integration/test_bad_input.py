@@ -312,46 +312,28 @@ async def test_other_redirect_uri(
     await app.complete_authorization(_PARENT, **complete, redirect_uri=REDIRECT_URI)
 
 
-async def test_callback_of_another_issuer(
+async def test_callback_of_another_issuer_or_with_an_error(
     app: sdk.TokenVaultClient,
     auditor: sdk.TokenVaultClient,
     provider: AuthServer,
     owner: str,
 ) -> None:
-    """A foreign iss spends no code (RFC 9207), and its error callback ends no state."""
-    started = await provider.start(app, owner)
+    """A foreign iss spends no code (RFC 9207) and ends nothing; an error callback says what the
+    provider said, however often it comes, and so does a code that comes with its state later."""
+    started, denied = [await provider.start(app, owner) for _ in range(2)]
     complete = provider.completion(started, owner)
     posts = len(provider.posts)
-    call = app.complete_authorization(_PARENT, **complete, iss="https://evil.example")
-    await recorded_refusal(auditor, call, "ISSUER_MISMATCH", "do not use the code")
-    call = app.complete_authorization(
-        _PARENT,
-        state=started.state,
-        owner=owner,
-        error="access_denied",
-        iss="https://evil.example",
-    )
-    await recorded_refusal(auditor, call, "ISSUER_MISMATCH", "do not use the code")
+    for error in ("", "access_denied"):
+        iss = "https://evil.example"
+        call = app.complete_authorization(_PARENT, **complete, error=error, iss=iss)
+        await recorded_refusal(auditor, call, "ISSUER_MISMATCH", "do not use the code")
+    for error in ("access_denied", "access_denied", ""):
+        callback = provider.completion(denied, owner)
+        call = app.complete_authorization(_PARENT, **callback, error=error)
+        refused, _ = await recorded_refusal(auditor, call, "AUTHORIZATION_DENIED", "see metadata")
+        assert refused.metadata == {"error": "access_denied"}
     assert len(provider.posts) == posts
     await app.complete_authorization(_PARENT, **complete, iss=provider.issuer)
-
-
-async def test_callback_with_an_error(
-    app: sdk.TokenVaultClient,
-    auditor: sdk.TokenVaultClient,
-    provider: AuthServer,
-    owner: str,
-) -> None:
-    """An error callback says what the provider said, however often it is delivered, and a code that
-    comes with its state afterwards gets the same answer."""
-    started = await provider.start(app, owner)
-    posts = len(provider.posts)
-    denied = {"state": started.state, "owner": owner, "error": "access_denied"}
-    for callback in (denied, denied, provider.completion(started, owner)):
-        call = app.complete_authorization(_PARENT, **callback)
-        error, _ = await recorded_refusal(auditor, call, "AUTHORIZATION_DENIED", "see metadata")
-        assert error.metadata == {"error": "access_denied"}
-    assert len(provider.posts) == posts
 
 
 async def test_what_does_not_exist(

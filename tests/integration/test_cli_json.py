@@ -57,6 +57,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("client credential retire", "{tenant} json 1 --client {operator} --yes"),
     ("client suspend", "{tenant} json --client {operator} --yes"),
     ("client resume", "{tenant} json --client {operator}"),
+    ("client hold list", "{tenant} --client {operator}"),
+    ("client hold clear", "{tenant} json --client {operator} --why mended --yes"),
     (
         "grant start",
         "{tenant} json --client {operator} --owner json --redirect-uri {redirect} --label json",
@@ -87,6 +89,11 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("spool list", "--config {serve}"),
     ("spool replay", "--from {dead} --path {rescue}"),
     ("spool abandon", "0198c0de-0000-7000-8000-000000000000 --config {admin} --yes"),
+)
+_HOLD = (
+    "INSERT INTO tokenvault.provider_budgets (tenant, oauth_client, held_until) "
+    f"VALUES ('{TENANT}', 'json', now() + interval '1 hour') "
+    "ON CONFLICT (tenant, oauth_client) DO UPDATE SET held_until = excluded.held_until"
 )
 # What takes long, or an endpoint that fails, has a test of its own, which looks at its JSON too.
 ELSEWHERE = {
@@ -154,9 +161,11 @@ def test_every_command_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), ROWS, ids=[name for name, _ in ROWS])
-def test_json_of_every_command(stage: Stage, name: str, text: str) -> None:
+def test_json_of_every_command(real_vault: RealVault, stage: Stage, name: str, text: str) -> None:
     """Each line is a JSON object with the fields of its shape, and nothing else is on stdout."""
     arguments = stage.arguments(name, text)
+    if name == "client hold list":
+        real_vault.sql(_HOLD)
     if name == "grant start":
         lines = _consent([*arguments, "--output", "json"])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -31,12 +32,13 @@ class Run:
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(random.Random(self.seed).random)
+        self.grants = itertools.count()
 
     def step(self, what: str, number: float) -> None:
         if what == "wait":
             self.now += number
         elif what == "ask":
-            admission = self.breaker.admit(self.now)
+            admission = self.breaker.admit(self.now, int(number))
             if admission is not None:
                 self.under_way.append(admission)
         elif what == "unasked":
@@ -104,7 +106,7 @@ def test_a_provider_that_is_down_is_hardly_asked(seed: int, every_s: float) -> N
     run = Run(seed)
     asked = 0
     while run.now < 600:
-        admission = run.breaker.admit(run.now)
+        admission = run.breaker.admit(run.now, next(run.grants))
         if admission is not None:
             asked += 1
             run.breaker.failed(admission, run.now)
@@ -124,3 +126,40 @@ def test_success_never_opens_it(waits: list[float], seed: int) -> None:
         assert admission is not None
         run.breaker.succeeded(admission, run.now)
     assert run.breaker.opened == 0
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 30)), max_size=200),
+    st.integers(0, 99),
+)
+def test_one_grant_never_opens_it_while_another_succeeds(
+    steps: list[tuple[bool, float]], seed: int
+) -> None:
+    """One grant that always fails opens nothing where another succeeds within any minute."""
+    run = Run(seed)
+    for again, wait_s in steps:
+        run.now += wait_s
+        healthy = run.breaker.admit(run.now, "healthy")
+        assert healthy is not None
+        run.breaker.succeeded(healthy, run.now)
+        for _ in range(6 if again else 1):
+            poisoned = run.breaker.admit(run.now, "poisoned")
+            assert poisoned is not None
+            run.breaker.failed(poisoned, run.now)
+    assert run.breaker.opened == 0
+
+
+@settings(deadline=None)
+@given(st.integers(1, 4), st.integers(0, 99))
+def test_a_total_outage_opens_it_with_any_number_of_grants(grants: int, seed: int) -> None:
+    """Where all fail, it opens within a minute and a half of the first failure, with one grant or
+    a few."""
+    run = Run(seed)
+    while run.breaker.opened == 0:
+        for who in range(grants):
+            admission = run.breaker.admit(run.now, who)
+            if admission is not None:
+                run.breaker.failed(admission, run.now)
+        run.now += 10
+        assert run.now < 90

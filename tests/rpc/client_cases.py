@@ -85,6 +85,11 @@ PROVIDER = tv.Provider(
     body_encoding=tv.BodyEncoding.JSON,
     auth_methods=(tv.ClientAuthMethod.CLIENT_SECRET_POST,),
     recovery=tv.Recovery.MANUAL,
+    error_code_paths=("errors.0.code",),
+    scope_aliases={"email": "https://idp.example/email"},
+    scopes_not_comparable=True,
+    token_life=tv.TokenLife.ENDLESS,
+    token_params={"audience": "https://api.example"},
 )
 PROVIDER_MESSAGE = resources.Provider(
     name="tenants/acme/providers/idp",
@@ -116,6 +121,11 @@ PROVIDER_MESSAGE = resources.Provider(
     body_encoding=resources.BODY_ENCODING_JSON,
     auth_methods=[resources.CLIENT_AUTH_METHOD_CLIENT_SECRET_POST],
     recovery=resources.RECOVERY_MANUAL,
+    error_code_paths=["errors.0.code"],
+    scope_aliases={"email": "https://idp.example/email"},
+    scopes_not_comparable=True,
+    token_life=resources.TOKEN_LIFE_ENDLESS,
+    token_params={"audience": "https://api.example"},
 )
 OAUTH_CLIENT = tv.OAuthClient(
     name="tenants/acme/oauthClients/web",
@@ -124,6 +134,7 @@ OAUTH_CLIENT = tv.OAuthClient(
     auth_method=tv.ClientAuthMethod.CLIENT_SECRET_POST,
     redirect_uris=("https://app.example/cb",),
     scopes=("openid",),
+    token_params={"resource": "https://api.example/mcp"},
 )
 OAUTH_CLIENT_MESSAGE = resources.OAuthClient(
     name="tenants/acme/oauthClients/web",
@@ -132,6 +143,7 @@ OAUTH_CLIENT_MESSAGE = resources.OAuthClient(
     auth_method=resources.CLIENT_AUTH_METHOD_CLIENT_SECRET_POST,
     redirect_uris=["https://app.example/cb"],
     scopes=["openid"],
+    token_params={"resource": "https://api.example/mcp"},
 )
 SECRET = tv.secret_name("acme", "api-key", owner="user-42")
 VERSION_MESSAGE = resources.SecretVersion(

@@ -164,6 +164,20 @@ WHOLE_CASES = [
         CLIENT_RESULT,
     ),
     Case(
+        "ProviderService/ListClientHolds",
+        lambda vault: vault.list_client_holds("tenants/acme"),
+        providers.ListClientHoldsRequest(parent="tenants/acme"),
+        providers.ListClientHoldsResponse(client_holds=[providers.ClientHold(oauth_client=CLIENT)]),
+        (tv.ClientHold(oauth_client=CLIENT),),
+    ),
+    Case(
+        "ProviderService/ClearClientHold",
+        lambda vault: vault.clear_client_hold(CLIENT, "a test"),
+        providers.ClearClientHoldRequest(oauth_client=CLIENT, why="a test"),
+        providers.ClearClientHoldResponse(cleared=True),
+        True,
+    ),
+    Case(
         "SecretService/PutSecret",
         lambda vault: vault.put_secret(
             SECRET,

@@ -202,7 +202,12 @@ def servicers(house: House, meter: RpcMeter, traces: Traces) -> Servicers:
             watch=house.watch,
         ),
         provider=ProviderServicer(
-            handling, house.providers, house.clients, house.client_credentials, house.suspend
+            handling,
+            house.providers,
+            house.clients,
+            house.client_credentials,
+            house.suspend,
+            house.holds,
         ),
         secret=SecretServicer(handling, house.secrets, house.read_secrets, house.destroy_secrets),
         webhook=WebhookServicer(handling, house.webhooks),

@@ -259,6 +259,22 @@ ROWS: dict[str, Row] = {
         ("OAUTH_CLIENT_NOT_FOUND", providers.ResumeOAuthClientRequest(name=_CLIENT)),
         ("NAME_MALFORMED", providers.ResumeOAuthClientRequest(name=_LONG)),
     ),
+    "ListClientHolds": Row(
+        (),
+        None,
+        (
+            "NAME_MALFORMED",
+            providers.ListClientHoldsRequest(parent=f"tenants/{'t' * 200}"),
+        ),
+    ),
+    "ClearClientHold": Row(
+        (),  # it was not held
+        (
+            "OAUTH_CLIENT_NOT_FOUND",
+            providers.ClearClientHoldRequest(oauth_client=_CLIENT, why="a test"),
+        ),
+        ("NAME_MALFORMED", providers.ClearClientHoldRequest(oauth_client=_LONG, why="a test")),
+    ),
     "PutSecret": Row(
         (_A.SECRET_PUT,),
         ("ETAG_MISMATCH", _put_secret(name=_SECRET, etag="7")),

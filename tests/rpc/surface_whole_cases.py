@@ -185,6 +185,20 @@ WHOLE_CASES = (
         provider_service_pb2.ResumeOAuthClientRequest(name=f"tenants/{TENANT}"),
     ),
     Case(
+        _providers,
+        "ListClientHolds",
+        lambda t, k: provider_service_pb2.ListClientHoldsRequest(parent=f"tenants/{t}"),
+        provider_service_pb2.ListClientHoldsRequest(parent="tenants/"),
+    ),
+    Case(
+        _providers,
+        "ClearClientHold",
+        lambda t, k: provider_service_pb2.ClearClientHoldRequest(
+            oauth_client=f"tenants/{t}/oauthClients/crm", why="a test"
+        ),
+        provider_service_pb2.ClearClientHoldRequest(oauth_client=f"tenants/{TENANT}", why="x"),
+    ),
+    Case(
         _secrets,
         "GetSecret",
         lambda t, k: secret_service_pb2.GetSecretRequest(name=f"tenants/{t}/secrets/smtp"),

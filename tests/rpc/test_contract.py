@@ -64,6 +64,7 @@ OUTWARD = {
 }
 # Texts about secrets that hold none: names, states and facts.
 HARMLESS = {
+    "tokenvault.v1.Provider.error_code_paths",  # where codes stand
     "tokenvault.v1.GetAccessTokenResponse.token_type",
     "tokenvault.v1.GetAccessTokenResponse.token_fingerprint",
     "tokenvault.v1.AuditRecord.token_fingerprint",

@@ -14,6 +14,7 @@ _ENUMS = [
     (provider.RefreshClass, pb.RefreshClass, "REFRESH_CLASS_"),
     (provider.BodyEncoding, pb.BodyEncoding, "BODY_ENCODING_"),
     (provider.Recovery, pb.Recovery, "RECOVERY_"),
+    (provider.TokenLife, pb.TokenLife, "TOKEN_LIFE_"),
     (answers.AnswerClass, pb.AnswerClass, "ANSWER_CLASS_"),
     (oauth.ClientAuthMethod, pb.ClientAuthMethod, "CLIENT_AUTH_METHOD_"),
 ]
@@ -49,6 +50,7 @@ def test_enums_agree(ours: type, wire: object, prefix: str) -> None:
         ("refresh_class", pb.Provider(refresh_class=99)),  # type: ignore[arg-type]
         ("body_encoding", pb.Provider(body_encoding=99)),  # type: ignore[arg-type]
         ("recovery", pb.Provider(recovery=99)),  # type: ignore[arg-type]
+        ("token_life", pb.Provider(token_life=99)),  # type: ignore[arg-type]
         ("auth_methods", pb.Provider(auth_methods=[0])),  # type: ignore[list-item]
         ("error_codes", pb.Provider(error_codes={"x": 0})),  # type: ignore[dict-item]
         ("error_in_200", pb.Provider(error_in_200=pb.ErrorIn200(codes={"x": 99}))),  # type: ignore[dict-item]

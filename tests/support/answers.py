@@ -3,7 +3,8 @@
 A file is {"preset": of the catalogue, "rows": [...]}, or has "profile": what is said beside the
 endpoints. A row has a name, a status,
 the body (as text, as hexadecimal, or as [before, filling, count, after]), perhaps content_type,
-retry_after_s and refusal, and what is expected: TOKENS or a class, and the error code on record.
+retry_after_s and refusal, and what is expected: TOKENS or a class, and the error code on
+record; of tokens perhaps how they begin (access), an oddity, and life_s.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from vault_service.domain.schedule import Scheduling
 from vault_service.domain.sensitive import Sensitive
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
+from vault_service.usecases.client_holds import ClientHolds
 from vault_service.usecases.complete_authorization import Callback, Completed
 from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
@@ -156,6 +157,8 @@ class House:
         self.suspend = SuspendOAuthClient(
             gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
         )
+        gate, clients, recorder = self.gate, stores.oauth_clients, self.recorder
+        self.holds = ClientHolds(gate=gate, holds=stores.budget, clients=clients, recorder=recorder)
         self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
         self.destroy_secrets = DestroySecrets(
             gate=self.gate, secrets=stores.secrets, recorder=self.recorder

@@ -23,6 +23,7 @@ from vault_service.domain.provider import (
     ProviderProfile,
     Recovery,
     RefreshClass,
+    TokenLife,
 )
 from vault_service.domain.webhook import Webhook, WebhookState
 from vault_service.ports import (
@@ -84,6 +85,11 @@ def a_full_profile() -> ProviderProfile:
         token_paths={"access_token": "authed_user.access_token"},
         error_in_200=ErrorIn200("error.code", {"bad_refresh_token": AnswerClass.INVALID_GRANT}),
         error_codes={"unauthorized_client: refresh_token is invalid": AnswerClass.INVALID_GRANT},
+        error_code_paths=("errors.0.code", "fault.detail.code"),
+        scope_aliases={"email": "https://op.example/email"},
+        scopes_not_comparable=True,
+        token_life=TokenLife.ZERO_IS_ENDLESS,
+        token_params={"audience": "https://api.example.org"},
         refresh_kills_old_access_token=True,
         probe_endpoint="https://op.example/me",
         introspection_endpoint="https://op.example/introspect",

@@ -28,6 +28,8 @@ def test_answers_are_classified(row: Row) -> None:
     if facts["expect"] == "TOKENS":
         answer = read_refresh(row.answer, row.profile, ())
         assert answer.access_token.reveal().startswith(facts.get("access", "a").encode())
+        assert facts.get("oddity") in (None, *answer.oddities)
+        assert facts.get("life_s") in (None, answer.expires_in_s)
         return
     error = _fault(row, row.answer)
     assert error.answer_class.name == facts["expect"]

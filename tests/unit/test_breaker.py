@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from vault_service.domain import limits
 from vault_service.domain.breaker import Admission, Breaker, BreakerState
 
@@ -13,15 +15,19 @@ def a_breaker(chance: float = 1.0) -> Breaker:
     return Breaker(lambda: chance)
 
 
-def admitted(breaker: Breaker, now: float) -> Admission:
-    admission = breaker.admit(now)
+GRANTS = itertools.count()
+
+
+def admitted(breaker: Breaker, now: float, who: object = None) -> Admission:
+    """Of a grant that nobody has seen yet, where none is named."""
+    admission = breaker.admit(now, next(GRANTS) if who is None else who)
     assert admission is not None
     return admission
 
 
-def fail(breaker: Breaker, now: float, times: int = 1) -> None:
+def fail(breaker: Breaker, now: float, times: int = 1, who: object = None) -> None:
     for _ in range(times):
-        breaker.failed(admitted(breaker, now), now)
+        breaker.failed(admitted(breaker, now, who), now)
 
 
 def opened(chance: float = 1.0) -> Breaker:
@@ -69,8 +75,9 @@ def test_a_busy_provider_that_goes_down() -> None:
 
 
 def test_old_failures_are_forgotten() -> None:
-    """Failures that came before the window do not count."""
+    """Failures that came before the window do not count where somebody has succeeded lately."""
     breaker = a_breaker()
+    breaker.succeeded(admitted(breaker, START), START)
     fail(breaker, START, 4)
     fail(breaker, START + limits.BREAKER_WINDOW_S + 0.1, 4)
     assert breaker.state(START + limits.BREAKER_WINDOW_S + 0.1) is BreakerState.CLOSED
@@ -175,10 +182,10 @@ def test_reset() -> None:
 def test_a_relapse_doubles_on() -> None:
     """One that opens again right after it closed goes on doubling; a quiet window forgets."""
     breaker = opened()
-    breaker.succeeded(admitted(breaker, START + 1), START + 1)
+    breaker.succeeded(admitted(breaker, START + 1, "good"), START + 1)
     fail(breaker, START + 2, 5)
     assert breaker.wait_s(START + 2) == 2
-    breaker.succeeded(admitted(breaker, START + 4), START + 4)
+    breaker.succeeded(admitted(breaker, START + 4, "good"), START + 4)
     later = START + 5 + limits.BREAKER_WINDOW_S
     fail(breaker, later, 5)
     assert breaker.wait_s(later) == 1
@@ -195,3 +202,117 @@ def test_a_pause_that_was_asked_for() -> None:
     assert breaker.wait_s(START + 1) == 59
     assert admitted(breaker, START + 60).probe
     assert breaker.admit(START + 60) is None
+
+
+def test_one_poisoned_account_opens_nothing() -> None:
+    """However often one grant fails, it stays closed while another succeeds now and then."""
+    breaker = a_breaker()
+    for second in range(600):
+        now = START + second
+        if second % 30 == 0:
+            breaker.succeeded(admitted(breaker, now, "healthy"), now)
+        fail(breaker, now, 3, who="poisoned")
+    assert breaker.opened == 0
+
+
+def test_poisoned_accounts_that_are_many() -> None:
+    """Of fifteen grants that always fail beside one that succeeds, each counts once: then it is at
+    fault itself, and the healthy one is not held up any more."""
+    breaker, refused = a_breaker(), 0
+    breaker.succeeded(admitted(breaker, START - 30, "healthy"), START - 30)
+    for second in range(600):
+        now = START + second
+        for number in range(15):
+            admission = breaker.admit(now, f"poisoned-{number}")
+            if admission is not None:
+                breaker.failed(admission, now)
+        if second % 3 == 0:
+            healthy = breaker.admit(now, "healthy")
+            if healthy is None:
+                refused += 1
+            else:
+                breaker.succeeded(healthy, now)
+    assert breaker.opened <= 3
+    assert refused <= 2
+
+
+def test_an_outage_with_one_grant_in_use() -> None:
+    """Where nobody succeeds for a minute, five failures of one grant within it open it; another
+    grant goes at once, and its success ends it."""
+    breaker = a_breaker()
+    breaker.succeeded(admitted(breaker, START, "other"), START)
+    begin = START + limits.BREAKER_ALONE_WINDOW_S + 1
+    fail(breaker, begin, 4, who="only")
+    assert breaker.state(begin) is BreakerState.CLOSED
+    fail(breaker, begin, who="only")
+    assert breaker.state(begin) is BreakerState.OPEN
+    assert breaker.admit(begin, "only") is None
+    breaker.succeeded(admitted(breaker, begin, "other"), begin)
+    assert breaker.state(begin) is BreakerState.CLOSED
+
+
+def test_no_grant_goes_ahead_in_an_outage_of_many() -> None:
+    """Where three grants failed, one that did not waits for the end of the pause as well."""
+    breaker = opened()
+    assert breaker.admit(START, "fresh") is None
+
+
+def test_who_did_not_fail_sends_the_probe() -> None:
+    """For five seconds after a pause the grants that failed leave the probe to others."""
+    breaker = a_breaker()
+    for name in "abcde":
+        fail(breaker, START, who=name)
+    assert breaker.admit(START + 1, "a") is None
+    assert breaker.wait_s(START + 1, "a") == limits.BREAKER_FRESH_S
+    assert admitted(breaker, START + 1, "fresh").probe
+    breaker = a_breaker()
+    for name in "abcde":
+        fail(breaker, START, who=name)
+    assert admitted(breaker, START + 1 + limits.BREAKER_FRESH_S, "a").probe
+
+
+def a_clients_breaker() -> Breaker:
+    return Breaker(lambda: 1.0, partial=False)
+
+
+def say(breaker: Breaker, who: str, code: str, now: float, *, readily: bool = False) -> None:
+    breaker.failed(admitted(breaker, now, who), now, code, readily=readily)
+
+
+def test_one_success_says_that_a_registration_works() -> None:
+    """Any number of grants may be told the same unlisted code: while another succeeds, it is
+    theirs."""
+    breaker = a_clients_breaker()
+    breaker.succeeded(admitted(breaker, START, "healthy"), START)
+    for number in range(50):
+        say(breaker, f"dead-{number}", "invalid_token", START + 1)
+    assert breaker.state(START + 1) is BreakerState.CLOSED
+
+
+def test_several_grants_that_say_the_same() -> None:
+    """Without a success, five grants with one code open it; five codes of five grants do not, nor
+    does one grant that says it a hundred times."""
+    breaker = a_clients_breaker()
+    for number in range(5):
+        say(breaker, f"g-{number}", f"code-{number}", START)
+    for _ in range(100):
+        say(breaker, "g-0", "same", START)
+    for number in range(1, 4):
+        say(breaker, f"g-{number}", "same", START)
+    assert breaker.state(START) is BreakerState.CLOSED
+    say(breaker, "g-4", "same", START)
+    assert breaker.state(START) is BreakerState.OPEN
+
+
+def test_an_answer_that_names_the_registration() -> None:
+    """invalid_client opens it with three grants, and with one where nobody has succeeded for a
+    minute, but with none while another succeeds."""
+    three, one, healthy = a_clients_breaker(), a_clients_breaker(), a_clients_breaker()
+    healthy.succeeded(admitted(healthy, START, "healthy"), START)
+    for number in range(5):
+        say(three, f"g-{number % 3}", "invalid_client", START, readily=True)
+        say(one, "g", "invalid_client", START, readily=True)
+        say(healthy, "g", "invalid_client", START + 30, readily=True)
+    assert three.state(START) is BreakerState.OPEN
+    assert one.state(START) is BreakerState.OPEN
+    assert healthy.state(START + 30) is BreakerState.CLOSED

@@ -34,6 +34,13 @@ grace_s = 30
 auth_methods = ["CLIENT_SECRET_POST"]
 body_encoding = "JSON"
 recovery = "RETRY"
+error_code_paths = ["errors.0.code"]
+scopes_not_comparable = true
+token_life = "ZERO_IS_ENDLESS"
+[scope_aliases]
+email = "https://op.example/email"
+[token_params]
+audience = "https://api.example.org"
 [token_paths]
 access_token = "authed_user.access_token"
 [error_in_200]
@@ -65,6 +72,11 @@ def test_toml_and_json_read_alike(tmp_path: Path) -> None:
     assert provider.error_in_200 == sdk.ErrorIn200(
         member="error", codes={"bad_refresh_token": sdk.AnswerClass.INVALID_GRANT}
     )
+    assert provider.error_code_paths == ("errors.0.code",)
+    assert provider.scopes_not_comparable
+    assert provider.scope_aliases == {"email": "https://op.example/email"}
+    assert provider.token_life is sdk.TokenLife.ZERO_IS_ENDLESS
+    assert provider.token_params == {"audience": "https://api.example.org"}
     assert provider.error_codes == {"over_limit": sdk.AnswerClass.RATE_LIMITED}
 
 
@@ -83,6 +95,12 @@ def test_toml_and_json_read_alike(tmp_path: Path) -> None:
         ({"refresh_class": ["N"]}, "refresh_class is one of"),
         ({"auth_methods": "CLIENT_SECRET_POST"}, "auth_methods is a list"),
         ({"auth_methods": [1]}, "auth_methods is one of"),
+        ({"error_code_paths": "error"}, "error_code_paths is a list of texts"),
+        ({"error_code_paths": [1]}, "error_code_paths is a list of texts"),
+        ({"scope_aliases": {"email": 1}}, "scope_aliases is a table of texts"),
+        ({"scopes_not_comparable": "yes"}, "scopes_not_comparable is bool"),
+        ({"token_life": "FOREVER"}, "token_life is one of"),
+        ({"token_params": ["a"]}, "token_params is a table of texts"),
         ({"token_paths": ["a"]}, "token_paths is a table of texts"),
         ({"authorization_params": {"a": 1}}, "authorization_params is a table of texts"),
         ({"error_codes": {"a": "FATAL"}}, "error_codes.a is one of"),
@@ -145,5 +163,23 @@ def test_usage_is_told_before_the_service_is_asked(
     """What is wrong with the arguments is an error of usage, with no connection made."""
     command = ["provider", "put", "acme", "op", "--client", str(tmp_path / "none.toml")]
     result = CliRunner().invoke(app, [*command, *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--auth", "none", "--secret-file", "crm.secret"], "has no secret"),
+        (["--auth", "none", "--token-param", "audience"], "--token-param takes name=value"),
+    ],
+)
+def test_registrations_are_judged_before_the_service_is_asked(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    """A secret of a public client, and a parameter without a value, are errors of usage."""
+    command = ["client", "put", "acme", "crm", "--client", str(tmp_path / "none.toml")]
+    options = ["--provider", "op", "--client-id", "c", "--redirect-uri", "https://app.example/cb"]
+    result = CliRunner().invoke(app, [*command, *options, *arguments])
     assert result.exit_code == 2
     assert says in result.output

@@ -346,8 +346,9 @@ async def test_guard_refusal_is_not_sent() -> None:
     assert "egress.allowed_private" in failure.detail
 
 
-async def test_connections_per_host_are_bounded(server: Server, http: HttpClient) -> None:
-    """A slow host holds sixteen connections; the request that waits for one was not sent."""
+async def test_no_request_waits_for_a_connection(server: Server, http: HttpClient) -> None:
+    """A host that hangs holds up none of the others' requests, nor its own: who asks has entered a
+    share before, and the client queues nobody."""
     release = asyncio.Event()
 
     async def slow(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -355,12 +356,10 @@ async def test_connections_per_host_are_bounded(server: Server, http: HttpClient
         await OK(request, writer)
 
     server.behaviour = slow
-    limit = limits.HTTP_CONNECTIONS_PER_HOST_MAX
-    tasks = [asyncio.create_task(http.post_form(server.url, {})) for _ in range(limit)]
-    while len(server.requests) < limit:
+    many = 2 * limits.HTTP_CONNECTIONS_PER_HOST_MAX
+    tasks = [asyncio.create_task(http.post_form(server.url, {})) for _ in range(many)]
+    while len(server.requests) < many:
         await asyncio.sleep(0.01)
-    assert not (await _failure(http, server.url, limit_s=0.2)).sent
-    assert server.connections == limit
     release.set()
     assert {answer.status for answer in await asyncio.gather(*tasks)} == {200}
 

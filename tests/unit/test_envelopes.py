@@ -69,6 +69,20 @@ async def test_wrong_row_and_garbage() -> None:
         assert refused.value.reason is Reason.ENVELOPE_CORRUPT
 
 
+async def test_holds() -> None:
+    """A sealer tells whether an envelope seals a payload, and no for all that it cannot open."""
+    house = House()
+    sealer = await house.here.sealer(OWNER)
+    envelope = sealer.seal(BINDING, TOKEN)
+    assert sealer.holds(BINDING, envelope, Sensitive(b"ya29.token"))
+    assert not sealer.holds(BINDING, envelope, Sensitive(b"ya29.other"))
+    assert not sealer.holds(replace(BINDING, version=4), envelope, TOKEN)
+    assert not sealer.holds(BINDING, b"not an envelope", TOKEN)
+    other = replace(BINDING, dek_owner=DekOwner("tenant-a", Level.USER, "user-43"))
+    foreign = (await house.here.sealer(other.dek_owner)).seal(other, TOKEN)
+    assert not sealer.holds(other, foreign, TOKEN)
+
+
 async def test_sealer_needs_nothing_any_more() -> None:
     """Without transit, database and randomness, and with its DEK evicted, it still seals."""
     house = House()

@@ -76,7 +76,10 @@ async def endpoint(
 
 
 async def _refresh(
-    endpoint: TokenEndpoint, profile: ProviderProfile, client: ClientCredential = BASIC
+    endpoint: TokenEndpoint,
+    profile: ProviderProfile,
+    client: ClientCredential = BASIC,
+    limit_s: float = 20.0,
 ) -> TokenEndpointError:
     refresh_token = Sensitive.from_text(REFRESH)
     try:
@@ -85,8 +88,8 @@ async def _refresh(
             client,
             token_endpoint=profile.token_endpoint,
             refresh_token=refresh_token,
-            post_limit_s=20.0,
-            answer_limit_s=20.0,
+            post_limit_s=limit_s,
+            answer_limit_s=limit_s,
         )
     except TokenEndpointError as error:
         return error
@@ -308,7 +311,7 @@ async def test_the_post_limit_is_the_one_of_the_lease(
     endpoint = OAuthTokenEndpoint(http, FakeClock(), post_limit_s=0.3)
     started = time.monotonic()
     for encoding in BodyEncoding:
-        failure = await _refresh(endpoint, replace(profile, body_encoding=encoding))
+        failure = await _refresh(endpoint, replace(profile, body_encoding=encoding), limit_s=0.3)
         assert failure.answer_class is AnswerClass.IN_DOUBT
     assert 0.6 <= time.monotonic() - started < 5
     silent.set()

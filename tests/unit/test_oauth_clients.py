@@ -103,13 +103,113 @@ async def test_registration_cannot_change(house: House) -> None:
     await refused(Reason.FIELD_MALFORMED, put(house, provider=other))
 
 
-async def test_new_one_needs_a_credential(house: House) -> None:
-    """A new OAuthClient cannot be without a credential."""
+NEW = OAuthClientName(TENANT, "new")
+
+
+async def test_new_one_without_a_secret_is_public(house: House) -> None:
+    """A new OAuthClient without a secret is a public client, whatever method was asked, and the
+    record says so."""
+    stored = await put(house, NEW, secret=None, client_id="new")
+    assert stored.auth_method is ClientAuthMethod.NONE
+    opened = (await house.credentials.open(NEW)).credential
+    assert (opened.auth_method, len(opened.client_secret)) == (ClientAuthMethod.NONE, 0)
+    record = house.records(AuditAction.OAUTH_CLIENT_PUT)[-1]
+    assert record.detail["auth_method"] == "NONE"
+
+
+async def test_public_client_stays_public(house: House) -> None:
+    """An update of a public client without a secret changes neither its method nor its version."""
+    await put(house, NEW, secret=None, client_id="new", auth_method=ClientAuthMethod.NONE)
+    for method in ClientAuthMethod:
+        stored = await put(house, NEW, secret=None, client_id="new", auth_method=method)
+        assert (stored.auth_method, stored.credential_version) == (ClientAuthMethod.NONE, 1)
+
+
+async def test_public_client_gets_a_secret(house: House) -> None:
+    """A secret with a method that takes one makes a public client a confidential one."""
+    await put(house, NEW, secret=None, client_id="new")
+    stored = await put(house, NEW, secret="s", client_id="new")
+    assert stored.auth_method is ClientAuthMethod.CLIENT_SECRET_POST
+    assert (await house.credentials.open(NEW)).credential.client_secret.reveal() == b"s"
+
+
+async def test_nothing_becomes_public_silently(house: House) -> None:
+    """An OAuthClient with a secret loses it only where NONE is asked by name."""
+    for method in (ClientAuthMethod.CLIENT_SECRET_BASIC, ClientAuthMethod.CLIENT_SECRET_POST):
+        kept = await put(house, secret=None, auth_method=method)
+        assert (kept.auth_method, kept.is_public) == (method, False)
+        assert await credential(house) == CLIENT_SECRET
+    public = await put(house, secret=None, auth_method=ClientAuthMethod.NONE)
+    assert (public.is_public, await credential(house)) == (True, "")
+
+
+async def test_becoming_public_retires_every_secret(house: House) -> None:
+    """No overlapping secret survives that an OAuthClient becomes public."""
+    await house.client_credentials.add(house.call(), CLIENT, Sensitive.from_text("second"))
+    await put(house, secret=None, auth_method=ClientAuthMethod.NONE)
+    stored = await house.stores.oauth_clients.get(CLIENT)
+    assert stored is not None
+    assert await house.stores.oauth_clients.older_credential(stored) is None
+
+
+async def test_public_client_takes_no_secret(house: House) -> None:
+    """NONE with a secret is refused: one of the two is a mistake."""
     error = await refused(
-        Reason.FIELD_MALFORMED,
-        put(house, OAuthClientName(TENANT, "new"), secret=None, client_id="new"),
+        Reason.FIELD_MALFORMED, put(house, secret="s", auth_method=ClientAuthMethod.NONE)
     )
     assert error.metadata == {"field": "client_secret"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (ClientAuthMethod.CLIENT_SECRET_POST, "client_secret"),
+        (ClientAuthMethod.NONE, "auth_method"),
+    ],
+)
+async def test_public_where_the_provider_wants_secrets(
+    house: House, asked: ClientAuthMethod, field: str
+) -> None:
+    """Where a provider's methods are named without NONE, no public client can be made."""
+    methods = (ClientAuthMethod.CLIENT_SECRET_BASIC, ClientAuthMethod.CLIENT_SECRET_POST)
+    await house.providers.put(house.call(), PROVIDER, a_profile(auth_methods=methods))
+    error = await refused(
+        Reason.FIELD_MALFORMED, put(house, NEW, secret=None, client_id="new", auth_method=asked)
+    )
+    assert error.metadata == {"field": field}
+
+
+async def test_secrets_of_a_public_client(house: House) -> None:
+    """Adding and retiring say that a public client has no secret."""
+    await put(house, secret=None, auth_method=ClientAuthMethod.NONE)
+    secret = Sensitive.from_text("s")
+    added = await refused(
+        Reason.FIELD_MALFORMED, house.client_credentials.add(house.call(), CLIENT, secret)
+    )
+    retired = await refused(
+        Reason.CREDENTIAL_NOT_FOUND, house.client_credentials.retire(house.call(), CLIENT, 2)
+    )
+    assert "public client" in added.message
+    assert "public client" in retired.message
+
+
+async def test_token_parameters(house: House) -> None:
+    """Token parameters are kept, replaced as a whole, and go with the opened credential."""
+    params = {"audience": "https://api.example"}
+    await put(house, token_params=params)
+    assert (await house.credentials.open(CLIENT)).credential.token_params == params
+    assert (await put(house)).token_params == {}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"client_secret": "x"}, {"CODE": "x"}, {"a b": "x"}, {"x": "y" * 257}, {"x": "a\0"}],
+)
+async def test_token_parameters_are_judged(house: House, params: dict[str, str]) -> None:
+    """Parameters that the service sets, and names and values beyond their bounds, are refused."""
+    error = await refused(Reason.FIELD_MALFORMED, put(house, token_params=params))
+    assert error.metadata == {"field": "token_params"}
+    assert error.message.startswith("oauth_client.token_params")
 
 
 async def test_credential_size(house: House) -> None:

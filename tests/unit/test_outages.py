@@ -122,43 +122,6 @@ async def test_a_refused_grant_is_no_outage(house: House) -> None:
     assert not house.outages.is_down(made[0])
 
 
-async def test_a_pause_that_the_provider_wants(house: House) -> None:
-    """Retry-After over one grant holds back the whole OAuthClient, in every process."""
-    first, second, *_ = await grants(house, 2, **N)
-    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=120.0)
-    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(first.name))
-    for process in (house, House.beside(house)):
-        error = await refused(Reason.PROVIDER_RATE_LIMITED, process.token(second.name))
-        assert error.retry_after_s is not None
-        assert 120 <= error.retry_after_s <= 125
-    house.clock.advance(126)
-    assert (await house.token(second.name)).served is Served.REFRESHED
-    assert len(house.endpoint.ledger) == 2
-    assert view(house).provider_opened == 0
-
-
-async def test_one_goes_first_after_a_pause(house: House) -> None:
-    """When the pause is over one request is sent and the others wait for its answer: told to pause
-    again, the provider has not been sent a crowd."""
-    made = await grants(house, 5, **N)
-    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=60.0)
-    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(made[0].name))
-    house.clock.advance(67)
-    held = house.endpoint.hold()
-    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=60.0)
-    first = asyncio.create_task(house.token(made[1].name))
-    await until(house, 2)
-    for grant in made[2:]:
-        error = await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
-        assert error.retry_after_s == limits.RETRY_AFTER_S
-    held.set()
-    await refused(Reason.PROVIDER_RATE_LIMITED, first)
-    house.clock.advance(67)
-    assert (await house.token(made[2].name)).served is Served.REFRESHED
-    await asyncio.gather(*(house.token(grant.name) for grant in made[3:]))
-    assert len(house.endpoint.ledger) == 5
-
-
 async def test_a_slow_provider_has_places(house: House) -> None:
     """No more requests than the profile says are under way; the others wait for theirs."""
     made = await grants(house, 5, refresh_parallel_max=2, **N)
@@ -316,7 +279,7 @@ async def test_what_is_known_is_bounded(house: House, monkeypatch: pytest.Monkey
     (provider,) = house.stores.tables.providers.values()
     for number in range(5):
         name = type(known.name)(TENANT, f"c-{number}")
-        house.outages.unasked(replace(known, name=name), provider, "k")
+        (await house.outages.consent(replace(known, name=name), provider, "k")).give_back()
     assert [lane.client.oauth_client for lane in house.outages.view()] == ["c-2", "c-3", "c-4"]
 
 
@@ -328,12 +291,13 @@ async def test_what_was_prepared_before_a_change(house: House) -> None:
     (provider,) = house.stores.tables.providers.values()
     newer = replace(provider, revision=provider.revision + 1)
     other = replace(known, name=type(known.name)(TENANT, "other"))
-    house.outages.unasked(other, newer, "k")
+    await house.outages.consent(other, newer, "k")
     assert house.outages.is_down(grant)
-    house.outages.unasked(known, newer, "k")
+    await house.outages.consent(known, newer, "k")
     assert not house.outages.is_down(grant)
     for _ in range(limits.BREAKER_FAILURES_MIN):
-        permit = house.outages.unasked(known, newer, "k")
+        other_grant = replace(grant, grant_id=house.entropy.uuid7())
+        permit = await house.outages.permit(known, newer, other_grant, Priority.CALLER)
         await permit.report(TokenEndpointError(AnswerClass.CLIENT_REFUSED))
-    house.outages.unasked(known, provider, "k")
+    await house.outages.consent(known, provider, "k")
     assert house.outages.is_down(grant)

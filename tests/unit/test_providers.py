@@ -115,6 +115,18 @@ async def test_issuer_cannot_change(house: House) -> None:
         ("authorization_params", {"authorization_params": {"prompt": "x" * 257}}),
         ("authorization_params", {"authorization_params": {"a b": "x"}}),
         ("authorization_params", {"authorization_params": {"": "x"}}),
+        ("authorization_params", {"authorization_params": {"prompt": "a\0b"}}),
+        ("token_params", {"token_params": {f"p{n}": "" for n in range(21)}}),
+        ("token_params", {"token_params": {"audience": "x" * 257}}),
+        ("token_params", {"token_params": {"a b": "x"}}),
+        ("token_params", {"token_params": {"audience": "a\nb"}}),
+        ("error_code_paths", {"error_code_paths": ("a",) * 9}),
+        ("error_code_paths", {"error_code_paths": ("",)}),
+        ("error_code_paths", {"error_code_paths": ("a..b",)}),
+        ("error_code_paths", {"error_code_paths": ("a b",)}),
+        ("scope_aliases", {"scope_aliases": {f"s{n}": "s" for n in range(101)}}),
+        ("scope_aliases", {"scope_aliases": {"": "mail"}}),
+        ("scope_aliases", {"scope_aliases": {"mail": "two words"}}),
     ],
 )
 async def test_unsound_profiles(house: House, field: str, changes: dict[str, Any]) -> None:
@@ -146,6 +158,27 @@ async def test_unsound_profiles(house: House, field: str, changes: dict[str, Any
 async def test_reserved_parameters(house: House, key: str) -> None:
     """A profile cannot set what the service itself puts into the authorization URL."""
     profile = a_profile(authorization_params={key: "x"})
+    await refused(Reason.FIELD_MALFORMED, house.providers.put(house.call(), PROVIDER, profile))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "grant_type",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "refresh_token",
+        "scope",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "Grant_Type",
+    ],
+)
+async def test_reserved_token_parameters(house: House, key: str) -> None:
+    """A profile cannot set what the service itself puts into token requests, in any spelling."""
+    profile = a_profile(token_params={key: "x"})
     await refused(Reason.FIELD_MALFORMED, house.providers.put(house.call(), PROVIDER, profile))
 
 

@@ -149,29 +149,68 @@ def test_a_pause_reaches_every_replica() -> None:
 
 
 def test_a_pause_in_a_database_that_is_away() -> None:
-    """Where the pause cannot be written, this replica keeps it all the same; without a length it
-    is five seconds."""
+    """Where the pause cannot be written, this replica keeps it all the same, and writes it when the
+    database is back."""
 
     async def main(clock: LoopClock) -> None:
         replicas = Replicas(clock, 1)
         (process,) = replicas.processes
         replicas.stores.unreachable = True
-        await process.hold_back(None)
+        await process.hold_back(5.0)
         assert 5 <= process.held_s() <= 5.5
         await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(process, UNBOUNDED))
+        assert not await process.was_lifted()
+        await asyncio.sleep(limits.BUDGET_LOOK_S)
+        replicas.stores.unreachable = False
+        assert not await process.was_lifted()
+        assert await replicas.budget.held_s(CLIENT.name) == 4.0
+
+    run_virtual(main)
+
+
+def test_a_pause_that_was_lifted() -> None:
+    """Where an operator ends a pause, every replica goes on within a second; one that ends by
+    itself is no such end."""
+
+    async def main(clock: LoopClock) -> None:
+        replicas = Replicas(clock, 2)
+        first, second = replicas.processes
+        await first.hold_back(100.0)
+        await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(second, UNBOUNDED))
+        assert not await second.was_lifted()
+        replicas.stores.tables.budgets[CLIENT.name].held_until = clock.monotonic()
+        await asyncio.sleep(limits.BUDGET_LOOK_S)
+        assert [await one.was_lifted() for one in replicas.processes] == [True, True]
+        for process in replicas.processes:
+            await replicas.take(process, UNBOUNDED)
+        await first.hold_back(10.0)
+        await asyncio.sleep(10.2)
+        assert not await first.was_lifted()
+        assert first.held_s() > 0
 
     run_virtual(main)
 
 
 def test_what_went_without_a_permit_is_paid_for() -> None:
-    """A request that could not wait takes its permit from those that come after it."""
+    """A request that could not wait takes its permit from those that come after it: half of them
+    at most, and of no more than 64."""
 
     async def main(clock: LoopClock) -> None:
         replicas = Replicas(clock, 1)
         (process,) = replicas.processes
         for _ in range(5):
             process.owe()
-        assert await replicas.take(process, FIVE) >= 1.0
+        assert await replicas.take(process, FIVE) == 0
+        for _ in range(8):
+            await replicas.take(process, FIVE)
+        assert 2.5 <= clock.monotonic() <= 3.0
+        for _ in range(10_000):
+            process.owe()
+        begin = clock.monotonic()
+        assert await replicas.take(process, FIVE) - begin <= 0.5
+        for _ in range(200):
+            await replicas.take(process, FIVE)
+        assert clock.monotonic() - begin <= 60.0
 
     run_virtual(main)
 

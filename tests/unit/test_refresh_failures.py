@@ -161,8 +161,7 @@ async def test_failures_leave_the_grant(
     house.endpoint.fail(answer, retry_after_s=retry_after_s)
     error = await refused(reason, house.token(grant.name))
     in_doubt = reason is Reason.REFRESH_IN_DOUBT and refresh_class is RefreshClass.S
-    lease_s = limits.POST_LIMIT_S + limits.LEASE_MARGIN_S
-    told_s = lease_s if in_doubt else retry_after_s or limits.RETRY_AFTER_S
+    told_s = limits.IN_DOUBT_TOLD_MAX_S if in_doubt else retry_after_s or limits.RETRY_AFTER_S
     assert error.retry_after_s == told_s
     assert error.recorded["provider_answer"] == answer.name
     after = await house.row(grant.name)

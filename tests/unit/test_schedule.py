@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vault_service.domain import limits
-from vault_service.domain.grant import GrantState
+from vault_service.domain.grant import NEVER, GrantState
 from vault_service.domain.schedule import (
     Due,
     DueGrant,
@@ -51,6 +51,7 @@ def _due(**changes: Any) -> DueGrant:
         "max_idle_s": 0,
         "rate_per_s": 0,
         "rate_per_min": 0,
+        "kills_old_token": False,
         "leased_until": NOW + timedelta(seconds=120),
         "read_time": NOW,
     }
@@ -182,3 +183,41 @@ def test_generations_are_spread_anew() -> None:
     """The same grant comes at another moment of each generation's life."""
     moments = {keep_alive_time(NOW, DAY_S, GRANT, generation) for generation in range(1, 20)}
     assert len(moments) == 19
+
+
+def test_a_promised_token_is_not_refreshed_ahead() -> None:
+    """Where a refresh ends the token before, nothing is refreshed ahead of its end."""
+    assert decide(_due(kills_old_token=True), limits.IN_USE_S) == Step()
+
+
+def test_keep_alive_waits_for_a_promised_token() -> None:
+    """A keep-alive that would end a promised token comes at that token's end, unless the refresh
+    token is dead by then."""
+    facts: dict[str, Any] = {"kills_old_token": True, "refresh_time": _ago(86_000)}
+    soon, late = NOW + timedelta(seconds=60), NOW + timedelta(seconds=1_000)
+    waits = _due(**facts, max_idle_s=86_400, access_expire_time=soon)
+    assert decide(waits, limits.IN_USE_S).look_time == soon
+    dying = _due(**facts, max_idle_s=86_400, access_expire_time=late)
+    assert decide(dying, limits.IN_USE_S).refresh is Due.KEEP_ALIVE
+
+
+def test_an_endless_token_leaves_the_index() -> None:
+    """A token without an end is not refreshed ahead, and nobody is warned of its end."""
+    for renewable in (True, False):
+        due = _due(access_expire_time=NEVER, has_refresh_token=renewable)
+        assert decide(due, limits.IN_USE_S) == Step()
+        assert first_look_time(NEVER, 3_600, renewable, GRANT, 1) is None
+
+
+def test_an_unrenewed_token_is_looked_at_later() -> None:
+    """A token that came again with 20 minutes left is not refreshed in a loop: it comes due when
+    most of what it had left is over."""
+    left = _due(
+        refresh_time=NOW,
+        access_life_s=21_600,
+        access_expire_time=NOW + timedelta(seconds=1_200),
+    )
+    step = decide(left, limits.IN_USE_S)
+    assert step.refresh is None
+    assert step.look_time is not None
+    assert step.look_time > NOW + timedelta(seconds=800)

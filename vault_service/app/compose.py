@@ -72,6 +72,7 @@ from vault_service.telemetry.meters import (
 from vault_service.telemetry.traces import span_alone
 from vault_service.usecases.audit_records import AuditRecords, RecordRefusal
 from vault_service.usecases.client_credentials import ClientCredentials
+from vault_service.usecases.client_holds import ClientHolds
 from vault_service.usecases.counted_refusals import CountedRefusals
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.delete_grant import DeleteGrant
@@ -155,7 +156,8 @@ class Parts:
         self.clients = PostgresOAuthClientStore(self.database)
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
-        self.outages = Outages(PostgresRateBudget(self.database), self.clock, self.entropy)
+        self.budgets = PostgresRateBudget(self.database)
+        self.outages = Outages(self.budgets, self.clock, self.entropy)
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,
@@ -197,7 +199,9 @@ class Parts:
                 outages=self.outages,
                 times=refresh_times(config),
                 bell=self.grant_bell,
-                late_places=int(config.spool.slots * limits.LATE_ANSWERS_SHARE),
+                late_places=min(
+                    limits.HTTP_LATE_MAX, int(config.spool.slots * limits.LATE_ANSWERS_SHARE)
+                ),
             )
         )
 
@@ -393,4 +397,7 @@ def _provider_servicer(handling: Handling, parts: Parts) -> ProviderServicer:
         recorder=parts.recorder,
     )
     suspend = SuspendOAuthClient(gate=parts.gate, clients=parts.clients, recorder=parts.recorder)
-    return ProviderServicer(handling, providers, clients, credentials, suspend)
+    holds = ClientHolds(
+        gate=parts.gate, holds=parts.budgets, clients=parts.clients, recorder=parts.recorder
+    )
+    return ProviderServicer(handling, providers, clients, credentials, suspend, holds)

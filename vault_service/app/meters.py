@@ -147,6 +147,36 @@ def _waiting(watched: Watched) -> Numbers:
     }
 
 
+def _held(watched: Watched) -> Numbers:
+    return {(): sum(lane.held_s > 0 for lane in watched.parts.outages.view())}
+
+
+def _held_s(watched: Watched) -> Numbers:
+    return {(): max((lane.held_s for lane in watched.parts.outages.view()), default=0.0)}
+
+
+def _grants_limited(watched: Watched) -> Numbers:
+    return {(): sum(lane.grants_held for lane in watched.parts.outages.view())}
+
+
+def _shares(watched: Watched) -> Numbers:
+    parts = watched.parts
+    return {
+        ("refresh",): parts.outages.refreshes.inside,
+        ("consent",): parts.outages.consents.inside,
+        ("revocation",): parts.revoke_at_provider.places.inside,
+    }
+
+
+def _shares_waiting(watched: Watched) -> Numbers:
+    parts = watched.parts
+    return {
+        ("refresh",): parts.outages.refreshes.waiting,
+        ("consent",): parts.outages.consents.waiting,
+        ("revocation",): parts.revoke_at_provider.places.waiting,
+    }
+
+
 def _places(watched: Watched) -> Numbers:
     return {(): sum(lane.inside for lane in watched.parts.outages.view())}
 
@@ -306,6 +336,39 @@ ROWS = (
     Row(
         "tokenvault_provider_waiting", "gauge", "Requests that wait for one, by who goes first.",
         ("priority",), _waiting,
+    ),
+    Row(
+        "tokenvault_oauth_clients_held", "gauge",
+        "OAuthClients of which this process sends no refresh because their provider asked for a "
+        "pause.", (), _held,
+    ),
+    Row(
+        "tokenvault_oauth_client_hold_left_seconds", "gauge",
+        "How long the longest of these pauses lasts.", (), _held_s,
+    ),
+    Row(
+        "tokenvault_grants_rate_limited_total", "counter",
+        "Answers 429, or 503 with Retry-After, that held back one grant and not its OAuthClient.",
+        (), _grants_limited,
+    ),
+    Row(
+        "tokenvault_shared_places", "gauge",
+        "Requests to providers that hold a place of their tenant's share, by kind.",
+        ("kind",), _shares,
+    ),
+    Row(
+        "tokenvault_shared_places_waiting", "gauge", "Requests that wait for one.",
+        ("kind",), _shares_waiting,
+    ),
+    Row(
+        "tokenvault_lookups_running", "gauge",
+        f"Names that are being looked up; {limits.LOOKUPS_MAX} at most.",
+        (), lambda watched: {(): watched.parts.http.lookups.running},
+    ),
+    Row(
+        "tokenvault_lookups_refused_total", "counter",
+        "Look-ups refused: the name did not answer a moment ago, or its tenant has too many.",
+        (), lambda watched: {(): watched.parts.http.lookups.refused},
     ),
     Row(
         "tokenvault_watch_streams", "gauge",

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from tokenvault_client import OAuthClient, TokenVaultClient, oauth_client_name, tenant_name
+from tokenvault_client import (
+    ClientHold,
+    OAuthClient,
+    TokenVaultClient,
+    oauth_client_name,
+    tenant_name,
+)
 from vault_service.cli.app import App, many, one
 from vault_service.cli.connection import ClientOption, TenantArgument, YesOption, call
 from vault_service.cli.inputs import SecretFileOption, client_secret
 from vault_service.cli.output import confirm, show, show_list
 
 credential_app = App("Client secrets that overlap.")
+hold_app = App("Pauses that providers asked for.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What came of ending a pause."""
+
+    oauth_client: str
+    cleared: bool
+
 
 OAuthClientArgument = Annotated[str, typer.Argument(help="OAuthClient id.")]
 
@@ -20,6 +37,7 @@ OAuthClientArgument = Annotated[str, typer.Argument(help="OAuthClient id.")]
 def add_to(client_app: App) -> None:
     """Register the commands under ``client``."""
     client_app.add_typer(credential_app, name="credential")
+    client_app.add_typer(hold_app, name="hold")
     client_app.does("list", many("oauth_clients", OAuthClient))(client_list)
     client_app.does("suspend", one(OAuthClient))(client_suspend)
     client_app.does("resume", one(OAuthClient))(client_resume)
@@ -93,6 +111,35 @@ def client_resume(
     name = oauth_client_name(tenant, oauth_client)
     resumed = call(client, lambda vault: vault.resume_oauth_client(name))
     show(resumed, f"{name} in service")
+
+
+@hold_app.does("list", many("client_holds", ClientHold))
+def hold_list(tenant: TenantArgument, client: ClientOption) -> None:
+    """List the OAuthClients of which no refresh is sent because their provider asked for it."""
+    show_list(
+        "client_holds",
+        ("OAUTH CLIENT", "UNTIL"),
+        call(client, lambda vault: vault.list_client_holds(tenant_name(tenant))),
+        lambda hold: (
+            hold.oauth_client,
+            hold.end_time.isoformat(timespec="seconds") if hold.end_time else "",
+        ),
+    )
+
+
+@hold_app.does("clear", one(Cleared))
+def hold_clear(
+    tenant: TenantArgument,
+    oauth_client: OAuthClientArgument,
+    client: ClientOption,
+    why: Annotated[str, typer.Option(help="For the record: why it is ended.")],
+    yes: YesOption = False,
+) -> None:
+    """End a pause that a provider asked for; every replica asks it again within a second."""
+    name = oauth_client_name(tenant, oauth_client)
+    confirm(f"Ask the provider of {name} again now?", yes=yes)
+    cleared = call(client, lambda vault: vault.clear_client_hold(name, why))
+    show(Cleared(name, cleared), f"{name} {'asks again' if cleared else 'was not held'}")
 
 
 def _tell(changed: OAuthClient) -> None:

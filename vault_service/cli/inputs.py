@@ -55,6 +55,14 @@ def value(file: Path | None, *, trim: bool) -> bytes:
     return read
 
 
+def pairs(option: str, said: list[str]) -> dict[str, str]:
+    """Of a repeated option name=value; another shape is an error of usage."""
+    found = dict(one.partition("=")[::2] for one in said)
+    if not all(found) or any("=" not in one for one in said):
+        fail(f"{option} takes name=value", EXIT_USAGE)
+    return found
+
+
 def _read(file: Path, most: int) -> bytes:
     if str(file) == "-":
         return sys.stdin.buffer.read(most)

@@ -21,6 +21,7 @@ from tokenvault_client import (
     Provider,
     Recovery,
     RefreshClass,
+    TokenLife,
 )
 from vault_service.adapters.provider_catalog import PresetError, presets
 
@@ -121,6 +122,12 @@ def _methods(field: str, value: Any) -> tuple[ClientAuthMethod, ...]:
     return tuple(_enum(ClientAuthMethod)(field, name) for name in value)
 
 
+def _paths(field: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ProfileError(f"{field} is a list of texts")
+    return tuple(value)
+
+
 _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "refresh_class": _enum(RefreshClass),
     "body_encoding": _enum(BodyEncoding),
@@ -130,4 +137,8 @@ _READ: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "error_codes": _classes,
     "error_in_200": _error_in_200,
     "auth_methods": _methods,
+    "error_code_paths": _paths,
+    "scope_aliases": _texts,
+    "token_life": _enum(TokenLife),
+    "token_params": _texts,
 }

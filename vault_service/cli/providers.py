@@ -13,6 +13,7 @@ from tokenvault_client import Provider, TokenVaultClient, provider_name, tenant_
 from vault_service.adapters.provider_catalog import presets
 from vault_service.cli.app import App, many, one
 from vault_service.cli.connection import ClientOption, TenantArgument, call
+from vault_service.cli.inputs import pairs
 from vault_service.cli.output import EXIT_USAGE, fail, show, show_list
 from vault_service.cli.profiles import ProfileError, preset_profile, profile_file, provider_from
 
@@ -75,6 +76,9 @@ def provider_put(
     param: Annotated[
         list[str] | None, typer.Option(help="Extra authorization parameter, name=value.")
     ] = None,
+    token_param: Annotated[
+        list[str] | None, typer.Option(help="Extra parameter of token requests, name=value.")
+    ] = None,
 ) -> None:
     """Create or replace a provider. Options go before the file, the file before the preset."""
     said = {
@@ -86,14 +90,15 @@ def provider_put(
         "grace_s": grace_s,
         "subject_from": subject_from,
         "requires_iss": requires_iss,
-        "authorization_params": _pairs("--param", param) if param else None,
+        "authorization_params": pairs("--param", param) if param else None,
+        "token_params": pairs("--token-param", token_param) if token_param else None,
     }
     if (region or variable) and not preset:
         fail("--region and --set go with --preset", EXIT_USAGE)
     try:
         profile: dict[str, Any] = {}
         if preset:
-            profile |= preset_profile(preset, region, _pairs("--set", variable or []))
+            profile |= preset_profile(preset, region, pairs("--set", variable or []))
         if file is not None:
             profile |= profile_file(file)
         profile |= {field: value for field, value in said.items() if value is not None}
@@ -143,10 +148,3 @@ def provider_presets() -> None:
             line.title,
         ),
     )
-
-
-def _pairs(option: str, said: list[str]) -> dict[str, str]:
-    pairs = dict(one.partition("=")[::2] for one in said)
-    if not all(pairs) or any("=" not in one for one in said):
-        fail(f"{option} takes name=value", EXIT_USAGE)
-    return pairs

@@ -10,6 +10,7 @@ from vault_service.crypto.fresh import FreshBytes
 from vault_service.crypto.ring import DekRing
 from vault_service.domain import limits
 from vault_service.domain.envelope import Binding, DekOwner, Level
+from vault_service.domain.errors import VaultError
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import Entropy
 
@@ -35,6 +36,17 @@ class Sealer:
         """
         msg_id = self._msg_ids.pop() if self._msg_ids else self._fresh.take(codec.MSG_ID_BYTES)
         return seal(self._deployment, self._dek, binding, payload, msg_id)
+
+    def holds(self, binding: Binding, envelope: bytes, payload: Sensitive) -> bool:
+        """Whether the envelope seals just this, in time that tells nothing about where it differs.
+        False where it cannot be opened, which includes that it was sealed under another DEK."""
+        try:
+            parsed = codec.parse(envelope)
+            if parsed.dek_id != self._dek.dek_id:
+                return False
+            return open_parsed(self._deployment, self._dek, binding, parsed).same_as(payload)
+        except VaultError:
+            return False
 
 
 class Envelopes:

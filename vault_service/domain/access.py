@@ -64,6 +64,8 @@ class Permission(Enum):
     RETIRE_CLIENT_CREDENTIAL = "RetireClientCredential"
     SUSPEND_OAUTH_CLIENT = "SuspendOAuthClient"
     RESUME_OAUTH_CLIENT = "ResumeOAuthClient"
+    LIST_CLIENT_HOLDS = "ListClientHolds"
+    CLEAR_CLIENT_HOLD = "ClearClientHold"
     PUT_SECRET = "PutSecret"
     GET_SECRET_VALUE = "GetSecretValue"
     GET_SECRET = "GetSecret"

@@ -8,29 +8,38 @@ code leaves this room.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
+from vault_service.domain import limits
+from vault_service.domain.answer_body import read_members, texts_of
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.content_coding import contents
-from vault_service.domain.error_codes import (
-    CLASS_BY_ERROR,
-    NEVER_THE_GRANT,
-    shown_code,
+from vault_service.domain.error_codes import known_class, shown_code, speaks_of_us
+from vault_service.domain.error_places import (
+    code_in_200,
+    contradicts,
+    descriptions,
+    placed_codes,
+    told_codes,
 )
 from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.lenient_json import Reading, spelled
+from vault_service.domain.nearly_json import error_code
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.strict_json import JsonRefusedError, at_path, parse_object
+from vault_service.domain.strict_json import JsonRefusedError, at_path
 
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9.+-]{1,32}/[A-Za-z0-9.+-]{1,64}", re.ASCII)
-_DESCRIPTIONS: Final = ("error_description", "reason")  # "reason": Zoom
 
 
 def failure(
-    answer: HttpAnswer, answer_class: AnswerClass, why: str = "", error: str = ""
+    answer: HttpAnswer,
+    answer_class: AnswerClass,
+    why: str = "",
+    error: str = "",
+    oddities: Collection[str] = (),
 ) -> TokenEndpointError:
-    """The failure with status, length and media type, never the body."""
+    """The failure with status, length and media type, and what was odd; never the body."""
     media = answer.content_type.partition(";")[0].strip()
     label = media if _MEDIA_TYPE.fullmatch(media) else "no media type"
     detail = f"status {answer.status}, {len(answer.body)} bytes, {label}"
@@ -40,8 +49,13 @@ def failure(
         error=error,
         detail=f"{detail}: {why}" if why else detail,
         retry_after_s=answer.retry_after_s,
-        noted=answer.noted,
+        noted=noted(answer, oddities),
     )
+
+
+def noted(answer: HttpAnswer, oddities: Collection[str]) -> str:
+    """What was odd about an answer and its body, for a record; "" where nothing was."""
+    return "; ".join(filter(None, (answer.noted, *oddities)))[: limits.TEXT_MAX_CHARS]
 
 
 def is_success(answer: HttpAnswer) -> bool:
@@ -67,80 +81,132 @@ def raise_by_status(answer: HttpAnswer) -> None:
         raise failure(answer, AnswerClass.PROVIDER_FAULT, "a redirect, which is not followed")
 
 
-def members_of(answer: HttpAnswer) -> dict[str, Any]:
-    """The JSON object in the body, whatever its content type: some send JSON as text, and a token
-    must not be lost over a label."""
-    why = answer.refusal
-    for content in contents(answer):
-        try:
-            return parse_object(content.reveal())
-        except JsonRefusedError as error:
-            why = why or str(error)
+def reading_of(answer: HttpAnswer) -> Reading:
+    """The members in the body, whatever its content type, and what was odd about it."""
+    try:
+        return read_members(answer)
+    except JsonRefusedError as error:
+        why = answer.refusal or str(error)
+    # What broke on its way condemns nobody: the next answer will be whole.
+    if 400 <= answer.status < 500 and not answer.refusal:
+        for text, oddities in texts_of(answer):
+            if code := error_code(text):
+                return Reading({"error": code}, (*oddities, "a refusal that is not quite JSON"))
     # RFC 6749 §5.2: 401 is about client authentication, and gateways send it as HTML.
     if answer.status == 401:
         raise failure(answer, AnswerClass.CLIENT_REFUSED, why)
     raise unusable(answer, why)
 
 
+def members_of(answer: HttpAnswer) -> dict[str, Any]:
+    """The members of ``reading_of``."""
+    return reading_of(answer).members
+
+
 def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> bool:
     """Whether a 2xx reports a failure all the same (GitHub: ``error``, Slack: ``ok`` false)."""
-    reported = members.get("error") or at_path(members, profile.error_in_200.member)
-    return bool(reported) or members.get("ok") is False
+    if members.get("ok") is False or contradicts(members, ("ok",)):
+        return True
+    placed = placed_codes(members, profile) or code_in_200(members, profile)
+    return bool(members.get("error") or placed)
 
 
 def raise_by_error(
     answer: HttpAnswer,
-    members: Mapping[str, Any],
+    reading: Reading,
     profile: ProviderProfile,
     secrets: Collection[Sensitive],
 ) -> NoReturn:
     """What the error code of a readable answer means, at a status that decided nothing."""
-    code = members.get("error")
+    members = reading.members
+    placed = placed_codes(members, profile)
     if is_success(answer):
-        code = at_path(members, profile.error_in_200.member) or code
-    if not isinstance(code, str) or not code:
-        if answer.status == 401:
-            raise failure(answer, AnswerClass.CLIENT_REFUSED)
-        raise unusable(answer, "an error without a code")
-    error = shown_code(code, secrets)
-    if is_success(answer):
-        answer_class, why = _class_in_200(code, members, profile)
+        first = code_in_200(members, profile)
+        codes = [*placed, *([first] if first else []), *told_codes(members)]
+        code, answer_class, why = _in_200(codes, placed, members, profile)
     else:
-        answer_class, why = _class_in_4xx(code, members, profile), ""
-        if answer.status == 401 and answer_class is not AnswerClass.INVALID_GRANT:
-            answer_class = AnswerClass.CLIENT_REFUSED
-    raise failure(answer, answer_class, why, error)
+        code, answer_class, why = _in_4xx(answer, [*placed, *told_codes(members)], members, profile)
+    raise failure(answer, answer_class, why, shown_code(code, secrets), reading.oddities)
 
 
-def _class_in_200(
-    code: str, members: Mapping[str, Any], profile: ProviderProfile
-) -> tuple[AnswerClass, str]:
+def _in_200(
+    codes: Sequence[str],
+    placed: Sequence[str],
+    members: Mapping[str, Any],
+    profile: ProviderProfile,
+) -> tuple[str, AnswerClass, str]:
     token_path = profile.token_paths.get("access_token", "access_token")
-    if members.get("access_token") or at_path(members, token_path):
-        return AnswerClass.UNREADABLE_SUCCESS, "an error beside a token"
-    listed = profile.error_in_200.codes.get(code)
-    if listed is not None:
-        return _kept_from_the_grant(code, listed), ""
-    known = CLASS_BY_ERROR.get(code, AnswerClass.REQUEST_REFUSED)
+    shown = codes[0] if codes else ""
+    if spelled(members, "access_token") or at_path(members, token_path):
+        return shown, AnswerClass.UNREADABLE_SUCCESS, "an error beside a token"
+    if not codes or contradicts(members, ("error",)):
+        return shown, AnswerClass.UNREADABLE_SUCCESS, "an error without a code"
+    for code in codes:
+        listed = profile.error_in_200.codes.get(code)
+        if listed is None and code in placed:
+            listed = profile.error_codes.get(code)
+        if listed is not None:
+            return code, _kept_from_the_grant(codes, listed), ""
+    code, known = _known(codes)
     if known is AnswerClass.INVALID_GRANT:
-        return AnswerClass.UNREADABLE_SUCCESS, "the profile's error_in_200 does not list the code"
-    return known, ""
+        why = "the profile's error_in_200 does not list the code"
+        return code, AnswerClass.UNREADABLE_SUCCESS, why
+    return code or shown, known or AnswerClass.REQUEST_REFUSED, ""
 
 
-def _class_in_4xx(code: str, members: Mapping[str, Any], profile: ProviderProfile) -> AnswerClass:
-    for name in _DESCRIPTIONS:
-        described = profile.error_codes.get(f"{code}: {members.get(name)}")
-        if described is not None:
-            return _kept_from_the_grant(code, described)
-    listed = profile.error_codes.get(code)
-    if listed is not None:
-        return _kept_from_the_grant(code, listed)
-    return CLASS_BY_ERROR.get(code, AnswerClass.REQUEST_REFUSED)
+def _in_4xx(
+    answer: HttpAnswer,
+    codes: Sequence[str],
+    members: Mapping[str, Any],
+    profile: ProviderProfile,
+) -> tuple[str, AnswerClass, str]:
+    code, answer_class, why = _by_tables(codes, members, profile)
+    if answer_class is None and contradicts(members, ("error",)):
+        why = "an error with different codes"
+    elif answer_class is None:
+        # A number that repeats the status is no code.
+        told = [one for one in codes if one != str(answer.status)]
+        code = told[0] if told else ""
+        named = isinstance(members.get("error"), str) or bool(placed_codes(members, profile))
+        why = "" if code and named else "an error without a code that is known"
+        answer_class = AnswerClass.REQUEST_REFUSED if code and named else None
+    if answer.status == 401 and answer_class is not AnswerClass.INVALID_GRANT:
+        return code, AnswerClass.CLIENT_REFUSED, ""
+    return code, answer_class or AnswerClass.PROVIDER_FAULT, why
 
 
-def _kept_from_the_grant(code: str, listed: AnswerClass) -> AnswerClass:
-    """A profile is refused with such an entry; one that was stored all the same condemns none.
-    Some providers put the description into the code (Dropbox)."""
-    if code.partition(": ")[0] in NEVER_THE_GRANT and listed is AnswerClass.INVALID_GRANT:
+def _by_tables(
+    codes: Sequence[str], members: Mapping[str, Any], profile: ProviderProfile
+) -> tuple[str, AnswerClass | None, str]:
+    """The profile's tables before the built-in one, a code with its description before a code."""
+    for description in descriptions(members):
+        for code in codes:
+            described = profile.error_codes.get(f"{code}: {description}")
+            if described is not None:
+                return code, _kept_from_the_grant(codes, described), ""
+    for code in codes:
+        listed = profile.error_codes.get(code)
+        if listed is not None:
+            return code, _kept_from_the_grant(codes, listed), ""
+    code, known = _known(codes)
+    if known is not None:
+        known = _kept_from_the_grant(codes, known)
+    return code, known, ""
+
+
+def _known(codes: Sequence[str]) -> tuple[str, AnswerClass | None]:
+    """The first code that the built-in table has."""
+    for code in codes:
+        known = known_class(code)
+        if known is not None:
+            return code, known
+    return "", None
+
+
+def _kept_from_the_grant(codes: Sequence[str], listed: AnswerClass) -> AnswerClass:
+    """What speaks of our registration condemns no grant, wherever it stands and whatever a profile
+    says of it: one with such an entry is refused, and one that was stored all the same is harmless.
+    """
+    if listed is AnswerClass.INVALID_GRANT and any(map(speaks_of_us, codes)):
         return AnswerClass.CLIENT_REFUSED
     return listed

@@ -54,6 +54,7 @@ class AuditAction(Enum):
     CODE_EXCHANGE_STARTED = 61
     CODE_EXCHANGE_GIVEN_BACK = 62
     AUTHORIZATION_ENDED = 63
+    CLIENT_HOLD_CLEARED = 65
 
 
 class Outcome(Enum):

@@ -2,20 +2,20 @@
 
 CLOSED → OPEN (too many failures in the window) → HALF_OPEN (its time is over: one probe) → CLOSED
 (a probe succeeded) or OPEN again, for twice as long. Pure: the monotonic clock and chance come as
-arguments, and nothing happens between calls.
+arguments, and nothing happens between calls. What counts as too many says ``FailureTally``: grants,
+not requests.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from vault_service.domain import limits
+from vault_service.domain.failure_tally import FailureTally
 
-_BUCKETS: Final = 10  # of one window
 _OPENINGS_MAX: Final = 16  # more doublings than any longest pause has
 
 
@@ -36,6 +36,7 @@ class BreakerTimes:
     open_first_s: float = limits.BREAKER_OPEN_FIRST_S
     open_max_s: float = limits.BREAKER_OPEN_MAX_S
     probe_s: float = limits.BREAKER_PROBE_S
+    fresh_s: float = limits.BREAKER_FRESH_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Admission:
 
     phase: int
     probe: bool
+    who: Hashable = None  # the grant
 
 
 class Breaker:
@@ -52,16 +54,23 @@ class Breaker:
     ``chance`` gives numbers in [0, 1): no two replicas come back at the same moment.
     """
 
-    def __init__(self, chance: Callable[[], float], times: BreakerTimes | None = None) -> None:
+    def __init__(
+        self,
+        chance: Callable[[], float],
+        times: BreakerTimes | None = None,
+        *,
+        partial: bool = True,
+    ) -> None:
         self._chance = chance
         self._times = times or BreakerTimes()
+        self._tally = FailureTally(self._times.window_s, partial=partial)
         self._state = BreakerState.CLOSED
         self._phase = 0  # answers to requests of an earlier one say nothing of now
-        self._window: deque[list[float]] = deque(maxlen=_BUCKETS)  # [start, answers, failures]
-        self._run = 0  # failures in a row
         self._until = 0.0  # OPEN: its end; HALF_OPEN: when the probe counts as failed, 0: none
+        self._fresh_until = 0.0  # HALF_OPEN: until then grants that did not fail go first
         self._in_a_row = 0  # openings since it was last CLOSED for a whole window
         self._closed_since = float("-inf")
+        self._counted = False  # OPEN: because of failures, and not because somebody asked for it
         self.opened = 0  # how often it has opened in all
 
     def state(self, now: float) -> BreakerState:
@@ -69,25 +78,34 @@ class Breaker:
         self._pass_time(now)
         return self._state
 
-    def wait_s(self, now: float) -> float:
-        """How long to wait before a request may go; 0: it may now."""
+    def wait_s(self, now: float, who: Hashable = None) -> float:
+        """How long to wait before a request for ``who`` may go; 0: it may now.
+
+        Where few grants failed it may be theirs: one that did not fail need not wait for the end
+        of the pause. After it those that succeeded lately go first, for ``fresh_s``.
+        """
         self._pass_time(now)
-        if self._state is BreakerState.CLOSED:
+        if self._state is BreakerState.CLOSED or self._goes_ahead(who):
             return 0.0
-        return max(0.0, self._until - now)
+        after = self._until
+        free = self._state is BreakerState.HALF_OPEN and not self._until
+        if free and self._tally.should_wait(who):
+            after = self._fresh_until
+        return max(0.0, after - now)
 
-    def admit(self, now: float) -> Admission | None:
+    def admit(self, now: float, who: Hashable = None) -> Admission | None:
         """Let a request through, as the probe if there is to be one. None: not now."""
-        if self.wait_s(now) > 0:
+        if self.wait_s(now, who) > 0:
             return None
-        probe = self._state is BreakerState.HALF_OPEN
+        probe = self._state is not BreakerState.CLOSED
         if probe:
+            self._enter(BreakerState.HALF_OPEN)
             self._until = now + self._times.probe_s
-        return Admission(self._phase, probe)
+        return Admission(self._phase, probe, who)
 
-    def unasked(self) -> Admission:
-        """For a request that goes whatever the breaker says: its answer tells all the same."""
-        return Admission(self._phase, probe=False)
+    def unasked(self, who: Hashable = None) -> Admission:
+        """For a request that goes whatever the breaker says: its success tells all the same."""
+        return Admission(self._phase, probe=False, who=who)
 
     def succeeded(self, admission: Admission, now: float) -> None:
         """It was answered. The answer to a probe that took too long counts still."""
@@ -95,25 +113,24 @@ class Breaker:
         timely = admission.phase == self._phase
         if self._state is BreakerState.CLOSED:
             if timely:
-                self._count(now, 0)
+                self._tally.succeeded(admission.who, now)
         elif timely or admission.probe:
             self._closed_since = now
             self._enter(BreakerState.CLOSED)
+            self._tally.succeeded(admission.who, now)
 
-    def failed(self, admission: Admission, now: float) -> None:
-        """It was not."""
+    def failed(
+        self, admission: Admission, now: float, how: str = "", *, readily: bool = True
+    ) -> None:
+        """It was not. ``how`` and ``readily``: see ``FailureTally``."""
         self._pass_time(now)
         if admission.phase != self._phase:
             return
-        if self._state is BreakerState.HALF_OPEN:
+        self._tally.failed(admission.who, how, now)
+        probed = self._state is BreakerState.HALF_OPEN
+        closed = self._state is BreakerState.CLOSED
+        if probed or (closed and self._tally.is_outage(how, now, readily=readily)):
             self._open(now)
-        elif self._state is BreakerState.CLOSED:
-            self._count(now, 1)
-            answers, failures = self._in_window(now)
-            enough = failures >= limits.BREAKER_FAILURES_MIN
-            too_many = enough and failures >= limits.BREAKER_FAILURE_RATIO * answers
-            if too_many or self._run >= limits.BREAKER_RUN:
-                self._open(now)
 
     def unknown(self, admission: Admission) -> None:
         """It came to no answer that says anything: the next one may be the probe."""
@@ -132,11 +149,17 @@ class Breaker:
         """What was wrong was changed: all may go, and what is under way says nothing."""
         self._in_a_row = 0
         self._enter(BreakerState.CLOSED)
+        self._tally.clear()
+
+    def _goes_ahead(self, who: Hashable) -> bool:
+        failed_only = self._state is BreakerState.OPEN and self._counted
+        return failed_only and self._tally.few and who not in self._tally
 
     def _pass_time(self, now: float) -> None:
         if self._state is BreakerState.HALF_OPEN and 0 < self._until <= now:
             self._open(self._until)
         if self._state is BreakerState.OPEN and self._until <= now:
+            self._fresh_until = self._until + self._times.fresh_s
             self._enter(BreakerState.HALF_OPEN)
 
     def _open(self, now: float) -> None:
@@ -149,23 +172,12 @@ class Breaker:
         self.opened += 1
         self._enter(BreakerState.OPEN)
         self._until = now + pause_s
+        self._counted = True
 
     def _enter(self, state: BreakerState) -> None:
         self._state = state
         self._until = 0.0
-        self._window.clear()
-        self._run = 0
+        self._counted = False
+        self._tally.begin_window()
         if state is not BreakerState.HALF_OPEN:
             self._phase += 1
-
-    def _count(self, now: float, failures: int) -> None:
-        width_s = self._times.window_s / _BUCKETS
-        if not self._window or now >= self._window[-1][0] + width_s:
-            self._window.append([now, 0, 0])
-        self._window[-1][1] += 1
-        self._window[-1][2] += failures
-        self._run = self._run + failures if failures else 0
-
-    def _in_window(self, now: float) -> tuple[float, float]:
-        recent = [one for one in self._window if one[0] > now - self._times.window_s]
-        return sum(one[1] for one in recent), sum(one[2] for one in recent)

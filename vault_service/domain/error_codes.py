@@ -16,6 +16,7 @@ from vault_service.domain.sensitive import Sensitive
 
 _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _ECHO_MIN_CHARS: Final = 8  # a shorter common part is chance
+_SEPARATORS: Final = re.compile(r"[ _-]")
 _LEFT_OUT: Final = "(left out: it repeats a secret)"
 
 # Codes that are not here are REQUEST_REFUSED: they condemn no grant.
@@ -28,6 +29,17 @@ CLASS_BY_ERROR: Final[Mapping[str, AnswerClass]] = {
             "code_already_used",
             "invalid_code",
             "invalid_refresh_token",
+            "refresh_token_invalid",
+            "refresh_token_expired",
+            "expired_refresh_token",
+            "refresh_token_revoked",
+            "revoked_refresh_token",
+            "refresh_token_not_found",
+            "refresh_token_already_used",
+            "keymanagement.service.refresh_token_expired",  # Apigee
+            "keymanagement.service.invalid_refresh_token",
+            "bad_auth_code",  # HubSpot
+            "oauthexception 190",  # Facebook: type and code of one object
             "token_expired",
             "token_revoked",
         ),
@@ -66,6 +78,22 @@ CLASS_BY_ERROR: Final[Mapping[str, AnswerClass]] = {
     **dict.fromkeys(("server_error", "fatal_error", "internal_error"), AnswerClass.IN_DOUBT),
 }
 
+
+def known_class(code: str) -> AnswerClass | None:
+    """What a code means in the table above, however it is spelled: letters of either case, words
+    with or without separators (BAD_REFRESH_TOKEN, InvalidGrant)."""
+    return _BY_PLAIN_CODE.get(_plain(code))
+
+
+def speaks_of_us(code: str) -> bool:
+    """Whether it is one of NEVER_THE_GRANT, perhaps with a description behind it (Dropbox)."""
+    return _plain(code.partition(": ")[0]) in _PLAIN_NEVER
+
+
+def _plain(code: str) -> str:
+    return _SEPARATORS.sub("", code[: limits.ERROR_KEY_MAX_CHARS]).lower()
+
+
 # No table of a profile can make these a verdict on a grant: they speak of our registration. The
 # last two may with the exact description beside them, which some providers use so.
 NEVER_THE_GRANT: Final = frozenset(
@@ -79,6 +107,9 @@ NEVER_THE_GRANT: Final = frozenset(
     )
 )
 ONLY_WITH_DESCRIPTION: Final = frozenset(("unauthorized_client", "access_denied"))
+
+_BY_PLAIN_CODE: Final = {_plain(code): meant for code, meant in CLASS_BY_ERROR.items()}
+_PLAIN_NEVER: Final = frozenset(map(_plain, NEVER_THE_GRANT))
 
 
 def shown_code(code: str, secrets: Iterable[Sensitive] = ()) -> str:

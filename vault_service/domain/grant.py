@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
 
@@ -12,6 +12,10 @@ from vault_service.domain import limits
 from vault_service.domain.envelope import Binding, DekOwner, Field, Level
 from vault_service.domain.names import GrantName
 from vault_service.domain.sensitive import Sensitive
+
+# The end of an access token that has none. Not the last moment there is, so that who adds to it
+# gets a moment too.
+NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class GrantState(Enum):
@@ -67,7 +71,7 @@ class Grant:
     access_envelope: bytes | None
     access_generation: int
     access_expire_time: datetime | None
-    access_life_s: int  # life the provider last issued
+    access_life_s: int  # what the provider gives a new token, not what an old one has left
     refresh_envelope: bytes | None
     refresh_generation: int
     provider_revocation: ProviderRevocation
@@ -76,6 +80,7 @@ class Grant:
     read_time: datetime  # the database's clock when the row was read: judges expiry
     delete_time: datetime | None = None  # a tombstone that no call finds any more
     rejected_generation: int | None = None  # whose access token an API refused (reported)
+    unrenewed_time: datetime | None = None  # when a refresh brought the token that was here already
 
     @property
     def name(self) -> GrantName:
@@ -122,6 +127,7 @@ class SealedTokens:
     refresh_envelope: bytes | None  # None keeps the one in the row
     scopes: tuple[str, ...]
     token_type: str
+    unrenewed: bool = False  # a refresh brought the token that the row has, with what it has left
 
 
 class RejectionKind(Enum):
@@ -176,6 +182,11 @@ class AccessToken:
         """Whether a refresh was made for it."""
         return self.served is Served.REFRESHED
 
+    @property
+    def never_expires(self) -> bool:
+        """Whether the provider gave it no end."""
+        return self.expire_time == NEVER
+
 
 def effective_min_ttl_s(asked_s: float | None, life_s: int) -> float:
     """The remaining life a token must have.
@@ -191,6 +202,16 @@ def effective_min_ttl_s(asked_s: float | None, life_s: int) -> float:
 def min_ttl_reachable(min_ttl_s: float, life_s: int) -> bool:
     """Whether a fresh token could satisfy it: at most the life last issued, less 10 %."""
     return min_ttl_s <= life_s * 0.9
+
+
+def unrenewed_pause_s(grant: Grant, now: datetime) -> float:
+    """How long the provider is not asked for a newer token: it gave the present one again, and will
+    until that is about to end. When that is, nobody tells, so it is asked now and then."""
+    if grant.unrenewed_time is None or grant.access_expire_time is None:
+        return 0.0
+    pause_s = min(grant.access_life_s * limits.UNRENEWED_SHARE, limits.UNRENEWED_PAUSE_MAX_S)
+    again = grant.unrenewed_time + timedelta(seconds=max(pause_s, limits.RETRY_AFTER_S))
+    return max(0.0, (min(again, grant.access_expire_time) - now).total_seconds())
 
 
 def is_rejected(grant: Grant) -> bool:

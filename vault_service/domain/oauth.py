@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -18,6 +19,7 @@ class ClientAuthMethod(Enum):
 
     CLIENT_SECRET_BASIC = 1
     CLIENT_SECRET_POST = 2
+    NONE = 3  # a public client: client_id in the body, no secret (§2.1, §3.2.1)
 
 
 class Liveness(Enum):
@@ -65,6 +67,12 @@ class OAuthClient:
     update_time: datetime
     suspend_time: datetime | None = None
     credentials: tuple[CredentialVersion, ...] = ()
+    token_params: Mapping[str, str] = field(default_factory=dict)  # go before the provider's
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it has no secret; its envelope seals an empty one then."""
+        return self.auth_method is ClientAuthMethod.NONE
 
     @property
     def credential_binding(self) -> Binding:
@@ -80,11 +88,13 @@ def credential_binding(name: OAuthClientName, version: int, provider: str) -> Bi
 
 @dataclass(frozen=True, slots=True)
 class ClientCredential:
-    """An OAuthClient's registration with its secret opened, for one request."""
+    """An OAuthClient's registration with its secret opened, for one request; a public client's
+    secret is empty."""
 
     client_id: str
     client_secret: Sensitive
     auth_method: ClientAuthMethod
+    token_params: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +158,6 @@ class TokenAnswer:
     expires_in_s: int | None
     scopes: tuple[str, ...] | None  # None: the provider said nothing, as asked
     subject: str | None
+    expire_time: datetime | None = None  # a moment that is told, beside or instead of the life
+    endless: bool = False  # it has no end; then neither of the two counts
+    oddities: tuple[str, ...] = ()  # what was odd about its body, in our own words

@@ -37,6 +37,14 @@ class Recovery(Enum):
     MANUAL = 3  # an operator decides
 
 
+class TokenLife(Enum):
+    """What ``expires_in`` of a provider means."""
+
+    EXPIRES = 1  # the seconds of its life (RFC 6749 §5.1)
+    ZERO_IS_ENDLESS = 2  # 0: the token has no end
+    ENDLESS = 3  # tokens have no end, unless a life above 0 is told
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorIn200:
     """How a provider reports errors in a 200. Without ``codes`` a 200 condemns no grant."""
@@ -68,7 +76,15 @@ class ProviderProfile:
     error_in_200: ErrorIn200 = field(default_factory=ErrorIn200)
     # What the provider's own codes mean in a 4xx: "code", or "code: the exact description".
     error_codes: Mapping[str, AnswerClass] = field(default_factory=dict)
-    refresh_kills_old_access_token: bool = False
+    # Where the provider's error code stands, in an answer of any status: tried in this order before
+    # the built-in places. Dotted; a whole number is the index of a list ("errors.0.code").
+    error_code_paths: tuple[str, ...] = ()
+    scope_aliases: Mapping[str, str] = field(default_factory=dict)  # as asked -> as answered
+    scopes_not_comparable: bool = False  # what is answered says nothing: those asked are granted
+    token_life: TokenLife = TokenLife.EXPIRES
+    # Extra parameters of code exchanges and refreshes; those of an OAuthClient go before.
+    token_params: Mapping[str, str] = field(default_factory=dict)
+    refresh_kills_old_access_token: bool = False  # so it is never refreshed ahead of its end
     probe_endpoint: str = ""  # GET with an access token tells whether that is alive
     introspection_endpoint: str = ""  # RFC 7662
     requires_scope_on_refresh: bool = False

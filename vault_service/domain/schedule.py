@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final
 
 from vault_service.domain import limits
-from vault_service.domain.grant import GrantState
+from vault_service.domain.grant import NEVER, GrantState
 from vault_service.domain.names import GrantName, OAuthClientName
 
 
@@ -58,6 +58,7 @@ class DueGrant:
     max_idle_s: int
     rate_per_s: int
     rate_per_min: int
+    kills_old_token: bool  # a refresh ends the access token before it
     leased_until: datetime
     read_time: datetime  # the database's clock
 
@@ -110,12 +111,10 @@ def decide(due: DueGrant, in_use_s: float) -> Step:
     moments: dict[Due, datetime] = {}
     if _is_in_use(due, in_use_s) and due.access_expire_time and now < due.access_expire_time:
         moments[Due.AHEAD] = ahead_time(
-            due.access_expire_time, due.access_life_s, due.grant_id, due.generation
+            due.access_expire_time, _life_s(due), due.grant_id, due.generation
         )
     if due.max_idle_s:
-        moments[Due.KEEP_ALIVE] = keep_alive_time(
-            due.refresh_time, due.max_idle_s, due.grant_id, due.generation
-        )
+        moments[Due.KEEP_ALIVE] = _keep_alive(due)
     if not moments:
         return Step()
     kind = min(moments, key=lambda each: moments[each])
@@ -133,7 +132,7 @@ def first_look_time(
 ) -> datetime | None:
     """Where a generation that was just stored enters the due index, apart from a keep-alive that
     comes before. None: only callers refresh it (``limits.AHEAD_LIFE_MIN_S``)."""
-    if expire_time is None or (renewable and life_s < limits.AHEAD_LIFE_MIN_S):
+    if expire_time in (None, NEVER) or (renewable and life_s < limits.AHEAD_LIFE_MIN_S):
         return None
     return ahead_time(expire_time, life_s, grant_id, generation)
 
@@ -164,8 +163,31 @@ def retry_pause_s(failures: int, grant_id: uuid.UUID) -> float:
     return min(doubled, limits.BACKGROUND_RETRY_MAX_S) * (1.0 + 0.2 * _spread(grant_id, failures))
 
 
+def _life_s(due: DueGrant) -> int:
+    """Of the access token since tokens came last: less than a new one has where the provider gave
+    the old one again."""
+    if due.access_expire_time is None:
+        return due.access_life_s
+    left_s = (due.access_expire_time - due.refresh_time).total_seconds()
+    return int(left_s) if left_s < due.access_life_s * 0.9 else due.access_life_s
+
+
+def _keep_alive(due: DueGrant) -> datetime:
+    """Not while callers were promised a token that it would end, unless the refresh token dies
+    before that ends."""
+    at = keep_alive_time(due.refresh_time, due.max_idle_s, due.grant_id, due.generation)
+    end, dies = due.access_expire_time, due.refresh_time + timedelta(seconds=due.max_idle_s)
+    if not due.kills_old_token or end is None or dies <= end != NEVER:
+        return at
+    return max(at, end)
+
+
 def _is_in_use(due: DueGrant, in_use_s: float) -> bool:
-    if due.last_used_time is None or due.access_life_s < limits.AHEAD_LIFE_MIN_S:
+    """Whether it is refreshed ahead of its end. Never where that would end a token which callers
+    were promised, or one that has no end."""
+    if due.kills_old_token or due.access_expire_time == NEVER:
+        return False
+    if due.last_used_time is None or _life_s(due) < limits.AHEAD_LIFE_MIN_S:
         return False
     return due.read_time - due.last_used_time < timedelta(seconds=in_use_s)
 
@@ -181,7 +203,7 @@ def _is_dying(due: DueGrant) -> bool:
 
 def _without_refresh_token(due: DueGrant) -> Step:
     """Consent will be needed when the access token ends: said once, at 80 % of its life."""
-    if due.access_expire_time is None or due.warned_generation == due.generation:
+    if due.access_expire_time in (None, NEVER) or due.warned_generation == due.generation:
         return Step()
     at = ahead_time(due.access_expire_time, due.access_life_s, due.grant_id, due.generation)
     return Step(warn=True) if at <= due.read_time else Step(look_time=at)

@@ -14,6 +14,8 @@ from vault_service.domain import limits
 # (no quadratic time on hostile input) and brackets inside strings are not counted.
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
+_INDEX: Final = re.compile(r"[0-9]{1,4}", re.ASCII)
+
 
 class JsonRefusedError(ValueError):
     """The bytes are not JSON as we read it. The message is in our words, never the body's."""
@@ -32,14 +34,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise JsonRefusedError("not UTF-8") from None
     # Before the parser, which recurses.
-    if _depth(text) > limits.JSON_DEPTH_MAX:
+    if nesting(text) > limits.JSON_DEPTH_MAX:
         raise JsonRefusedError(f"nested deeper than {limits.JSON_DEPTH_MAX}")
     try:
         value = json.loads(
             text,
             object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_constant=no_constant,
+            parse_float=finite,
         )
     except JsonRefusedError:
         raise
@@ -51,16 +53,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def at_path(members: Mapping[str, Any], path: str) -> object:
-    """The member at a dotted path, None where there is none."""
+    """The member at a dotted path, None where there is none. A whole number is the place in a list
+    too (``errors.0.code``)."""
     found: object = members
     for name in path.split("."):
-        if not isinstance(found, dict):
+        if isinstance(found, list) and _INDEX.fullmatch(name):
+            found = found[int(name)] if int(name) < len(found) else None
+        elif isinstance(found, dict):
+            found = found.get(name)
+        else:
             return None
-        found = found.get(name)
     return found
 
 
-def _depth(text: str) -> int:
+def nesting(text: str) -> int:
+    """How deep its brackets are nested, those inside strings left out."""
     depth = deepest = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         first = match[0][0]
@@ -79,11 +86,13 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
+    """For ``json.loads``: refuses what is no number."""
     raise JsonRefusedError("NaN or Infinity")
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """For ``json.loads``: a number, refused where it is out of range."""
     number = float(text)
     if not math.isfinite(number):
         raise JsonRefusedError("a number out of range")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,24 +16,29 @@ from vault_service.domain.answer_rules import (
     members_of,
     raise_by_error,
     raise_by_status,
+    reading_of,
     reports_failure,
     unusable,
 )
 from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
+from vault_service.domain.lenient_json import Reading, spelled
 from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.provider_subject import read_subject
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import at_path
+from vault_service.domain.token_lives import ToldLife, is_endless, told_life
 
-_TOKEN: Final = re.compile(rf"[!-~]{{1,{limits.TOKEN_MAX_BYTES}}}")
-_SCOPE: Final = re.compile(rf"[!-~]{{1,{limits.SCOPE_MAX_CHARS}}}")
+# VSCHAR of RFC 6749 §A.12 and §A.17 has the space in it.
+_TOKEN: Final = re.compile(rf"[ -~]{{1,{limits.TOKEN_MAX_BYTES}}}")
+_SCOPE: Final = re.compile(rf"[ -~]{{1,{limits.SCOPE_MAX_CHARS}}}")
 _TOKEN_TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
-_NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.0{1,9})?", re.ASCII)
 
 # The members that a profile's token_paths may place.
-TOKEN_MEMBERS: Final = ("access_token", "refresh_token", "token_type", "expires_in", "scope")
+TOKEN_MEMBERS: Final = (
+    "access_token", "refresh_token", "token_type", "expires_in", "expires_at", "scope",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +59,25 @@ def read_tokens(
     No subject is read: refusing an id_token here would lose the tokens beside it.
 
     What is not needed to store the tokens is never a reason to refuse them: a malformed
-    ``expires_in`` or ``scope`` counts as omitted. ``expires_in`` of 0 or less is 0: expired on
-    arrival, so never served. More than TOKEN_LIFE_MAX_S is cut.
+    ``expires_in`` or ``scope`` counts as omitted. ``expires_in`` of 0 or less is 0: no end where
+    the profile says so or no refresh token came, else expired on arrival, so never served. More
+    than TOKEN_LIFE_MAX_S is cut.
     """
-    return _tokens(answer, _success(answer, profile, secrets), profile)
+    reading = _success(answer, profile, secrets)
+    read = _tokens(answer, reading.members, profile)
+    if reading.cut and read.refresh_token is None:
+        raise unusable(answer, "its end is missing, and with it perhaps a refresh token")
+    return replace(read, oddities=(*reading.oddities, *read.oddities))
 
 
 def read_refresh(
     answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
 ) -> TokenAnswer:
-    """The tokens of a refresh: as ``read_tokens``."""
-    return read_tokens(answer, profile, secrets)
+    """The tokens of a refresh: as ``read_tokens``, but that no refresh token comes where the one
+    before stays, so ``expires_in`` of 0 does not promise a token without an end."""
+    read = read_tokens(answer, profile, secrets)
+    told = ToldLife(read.expires_in_s, read.expire_time)
+    return replace(read, endless=is_endless(told, profile.token_life, True))
 
 
 def read_subject_of(answer: HttpAnswer, profile: ProviderProfile, expected: Expected) -> str | None:
@@ -92,27 +105,27 @@ def read_revocation(
     """
     raise_by_status(answer)
     try:
-        members = members_of(answer)
+        reading = reading_of(answer)
     except TokenEndpointError:
         if is_success(answer):
             return
         raise
-    if members.get("error") == "invalid_token":
+    if reading.members.get("error") == "invalid_token":
         return
-    if is_success(answer) and not reports_failure(members, profile):
+    if is_success(answer) and not reports_failure(reading.members, profile):
         return
-    raise_by_error(answer, members, profile, secrets)
+    raise_by_error(answer, reading, profile, secrets)
 
 
 def _success(
     answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
-) -> dict[str, Any]:
-    """The members of an answer that reports no failure."""
+) -> Reading:
+    """What an answer says that reports no failure."""
     raise_by_status(answer)
-    members = members_of(answer)
-    if not is_success(answer) or reports_failure(members, profile):
-        raise_by_error(answer, members, profile, secrets)
-    return members
+    reading = reading_of(answer)
+    if not is_success(answer) or reports_failure(reading.members, profile):
+        raise_by_error(answer, reading, profile, secrets)
+    return reading
 
 
 def _tokens(
@@ -122,13 +135,19 @@ def _tokens(
     access_token = _token(answer, placed, "access_token")
     if access_token is None:
         raise unusable(answer, "no access_token")
+    refresh_token = _token(answer, placed, "refresh_token")
+    told = told_life(placed, profile.default_life_s)
+    scope = spelled(placed, "scope")
     return TokenAnswer(
         access_token=access_token,
-        refresh_token=_token(answer, placed, "refresh_token"),
-        token_type=_token_type(placed.get("token_type")),
-        expires_in_s=_life_s(placed.get("expires_in")),
-        scopes=_scopes(placed.get("scope"), profile.scope_separator),
+        refresh_token=refresh_token,
+        token_type=_token_type(spelled(placed, "token_type")),
+        expires_in_s=told.expires_in_s,
+        scopes=_scopes(spelled(placed, "scopes") if scope is None else scope, profile),
         subject=None,
+        expire_time=told.expire_time,
+        endless=is_endless(told, profile.token_life, refresh_token is not None),
+        oddities=told.oddities,
     )
 
 
@@ -137,17 +156,17 @@ def _placed(members: Mapping[str, Any], paths: Mapping[str, str]) -> Mapping[str
     is not at its path: never two halves of two token sets (Slack's bot and user tokens)."""
     if not at_path(members, paths.get("access_token", "access_token")):
         return members
-    return {name: at_path(members, paths.get(name, name)) for name in TOKEN_MEMBERS}
+    return {**members, **{name: at_path(members, path) for name, path in paths.items()}}
 
 
 def _token(answer: HttpAnswer, members: Mapping[str, Any], name: str) -> Sensitive | None:
-    """A token of visible ASCII; None where it is absent, null or empty."""
-    value = members.get(name)
+    """A token of printable ASCII; None where it is absent, null or empty."""
+    value = spelled(members, name)
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise unusable(
-            answer, f"{name} is not 1 to {limits.TOKEN_MAX_BYTES} characters of visible ASCII"
+            answer, f"{name} is not 1 to {limits.TOKEN_MAX_BYTES} printable ASCII characters"
         )
     return Sensitive.from_text(value)
 
@@ -159,26 +178,22 @@ def _token_type(value: object) -> str:
     return "Bearer" if value.lower() == "bearer" else value
 
 
-def _life_s(value: object) -> int | None:
-    """Seconds, from a number or its decimal text (older Microsoft endpoints); None: unknown."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+def _scopes(value: object, profile: ProviderProfile) -> tuple[str, ...] | None:
+    """The scopes, each once, in their order; "" is none at all; None: nothing usable was said.
+    Which of them the asked ones are says ``domain.scopes``."""
+    parts = value if isinstance(value, list) else [value]
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) != len(parts):
         return None
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        return None
-    number = float(value) if isinstance(value, str) else value
-    return int(min(max(number, 0), limits.TOKEN_LIFE_MAX_S))
-
-
-def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
-    """The scopes, each once, in their order; "" is none at all; None: nothing usable was said."""
-    if isinstance(value, str):
-        parts: list[Any] = [part.strip() for part in value.split(separator or " ")]
-    elif isinstance(value, list):
-        parts = value
-    else:
-        return None
-    found = dict.fromkeys(part for part in parts if part != "" and isinstance(part, str))
-    wrong = any(not isinstance(part, str) for part in parts)
-    if wrong or len(found) > limits.SCOPES_MAX_COUNT or not all(map(_SCOPE.fullmatch, found)):
+    split = (part.strip() for text in texts for part in text.split(profile.scope_separator or " "))
+    long = limits.SCOPE_MAX_CHARS
+    # No scope is so long: it is a list with another separator.
+    found = dict.fromkeys(
+        one
+        for part in split
+        for one in ([part] if len(part) <= long else re.split("[ ,+]", part))
+        if one
+    )
+    if len(found) > limits.SCOPES_MAX_COUNT or not all(map(_SCOPE.fullmatch, found)):
         return None
     return tuple(found)

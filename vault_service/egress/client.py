@@ -27,8 +27,9 @@ from vault_service.egress.answer import TransportFailure, parse_retry_after
 from vault_service.egress.answer_parser import AnswerParser
 from vault_service.egress.endpoint import Endpoint
 from vault_service.egress.guard import EgressGuard
+from vault_service.egress.lookups import Lookups
 from vault_service.egress.pool import ConnectionPool
-from vault_service.egress.resolver import GuardedResolver, Lookup, system_lookup
+from vault_service.egress.resolver import GuardedResolver, Lookup
 
 _LATE_S: Final = 0.05  # a timer that is later than this belongs to a process that stood still
 _LATE_LOOKS_MAX: Final = 4  # a machine that is late again and again still ends a request
@@ -70,11 +71,13 @@ class HttpClient:
         guard: EgressGuard,
         ca_file: Path | None = None,
         *,
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._guard = guard
-        self._pool = ConnectionPool(tls_context(ca_file), GuardedResolver(guard, lookup))
+        self.lookups = Lookups()
+        resolver = GuardedResolver(guard, lookup or self.lookups)
+        self._pool = ConnectionPool(tls_context(ca_file), resolver)
         self._now = now
 
     async def post_form(

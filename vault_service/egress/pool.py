@@ -1,5 +1,5 @@
-"""Connections to checked addresses only, bounded for each host, and used again only where the
-exchange before ended cleanly.
+"""Connections to checked addresses only, bounded in number, and used again only where the exchange
+before ended cleanly.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vault_service.egress.connection import Connection
 from vault_service.egress.endpoint import Endpoint
 from vault_service.egress.resolver import AddressRefusedError, GuardedResolver
 
-# A request that waits for a late answer holds no place at its provider, but a connection.
+# Callers have entered a share before (usecases.shares), so nobody waits here in practice. A request
+# that waits for a late answer holds no place at its provider, but a connection.
 _CONNECTIONS_MAX = limits.HTTP_CONNECTIONS_MAX + limits.HTTP_LATE_MAX
-_PER_HOST_MAX = limits.HTTP_CONNECTIONS_PER_HOST_MAX + limits.HTTP_LATE_PER_HOST_MAX
 _TURNS_MAX = 16  # of the loop, until a connection that was cut is gone
 
 
@@ -29,8 +29,7 @@ _TURNS_MAX = 16  # of the loop, until a connection that was cut is gone
 class _Host:
     """One host and port."""
 
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PER_HOST_MAX))
-    users: int = 0  # at work, or waiting for a place
+    users: int = 0  # at work, or waiting for a connection
     idle: list[Connection] = field(default_factory=list)  # the last one was used last
 
 
@@ -52,7 +51,7 @@ class ConnectionPool:
         host = self._hosts.setdefault(name, _Host())
         host.users += 1
         try:
-            async with host.places, self._places:
+            async with self._places:
                 if self._closed:
                     raise TransportFailure(False, "the HTTP client is closed")
                 connection = None if fresh else self._standing(host)

@@ -18,7 +18,7 @@ from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import tls_context
 from vault_service.egress.endpoint import Endpoint
 from vault_service.egress.guard import EgressGuard
-from vault_service.egress.resolver import GuardedResolver, system_lookup
+from vault_service.egress.resolver import GuardedResolver
 
 _HEAD_MAX_BYTES: Final = 16_384
 
@@ -30,7 +30,7 @@ async def server_time(url: str, guard: EgressGuard, ca_file: Path | None) -> flo
     """
     try:
         endpoint = guard.endpoint(url)
-        found = await GuardedResolver(guard, system_lookup).resolve(endpoint.host, endpoint.port)
+        found = await GuardedResolver(guard).resolve(endpoint.host, endpoint.port)
         async with asyncio.timeout(limits.HTTP_CONNECT_LIMIT_S):
             head = await _head(endpoint, found[0]["host"], tls_context(ca_file))
     except VaultError as error:

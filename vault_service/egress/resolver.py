@@ -6,7 +6,6 @@ connector takes addresses from here and nowhere else, and asks again for each ne
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,6 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.egress.guard import EgressGuard
+from vault_service.egress.lookups import Lookups
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 """From (host, port) to numeric addresses; raises OSError when there are none."""
@@ -24,19 +24,12 @@ class AddressRefusedError(OSError):
     """The look-up's answer is not allowed. An OSError, so that the connector reports it."""
 
 
-async def system_lookup(host: str, port: int) -> Sequence[str]:
-    """getaddrinfo of the system, in its thread."""
-    loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for _, _, _, _, sockaddr in answers]
-
-
 class GuardedResolver(AbstractResolver):
     """aiohttp's resolver with the guard behind each look-up."""
 
-    def __init__(self, guard: EgressGuard, lookup: Lookup) -> None:
+    def __init__(self, guard: EgressGuard, lookup: Lookup | None = None) -> None:
         self._guard = guard
-        self._lookup = lookup
+        self._lookup = lookup or Lookups()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

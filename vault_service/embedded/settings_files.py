@@ -36,6 +36,7 @@ permit (
                Action::"PutOAuthClient", Action::"ListOAuthClients",
                Action::"AddClientCredential", Action::"RetireClientCredential",
                Action::"SuspendOAuthClient", Action::"ResumeOAuthClient",
+               Action::"ListClientHolds", Action::"ClearClientHold",
                Action::"StartAuthorization", Action::"CompleteAuthorization", Action::"GetGrant",
                Action::"ListGrants", Action::"RevokeGrant", Action::"DeleteGrant",
                Action::"LinkAlias", Action::"UnlinkAlias", Action::"WatchGrants",

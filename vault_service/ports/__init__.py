@@ -34,6 +34,8 @@ from vault_service.domain.oauth import (
 from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.secret import SecretVersion
 from vault_service.domain.sensitive import Sensitive
+from vault_service.ports.budgets import ClientHold as ClientHold
+from vault_service.ports.budgets import ClientHoldStore as ClientHoldStore
 from vault_service.ports.budgets import RateBudget as RateBudget
 from vault_service.ports.budgets import Taken as Taken
 from vault_service.ports.consents import AuthorizationStore as AuthorizationStore

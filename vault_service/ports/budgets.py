@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from vault_service.domain.audit import AuditRecord
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.rates import Rates
 
@@ -18,6 +21,15 @@ class Taken:
     held_s: float = 0.0  # until the provider wants to be asked again
 
 
+@dataclass(frozen=True, slots=True)
+class ClientHold:
+    """A pause that a provider wants of one OAuthClient."""
+
+    client: OAuthClientName
+    until: datetime
+    left_s: float  # on the database's clock
+
+
 class RateBudget(Protocol):
     """Requests of one OAuthClient, on the database's clock. STORE_UNREACHABLE."""
 
@@ -27,3 +39,16 @@ class RateBudget(Protocol):
 
     async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
         """No permits for so long, or for longer where that was asked before."""
+
+    async def held_s(self, client: OAuthClientName) -> float:
+        """How long there are none; 0: there are."""
+
+
+class ClientHoldStore(Protocol):
+    """The pauses of all OAuthClients. STORE_UNREACHABLE."""
+
+    async def holds(self, tenant: str) -> Sequence[ClientHold]:
+        """Those that last, by OAuthClient, ``limits.PAGE_MAX`` at most."""
+
+    async def clear(self, client: OAuthClientName, record: AuditRecord) -> bool:
+        """End one, with its record; False, and no record, where there was none."""

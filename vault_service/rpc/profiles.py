@@ -16,6 +16,7 @@ from vault_service.domain.provider import (
     ProviderProfile,
     Recovery,
     RefreshClass,
+    TokenLife,
 )
 from vault_service.rpc import fields
 
@@ -36,6 +37,7 @@ _SAME: Final = (
     "max_idle_s",
     "rate_per_s",
     "rate_per_min",
+    "scopes_not_comparable",
 )
 
 
@@ -71,6 +73,10 @@ def profile(message: pb.Provider) -> ProviderProfile:
             )
         ),
         recovery=_one_of(Recovery, "recovery", message.recovery, Recovery.RETRY),
+        error_code_paths=tuple(dict.fromkeys(message.error_code_paths)),
+        scope_aliases=dict(message.scope_aliases),
+        token_life=_one_of(TokenLife, "token_life", message.token_life, TokenLife.EXPIRES),
+        token_params=dict(message.token_params),
     )
 
 
@@ -93,6 +99,10 @@ def profile_members(known: ProviderProfile) -> dict[str, Any]:
         "body_encoding": known.body_encoding.value,
         "auth_methods": [method.value for method in known.auth_methods],
         "recovery": known.recovery.value,
+        "error_code_paths": known.error_code_paths,
+        "scope_aliases": known.scope_aliases,
+        "token_life": known.token_life.value,
+        "token_params": known.token_params,
     }
 
 

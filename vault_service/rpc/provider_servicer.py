@@ -13,6 +13,7 @@ from vault_service.rpc import fields, translate
 from vault_service.rpc.handling import Handling, handled
 from vault_service.rpc.profiles import profile
 from vault_service.usecases.client_credentials import ClientCredentials
+from vault_service.usecases.client_holds import ClientHolds
 from vault_service.usecases.oauth_clients import OAuthClients
 from vault_service.usecases.providers import Providers
 from vault_service.usecases.suspend_oauth_client import SuspendOAuthClient
@@ -28,12 +29,14 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
         clients: OAuthClients,
         credentials: ClientCredentials,
         suspend: SuspendOAuthClient,
+        holds: ClientHolds,
     ) -> None:
         self.handling = handling
         self._providers = providers
         self._clients = clients
         self._credentials = credentials
         self._suspend = suspend
+        self._holds = holds
 
     @handled("ProviderService", lambda request: request.provider.name)
     async def PutProvider(
@@ -75,6 +78,7 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
             auth_method=_auth_method(asked.auth_method),
             redirect_uris=tuple(dict.fromkeys(asked.redirect_uris)),
             scopes=fields.scopes(asked.scopes),
+            token_params=dict(asked.token_params),
         )
         return pb.PutOAuthClientResponse(oauth_client=translate.oauth_client(stored))
 
@@ -128,9 +132,35 @@ class ProviderServicer(provider_service_pb2_grpc.ProviderServiceServicer):
         client = await self._suspend.resume(call, OAuthClientName.parse(request.name))
         return pb.ResumeOAuthClientResponse(oauth_client=translate.oauth_client(client))
 
+    @handled("ProviderService", lambda request: request.parent)
+    async def ListClientHolds(
+        self, request: pb.ListClientHoldsRequest, call: Call
+    ) -> pb.ListClientHoldsResponse:
+        """See the proto."""
+        holds = await self._holds.list(call, parse_tenant(request.parent))
+        return pb.ListClientHoldsResponse(
+            client_holds=[
+                pb.ClientHold(
+                    oauth_client=str(hold.client), end_time=translate.timestamp(hold.until)
+                )
+                for hold in holds
+            ]
+        )
+
+    @handled("ProviderService", lambda request: request.oauth_client)
+    async def ClearClientHold(
+        self, request: pb.ClearClientHoldRequest, call: Call
+    ) -> pb.ClearClientHoldResponse:
+        """See the proto."""
+        name = OAuthClientName.parse(request.oauth_client)
+        why = fields.text("why", request.why, limits.HOLD_WHY_MAX_CHARS)
+        return pb.ClearClientHoldResponse(cleared=await self._holds.clear(call, name, why))
+
 
 def _auth_method(value: resources_pb2.ClientAuthMethod.ValueType) -> ClientAuthMethod:
     try:
         return ClientAuthMethod(value or ClientAuthMethod.CLIENT_SECRET_BASIC.value)
     except ValueError:
-        raise fields.malformed("auth_method", "is CLIENT_SECRET_BASIC or _POST") from None
+        raise fields.malformed(
+            "auth_method", "is CLIENT_SECRET_BASIC, CLIENT_SECRET_POST or NONE"
+        ) from None

@@ -66,4 +66,5 @@ def _response(token: AccessToken) -> token_service_pb2.GetAccessTokenResponse:
         served=resources_pb2.Served.ValueType(token.served.value),
         grant_state=resources_pb2.GrantState.ValueType(token.grant_state.value),
         grant=str(token.grant),
+        never_expires=token.never_expires,
     )

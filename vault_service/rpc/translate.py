@@ -55,7 +55,9 @@ def oauth_client(value: OAuthClient) -> pb.OAuthClient:
         credentials=[
             pb.ClientCredential(version=one.version, create_time=timestamp(one.create_time))
             for one in value.credentials
+            if not value.is_public
         ],
+        token_params=value.token_params,
         suspend_time=timestamp(value.suspend_time),
     )
 

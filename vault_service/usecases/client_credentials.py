@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision, Permission
@@ -13,6 +15,8 @@ from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import OAuthClientStore
 from vault_service.usecases.gate import Gate, oauth_client_resource
 from vault_service.usecases.recorder import Recorder
+
+_PUBLIC: Final = "this OAuthClient is a public client, which has no secret"
 
 
 class ClientCredentials:
@@ -37,6 +41,12 @@ class ClientCredentials:
         await self._gate.enter(call, name.tenant)
         permission = Permission.ADD_CLIENT_CREDENTIAL
         client, decision = await find_client(self._gate, self._clients, call, permission, name)
+        if client.is_public:
+            raise VaultError(
+                Reason.FIELD_MALFORMED,
+                f"{_PUBLIC}; it gets one by PutOAuthClient with an auth_method that has a secret",
+                metadata={"field": "oauth_client"},
+            )
         if not 0 < len(secret) <= limits.CLIENT_SECRET_MAX_BYTES:
             reason = Reason.PAYLOAD_TOO_LARGE if len(secret) else Reason.FIELD_MALFORMED
             raise VaultError(reason, "client_secret has 1 byte to 4 KiB")
@@ -56,6 +66,8 @@ class ClientCredentials:
         await self._gate.enter(call, name.tenant)
         permission = Permission.RETIRE_CLIENT_CREDENTIAL
         client, decision = await find_client(self._gate, self._clients, call, permission, name)
+        if client.is_public:
+            raise VaultError(Reason.CREDENTIAL_NOT_FOUND, f"{_PUBLIC}, so none can be retired")
         if version not in {one.version for one in client.credentials}:
             raise VaultError(
                 Reason.CREDENTIAL_NOT_FOUND,

@@ -12,6 +12,7 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import ClientCredential, OAuthClient, credential_binding
 from vault_service.domain.provider import Provider
+from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import OAuthClientStore, ProviderStore
 
 T = TypeVar("T")
@@ -62,9 +63,7 @@ class Credentials:
         """Raises OAUTH_CLIENT_NOT_FOUND, KEK_UNREACHABLE, ENVELOPE_CORRUPT."""
         client, provider = await self.find(name)
         secret = await self._envelopes.open(client.credential_binding, client.credential_envelope)
-        return Registration(
-            client, provider, ClientCredential(client.client_id, secret, client.auth_method)
-        )
+        return Registration(client, provider, _credential(client, secret))
 
     async def require_in_service(self, name: OAuthClientName) -> None:
         """Raises KILL_SWITCH where the OAuthClient is suspended now, OAUTH_CLIENT_NOT_FOUND."""
@@ -99,6 +98,8 @@ class Credentials:
         return Presented(await request(credential), version)
 
     async def _older(self, client: OAuthClient) -> tuple[int, ClientCredential] | None:
+        if client.is_public:
+            return None
         try:
             sealed = await self._clients.older_credential(client)
             if sealed is None:
@@ -108,7 +109,11 @@ class Credentials:
         except VaultError:
             # The provider's own answer says more than what failed here on the way to a second try.
             return None
-        return sealed.version, ClientCredential(client.client_id, secret, client.auth_method)
+        return sealed.version, _credential(client, secret)
+
+
+def _credential(client: OAuthClient, secret: Sensitive) -> ClientCredential:
+    return ClientCredential(client.client_id, secret, client.auth_method, client.token_params)
 
 
 def require_in_service(client: OAuthClient) -> None:

@@ -85,7 +85,8 @@ class ExchangeCode:
         """Raises why the code was not presented, or how the authorization ended."""
         exchange = await self._prepare(authorization, decision)
         try:
-            with self._outages.unasked(
+            # Before the claim: a caller that finds no place has used up nothing.
+            with await self._outages.consent(
                 exchange.registration.client, exchange.registration.provider, code_hash
             ) as permit:
                 if await self._claim(call, exchange, code_hash):

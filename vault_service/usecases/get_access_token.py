@@ -11,6 +11,7 @@ from vault_service.domain.access import Call, Decision, Permission
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import (
+    NEVER,
     AccessToken,
     Grant,
     GrantState,
@@ -27,6 +28,7 @@ from vault_service.ports import AuditLog
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.gate import Gate
 from vault_service.usecases.known_grants import KnownGrants
+from vault_service.usecases.newer_tokens import NewerTokens
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_grant import RefreshGrant
@@ -78,6 +80,7 @@ class GetAccessToken:
         self._refresh = refresh
         self._credentials = credentials
         self._outages = outages
+        self._newer = NewerTokens(credentials)
         self._used = used
 
     async def __call__(
@@ -96,6 +99,8 @@ class GetAccessToken:
             wanted_s = effective_min_ttl_s(min_ttl_s, grant.access_life_s)
             _require_usable(grant, wanted_s, scopes)
             too_old = needs_refresh(grant.access_expire_time, grant.read_time, wanted_s)
+            if too_old:
+                too_old = await self._newer.wanted(grant, min_ttl_s)
             if too_old or (is_rejected(grant) and refreshed_from is None):
                 if refreshed_from is not None and grant.generation > refreshed_from:
                     raise _went_by(grant)
@@ -190,7 +195,7 @@ class GetAccessToken:
             decision=decision,
             detail={
                 "generation": str(grant.generation),
-                "expire_time": grant.access_expire_time.isoformat(),
+                "expire_time": _told(grant.access_expire_time),
                 "served": served.name,
             },
             token_fingerprint=fingerprint,
@@ -212,6 +217,10 @@ class GetAccessToken:
             served=served,
             grant_state=grant.state,
         )
+
+
+def _told(expire_time: datetime) -> str:
+    return "none" if expire_time == NEVER else expire_time.isoformat()
 
 
 def require_active(grant: Grant) -> None:

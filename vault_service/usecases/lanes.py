@@ -12,17 +12,20 @@ from typing import Final
 
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, BreakerKey, Fault, TokenEndpointError
+from vault_service.domain.blame import names_the_registration, way_of
 from vault_service.domain.breaker import Admission, Breaker, BreakerState
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Provider
+from vault_service.domain.rate_holds import RateHolds
 from vault_service.domain.rates import Rates
 from vault_service.domain.retry_budget import RetryBudget
 from vault_service.ports import Clock
 from vault_service.ports.budgets import RateBudget
 from vault_service.usecases.bulkhead import Bulkhead
+from vault_service.usecases.consent_places import ConsentPace
 from vault_service.usecases.rate_permits import RatePermits
 
 Chance = Callable[[], float]
@@ -77,10 +80,12 @@ class Lane:
     ) -> None:
         self.name = name
         self.watch = watch
-        self.breaker = Breaker(chance)
+        self.breaker = Breaker(chance, partial=False)
         self.bulkhead = Bulkhead(parallel_max, limits.PERMIT_QUEUE_MAX)
         self.permits = RatePermits(budget, name, clock, chance)
         self.retries = RetryBudget(clock.monotonic())
+        self.holds = RateHolds()
+        self.consents = ConsentPace()
         self.rates: Rates | None = None
         self.last_chance = False  # a request of a grant in the last of its grace is under way
         self._clock = clock
@@ -114,14 +119,14 @@ class Lane:
         states = {self.state(), self.watch.state()}
         return states != {BreakerState.CLOSED}
 
-    def refuse_while_down(self) -> None:
-        """PROVIDER_UNAVAILABLE or CLIENT_MISCONFIGURED while a breaker lets nobody through,
-        PROVIDER_RATE_LIMITED while the provider wants a pause."""
+    def refuse_while_down(self, key: Hashable) -> None:
+        """PROVIDER_UNAVAILABLE or CLIENT_MISCONFIGURED while a breaker does not let this grant
+        through, PROVIDER_RATE_LIMITED while the provider wants a pause."""
         now = self._clock.monotonic()
-        if self.watch.breaker.wait_s(now) > 0:
-            raise _provider_down(_pause_s(self.watch.breaker, now))
-        if self.breaker.wait_s(now) > 0:
-            raise _client_down(_pause_s(self.breaker, now))
+        if self.watch.breaker.wait_s(now, key) > 0:
+            raise _provider_down(_pause_s(self.watch.breaker, now, key))
+        if self.breaker.wait_s(now, key) > 0:
+            raise _client_down(_pause_s(self.breaker, now, key))
         if self.permits.pause.wait_s(now) > 0:
             self.permits.refuse_while_held()
             raise _first_after_a_pause()
@@ -130,26 +135,34 @@ class Lane:
         """Through the breakers, and paid for where it is a retry. Raises as
         ``refuse_while_down``, and PROVIDER_UNAVAILABLE where retries are spent."""
         now = self._clock.monotonic()
-        self.refuse_while_down()
+        self.refuse_while_down(key)
         if not self.retries.admit(key, now):
             raise _too_many_retries(self.retries.wait_s())
-        provider, client = self.watch.breaker.admit(now), self.breaker.admit(now)
+        provider, client = self.watch.breaker.admit(now, key), self.breaker.admit(now, key)
         pause = self.permits.pause.admit(now)
         assert provider is not None, "no time has passed since it was asked"
         assert client is not None, "no time has passed since it was asked"
         assert pause is not None, "no time has passed since it was asked"
         return Admitted(provider, client, pause)
 
+    def end_last_chance(self) -> None:
+        """The next grant in the last of its grace may go."""
+        self.last_chance = False
+
     def unasked(self) -> Admitted:
         """Past all, for a request that goes in any case."""
         pause = self.permits.pause.unasked()
-        return Admitted(self.watch.breaker.unasked(), self.breaker.unasked(), pause, asked=False)
+        provider, client = self.watch.breaker.unasked(), self.breaker.unasked()
+        return Admitted(provider, client, pause, asked=False)
+
+    async def look_at_hold(self) -> None:
+        """Whether the pause that the provider wants was lifted by somebody since the last look."""
+        if await self.permits.was_lifted():
+            self.holds.lifted()
 
     def take_back(self, admitted: Admitted, key: Hashable) -> None:
         """It was not sent after all: it says nothing and costs nothing."""
-        self.watch.breaker.unknown(admitted.provider)
-        self.breaker.unknown(admitted.client)
-        self.permits.pause.unknown(admitted.pause)
+        self._says_nothing(admitted)
         if admitted.asked:
             self.retries.give_back(key)
 
@@ -157,36 +170,50 @@ class Lane:
         self, admitted: Admitted, key: Hashable, error: TokenEndpointError | None
     ) -> None:
         """What the answer says of the provider and of our registration there."""
+        if error is not None and not admitted.asked:
+            # A code is what somebody's browser brought: its failure says nothing of anybody else.
+            self._says_nothing(admitted)
+            return
         now = self._clock.monotonic()
         judgement = None if error is None else error.judgement
-        if judgement is not None and judgement.breaker is BreakerKey.PROVIDER:
+        if error is not None and error.judgement.breaker is BreakerKey.PROVIDER:
             self.watch.breaker.failed(admitted.provider, now)
         else:
             self.watch.breaker.succeeded(admitted.provider, now)
         if judgement is None or judgement.fault is Fault.GRANT:
             # It looks at a token only after it has authenticated us (RFC 6749 §3.2.1, §5.2).
             self.breaker.succeeded(admitted.client, now)
-        elif _tells_of_the_client(admitted, error):
-            self.breaker.failed(admitted.client, now)
+        elif error is not None and judgement.breaker is BreakerKey.OAUTH_CLIENT:
+            readily = names_the_registration(error)
+            self.breaker.failed(admitted.client, now, way_of(error), readily=readily)
         else:
             self.breaker.unknown(admitted.client)
         if judgement is None or judgement.fault is not Fault.PROVIDER:
             self.retries.succeeded(key)
-        elif admitted.asked:
+        else:
             self.retries.failed(key)
+        await self._note_rate(admitted, key, error)
+
+    async def _note_rate(
+        self, admitted: Admitted, key: Hashable, error: TokenEndpointError | None
+    ) -> None:
+        now = self._clock.monotonic()
         if error is not None and error.answer_class is AnswerClass.RATE_LIMITED:
-            await self.permits.hold_back(error.retry_after_s)
-        elif judgement is not None and judgement.fault is Fault.PROVIDER:
+            first = admitted.pause.probe
+            hold_s = self.holds.limited(key, error.retry_after_s, now, first_after_hold=first)
+            if hold_s is None:
+                self.permits.pause.unknown(admitted.pause)
+            else:
+                await self.permits.hold_back(hold_s)
+        elif error is not None and error.judgement.fault is Fault.PROVIDER:
             self.permits.pause.unknown(admitted.pause)
         else:
             self.permits.pause.succeeded(admitted.pause, now)
 
-
-def _tells_of_the_client(admitted: Admitted, error: TokenEndpointError | None) -> bool:
-    if error is None or error.judgement.breaker is not BreakerKey.OAUTH_CLIENT:
-        return False
-    # A code is what a caller brought: a request that is refused over it says nothing of us.
-    return admitted.asked or error.answer_class is AnswerClass.CLIENT_REFUSED
+    def _says_nothing(self, admitted: Admitted) -> None:
+        self.watch.breaker.unknown(admitted.provider)
+        self.breaker.unknown(admitted.client)
+        self.permits.pause.unknown(admitted.pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +234,7 @@ class LaneView:
     budget_statements: int
     held_s: float
     holds: int
+    grants_held: int
     retries_refused: int
 
 
@@ -227,6 +255,7 @@ def view_of(lane: Lane) -> LaneView:
         budget_statements=lane.permits.asked,
         held_s=lane.permits.held_s(),
         holds=lane.permits.held,
+        grants_held=lane.holds.of_grants,
         retries_refused=lane.retries.refused,
     )
 
@@ -240,9 +269,9 @@ def _drain_s(rates: Rates) -> float:
     return min(max(budgeted_s, limits.PERMIT_FULL_RETRY_S), limits.PERMIT_FULL_RETRY_MAX_S)
 
 
-def _pause_s(breaker: Breaker, now: float) -> float:
+def _pause_s(breaker: Breaker, now: float, key: Hashable) -> float:
     """What RetryInfo says: a probe under way mostly ends long before its limit."""
-    wait_s = breaker.wait_s(now)
+    wait_s = breaker.wait_s(now, key)
     probing = breaker.state(now) is BreakerState.HALF_OPEN
     return min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
 

@@ -9,7 +9,6 @@ place is given back.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,32 +16,30 @@ from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.errors import VaultError
 from vault_service.domain.http_answer import HttpAnswer
-from vault_service.domain.names import OAuthClientName
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.outages import Permit
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.refresh_outcomes import Attempted
+from vault_service.usecases.shares import Shares
 
 
 class LateAnswers:
-    """At most ``places`` of them, and half of those for one OAuthClient: each has a slot of the
-    spool and a connection."""
+    """At most ``places`` of them, of which a tenant may hold as many as it leaves free: each has a
+    slot of the spool and a connection."""
 
     def __init__(self, attempts: AttemptStore, flights: Flights, places: int) -> None:
         self._attempts = attempts
         self._flights = flights
-        self._places = max(1, places)
-        self._client_places = max(1, int(places * limits.LATE_ANSWERS_CLIENT_SHARE))
-        self._inside: Counter[OAuthClientName] = Counter()
+        self._places = Shares(max(1, places))
         self.came = 0  # answers that came after their limit, since the process started
         self.missed = 0  # requests that were given up without one
 
     @property
     def waiting(self) -> int:
         """How many are waited for now."""
-        return self._inside.total()
+        return self._places.inside
 
     async def answer(
         self,
@@ -66,16 +63,15 @@ class LateAnswers:
     async def _late(
         self, task: asyncio.Task[HttpAnswer], tried: Attempted, permit: Permit, times: RefreshTimes
     ) -> HttpAnswer:
-        client = OAuthClientName(tried.grant.tenant, tried.grant.oauth_client)
+        tenant = tried.grant.tenant
         doubt = TokenEndpointError(AnswerClass.IN_DOUBT, detail="no whole answer within the limit")
-        if self.waiting >= self._places or self._inside[client] >= self._client_places:
+        if not await self._places.enter(tenant, wait_s=0):
             # A process that stood still reads first what came meanwhile.
             await asyncio.wait({task}, timeout=limits.HTTP_LATE_READ_S)
             if task.done():
                 return task.result()
             self.missed += 1
             raise doubt
-        self._inside[client] += 1
         try:
             await permit.report(doubt)
             self._tell(tried, doubt)
@@ -85,7 +81,7 @@ class LateAnswers:
             self.missed += 1
             raise
         finally:
-            self._inside[client] -= 1
+            self._places.leave(tenant)
         self.came += 1
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from vault_service.crypto.envelopes import Envelopes
@@ -15,8 +16,10 @@ from vault_service.domain.provider import Provider
 from vault_service.domain.sensitive import Sensitive
 from vault_service.ports import Clock, OAuthClientStore, Page, ProviderStore
 from vault_service.usecases.gate import Gate, oauth_client_resource, tenant_resource
+from vault_service.usecases.provider_profile import require_token_params
 from vault_service.usecases.recorder import Recorder
 
+_NO_SECRET = Sensitive(b"")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -51,22 +54,28 @@ class OAuthClients:
         auth_method: ClientAuthMethod,
         redirect_uris: tuple[str, ...],
         scopes: tuple[str, ...],
+        token_params: Mapping[str, str] | None = None,
     ) -> OAuthClient:
-        """Create or replace; ``client_secret`` None keeps the stored one."""
+        """Create or replace. ``client_secret`` None keeps the stored one; a new OAuthClient without
+        one is a public client, since a method with a secret cannot work without it."""
         await self._gate.enter(call, name.tenant)
         resource = oauth_client_resource(name, provider_name.provider)
         decision = self._gate.require(call, Permission.PUT_OAUTH_CLIENT, resource)
         if name.tenant != provider_name.tenant:
             raise _malformed("provider", "belongs to the same tenant")
         _require_redirects(redirect_uris)
+        require_token_params(token_params or {}, _malformed)
         provider = await self._providers.get(provider_name)
         if provider is None:
             raise VaultError(
                 Reason.PROVIDER_NOT_FOUND, "no such provider; create it first: PutProvider"
             )
-        _require_method(auth_method, provider)
         known = await self._clients.get(name)
         _require_same_registration(known, provider_name, client_id)
+        method = _method(auth_method, known, client_secret, provider)
+        if method is ClientAuthMethod.NONE:
+            stays = known is not None and known.is_public
+            client_secret = None if stays else _NO_SECRET
         envelope, version = await self._credential(name, provider, known, client_secret)
         now = self._clock.now()
         client = OAuthClient(
@@ -74,7 +83,7 @@ class OAuthClients:
             provider=provider_name.provider,
             issuer=provider.profile.issuer,
             client_id=client_id,
-            auth_method=auth_method,
+            auth_method=method,
             redirect_uris=redirect_uris,
             scopes=scopes,
             credential_envelope=envelope,
@@ -82,6 +91,7 @@ class OAuthClients:
             revision=known.revision + 1 if known else 1,
             create_time=known.create_time if known else now,
             update_time=now,
+            token_params=dict(token_params or {}),
         )
         action = AuditAction.OAUTH_CLIENT_PUT
         record = self._recorder.done(
@@ -90,7 +100,7 @@ class OAuthClients:
             name.tenant,
             str(name),
             decision=decision,
-            detail={"credential_version": str(version)},
+            detail={"credential_version": str(version), "auth_method": method.name},
         )
         if not await self._clients.put(client, known.revision if known else 0, record):
             raise VaultError(
@@ -106,8 +116,7 @@ class OAuthClients:
         client_secret: Sensitive | None,
     ) -> tuple[bytes, int]:
         if client_secret is None:
-            if known is None:
-                raise _malformed("client_secret", "is needed for a new OAuthClient")
+            assert known is not None, "a new one without a secret is a public client"
             return known.credential_envelope, known.credential_version
         if len(client_secret) > limits.CLIENT_SECRET_MAX_BYTES:
             raise VaultError(Reason.PAYLOAD_TOO_LARGE, "client_secret has at most 4 KiB")
@@ -134,11 +143,25 @@ def _require_same_registration(
         )
 
 
-def _require_method(auth_method: ClientAuthMethod, provider: Provider) -> None:
+def _method(
+    asked: ClientAuthMethod,
+    known: OAuthClient | None,
+    client_secret: Sensitive | None,
+    provider: Provider,
+) -> ClientAuthMethod:
+    """What the row gets. One that has a secret becomes public only where NONE is asked by name."""
+    public = ClientAuthMethod.NONE
+    if asked is public and client_secret is not None:
+        raise _malformed("client_secret", "is empty where auth_method is NONE")
+    without = client_secret is None and (known is None or known.is_public)
+    method = public if without else asked
     allowed = provider.profile.auth_methods
-    if allowed and auth_method not in allowed:
-        names = " or ".join(method.name for method in allowed)
+    if allowed and method not in allowed:
+        names = " or ".join(one.name for one in allowed)
+        if without and asked is not public:
+            raise _malformed("client_secret", f"is needed at this provider, for {names}")
         raise _malformed("auth_method", f"is {names} at this provider")
+    return method
 
 
 def _require_redirects(uris: tuple[str, ...]) -> None:

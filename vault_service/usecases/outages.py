@@ -7,8 +7,10 @@ that asks for a pause has it.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from contextvars import Token
 from types import TracebackType
 
 from vault_service.domain import limits
@@ -17,34 +19,39 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import OAuthClient
+from vault_service.domain.on_behalf import TENANT
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Provider
 from vault_service.ports import Clock, Entropy
 from vault_service.ports.budgets import RateBudget
+from vault_service.usecases.consent_places import ConsentPlaces
 from vault_service.usecases.lanes import Admitted, Lane, LaneView, ProviderWatch, view_of
+from vault_service.usecases.shares import Shares, overloaded
 
 
 class Permit:
     """The right to one request now. Used in a ``with``: one that is left without ``report`` was
-    not used, and says nothing of the provider."""
+    not used, and says nothing of the provider.
+
+    ``leave`` gives its places back, in the reverse order of entering.
+    """
 
     def __init__(
         self,
         lane: Lane,
         key: Hashable,
-        place: Priority | None,
+        leave: list[Callable[[], None]],
         admitted: Admitted | None = None,
-        *,
-        last_chance: bool = False,
     ) -> None:
         self._lane = lane
         self._key = key
-        self._place = place
+        self._places = leave
         self._admitted = admitted
         self._paid = False
-        self._last_chance = last_chance
+        self._tokens: list[Token[str]] = []  # recovery enters what a refresh has entered
 
     def __enter__(self) -> Permit:
+        self._tokens.append(TENANT.set(self._lane.name.tenant))
         return self
 
     def __exit__(
@@ -53,18 +60,18 @@ class Permit:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._give_back()
+        TENANT.reset(self._tokens.pop())
+        self.give_back()
 
-    async def obtain(self, deadline: float) -> None:
+    async def obtain(self, place: Priority, deadline: float) -> None:
         """With a place, past the breakers and the budgets; the place is left where that fails."""
         try:
             self._admitted = self._lane.admit(self._key)
             assert self._lane.rates is not None, "set when the registration was noticed"
-            assert self._place is not None
-            await self._lane.permits.take(self._lane.rates, self._place, deadline)
+            await self._lane.permits.take(self._lane.rates, place, deadline)
             self._paid = True
         except BaseException:
-            self._give_back()
+            self.give_back()
             raise
 
     def again(self) -> bool:
@@ -82,7 +89,12 @@ class Permit:
         if admitted is not None:
             await self._lane.answered(admitted, self._key, error)
 
-    def _give_back(self) -> None:
+    def add(self, leave: Callable[[], None]) -> None:
+        """One more place, which is given back before the others."""
+        self._places.append(leave)
+
+    def give_back(self) -> None:
+        """It was not used: nothing is counted, nothing is paid."""
         admitted, self._admitted = self._admitted, None
         if admitted is not None:
             self._lane.take_back(admitted, self._key)
@@ -91,11 +103,8 @@ class Permit:
         self._leave()
 
     def _leave(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            self._lane.bulkhead.leave(place)
-        if self._last_chance:
-            self._last_chance = self._lane.last_chance = False
+        while self._places:
+            self._places.pop()()
 
 
 class Outages:
@@ -107,6 +116,8 @@ class Outages:
         self._entropy = entropy
         self._lanes: OrderedDict[OAuthClientName, Lane] = OrderedDict()
         self._watches: OrderedDict[ProviderName, ProviderWatch] = OrderedDict()
+        self.refreshes = Shares(limits.REFRESH_PLACES_MAX)
+        self.consents = ConsentPlaces(clock)
 
     async def permit(
         self,
@@ -122,21 +133,45 @@ class Outages:
         PROVIDER_RATE_LIMITED, OVERLOADED, and STORE_UNREACHABLE; nothing was written then.
         """
         lane = self._lane(client, provider)
-        lane.refuse_while_down()
+        await lane.look_at_hold()
+        lane.refuse_while_down(grant.grant_id)
         deadline = self._clock.monotonic() + wait_s
         place = await lane.bulkhead.enter(grant.grant_id, priority, wait_s)
         if place is None:
             raise _no_place()
-        permit = Permit(lane, grant.grant_id, place)
-        await permit.obtain(deadline)
+        permit = Permit(lane, grant.grant_id, [lambda: lane.bulkhead.leave(place)])
+        await self._share(permit, client.name.tenant, place, deadline)
+        await permit.obtain(place, deadline)
         return permit
 
-    def unasked(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit:
-        """For a request that goes in any case, because a person waits for it and what it presents
-        will not keep: nothing holds it back, but it counts and its answer tells."""
+    async def _share(self, permit: Permit, tenant: str, place: Priority, deadline: float) -> None:
+        """The tenant's part of the places that all tenants share; ``permit`` is left without."""
+        try:
+            left_s = deadline - self._clock.monotonic()
+            if not await self.refreshes.enter(tenant, left_s, place):
+                raise overloaded()
+        except BaseException:
+            permit.give_back()
+            raise
+        permit.add(lambda: self.refreshes.leave(tenant))
+
+    async def consent(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit:
+        """For the exchange of a code, before it is claimed: no breaker and no pause holds it back,
+        because a person waits for it and a code does not keep. It has places and a part of the
+        rate budget of its own, and only its success tells of the provider. OVERLOADED."""
         lane = self._lane(client, provider)
+        leave = await self.consents.enter(client.name)
+        try:
+            assert lane.rates is not None, "set when the registration was noticed"
+            delay_s = lane.consents.delay_s(lane.rates, self._clock.monotonic())
+            if delay_s > limits.CONSENT_WAIT_S:
+                raise overloaded()
+            await asyncio.sleep(delay_s)
+        except BaseException:
+            leave()
+            raise
         lane.permits.owe()
-        return Permit(lane, key, None, lane.unasked())
+        return Permit(lane, key, [leave], lane.unasked())
 
     def last_chance(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit | None:
         """For a refresh token that dies soon: past the breakers and the queue, as a probe, and the
@@ -146,7 +181,7 @@ class Outages:
             return None
         lane.last_chance = True
         lane.permits.owe()
-        return Permit(lane, key, None, lane.unasked(), last_chance=True)
+        return Permit(lane, key, [lane.end_last_chance], lane.unasked())
 
     def answering(self, now: float) -> list[ProviderName]:
         """Providers that gave tokens to this process a moment before ``now`` (monotonic)."""

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes, Sealer
+from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, TokenEndpointError
 from vault_service.domain.attempt import (
@@ -143,8 +144,9 @@ class PresentRefreshToken:
         tokens = sealed_successor(tried, answer, prepared.sealer, tried.lease.acquire_time)
         took_s = self._clock.monotonic() - asked
         detail = {"credential_version": str(version), "took_s": f"{took_s:.1f}"}
-        if kept[-1].noted:
-            detail["provider_oddities"] = kept[-1].noted
+        odd = "; ".join(filter(None, (kept[-1].noted, *answer.oddities)))
+        if odd:
+            detail["provider_oddities"] = odd[: limits.TEXT_MAX_CHARS]
         state = AttemptState.RESOLVED_REFRESHED if tried.in_doubt else AttemptState.COMMITTED
         try:
             await self._store(call, tried, tokens, state, kept[0].envelope, detail)
@@ -247,7 +249,8 @@ class PresentRefreshToken:
         strict = attempt.acting_class is RefreshClass.S
         if fault.reason is Reason.REFRESH_IN_DOUBT and strict:
             left_s = asked + self._times.lease_s - self._clock.monotonic()
-            fault.retry_after_s = max(fault.retry_after_s or 0.0, left_s)
+            left_s = max(fault.retry_after_s or 0.0, left_s)
+            fault.retry_after_s = min(left_s, limits.IN_DOUBT_TOLD_MAX_S)
 
 
 def _may_hold_tokens(raw: HttpAnswer) -> bool:

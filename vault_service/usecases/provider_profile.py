@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from vault_service.domain import limits
@@ -17,10 +17,17 @@ from vault_service.ports import EndpointGuard
 _SUBJECT_FROM: Final = re.compile(r"(id_token|response):[A-Za-z0-9_.-]{1,64}")
 _PARAMETER: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
+_SCOPE: Final = re.compile(rf"[!-~]{{1,{limits.SCOPE_MAX_CHARS}}}")
 _CODE: Final = re.compile(rf"[ -~]{{1,{limits.ERROR_KEY_MAX_CHARS}}}")
 _RESERVED: Final = frozenset(
     "response_type client_id redirect_uri scope state nonce code_challenge "
     "code_challenge_method client_secret request request_uri response_mode".split()
+)
+# What the service sets in token requests itself, and what is a secret or a way around its checks.
+_RESERVED_IN_TOKEN_REQUESTS: Final = frozenset(
+    "grant_type code redirect_uri code_verifier refresh_token scope client_id client_secret "
+    "client_assertion client_assertion_type assertion username password device_code token "
+    "token_type_hint state nonce code_challenge code_challenge_method".split()
 )
 _PARAMS_MAX: Final = 20
 _GRACE_MAX_S: Final = 30 * 86_400
@@ -54,7 +61,8 @@ def require_sound(profile: ProviderProfile, guard: EndpointGuard) -> None:
     for field, least, most in _RANGES:
         if not least <= getattr(profile, field) <= most:
             raise malformed(field, f"is {least} to {most}")
-    _require_parameters(profile.authorization_params)
+    _require_parameters("authorization_params", profile.authorization_params, _RESERVED, malformed)
+    require_token_params(profile.token_params, malformed)
     _require_codes("error_in_200", profile.error_in_200.codes)
     _require_codes("error_codes", profile.error_codes)
     for field in _ENDPOINTS:
@@ -73,6 +81,11 @@ def _require_reading(profile: ProviderProfile) -> None:
             raise malformed("token_paths", f"places {', '.join(TOKEN_MEMBERS)}")
         _require_path("token_paths", path)
     _require_path("error_in_200", profile.error_in_200.member)
+    if len(profile.error_code_paths) > limits.ERROR_PATHS_MAX_COUNT:
+        raise malformed("error_code_paths", f"has at most {limits.ERROR_PATHS_MAX_COUNT} paths")
+    for path in profile.error_code_paths:
+        _require_path("error_code_paths", path)
+    _require_aliases(profile.scope_aliases)
 
 
 def _require_refreshing(profile: ProviderProfile) -> None:
@@ -104,14 +117,38 @@ def _require_path(field: str, path: str) -> None:
         raise malformed(field, "has dotted paths of member names, such as authed_user.access_token")
 
 
-def _require_parameters(parameters: Mapping[str, str]) -> None:
+def _require_aliases(aliases: Mapping[str, str]) -> None:
+    if len(aliases) > limits.SCOPES_MAX_COUNT:
+        raise malformed("scope_aliases", f"has at most {limits.SCOPES_MAX_COUNT} entries")
+    if not all(_SCOPE.fullmatch(scope) for pair in aliases.items() for scope in pair):
+        raise malformed(
+            "scope_aliases",
+            f"has scopes of 1 to {limits.SCOPE_MAX_CHARS} printable ASCII without spaces",
+        )
+
+
+def require_token_params(
+    parameters: Mapping[str, str], malformed: Callable[[str, str], VaultError]
+) -> None:
+    """Bounds of extra parameters of token requests, a provider's or an OAuthClient's. Raises what
+    ``malformed`` makes of the field and what is wrong."""
+    _require_parameters("token_params", parameters, _RESERVED_IN_TOKEN_REQUESTS, malformed)
+
+
+def _require_parameters(
+    field: str,
+    parameters: Mapping[str, str],
+    ours: frozenset[str],
+    malformed: Callable[[str, str], VaultError],
+) -> None:
     if len(parameters) > _PARAMS_MAX:
-        raise malformed("authorization_params", f"has at most {_PARAMS_MAX} entries")
+        raise malformed(field, f"has at most {_PARAMS_MAX} entries")
     for key, value in parameters.items():
-        if not _PARAMETER.fullmatch(key) or len(value) > limits.TEXT_MAX_CHARS:
-            raise malformed("authorization_params", "has short names and values")
-        if key in _RESERVED:
-            raise malformed("authorization_params", f"cannot set {key}: the service does")
+        short = _PARAMETER.fullmatch(key) and len(value) <= limits.TEXT_MAX_CHARS
+        if not short or not value.isprintable():
+            raise malformed(field, "has short names and values")
+        if key.lower() in ours:
+            raise malformed(field, f"cannot set {key}: the service does")
 
 
 def _require_codes(field: str, codes: Mapping[str, AnswerClass]) -> None:

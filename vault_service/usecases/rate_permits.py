@@ -41,6 +41,10 @@ class RatePermits:
         self._good_until = 0.0  # of the permits; on the monotonic clock, as all of these
         self._next_look = 0.0  # without a budget: when to look for a Retry-After of another replica
         self._owed = 0
+        self._dues = 0.0  # of what the budget gave: how much of the debt may be paid from it
+        self._hold_end = 0.0  # as the database has it, without jitter
+        self._hold_written = True
+        self._next_hold_look = 0.0
         self._waiting = 0
         self._turns = Bulkhead(parallel_max=1)  # the more urgent asks first
         self.taken = 0  # permits that the budget gave, in all
@@ -59,8 +63,9 @@ class RatePermits:
         return self.pause.wait_s(now) if held else 0.0
 
     def owe(self) -> None:
-        """A request went without a permit: the next ones from the budget pay for it."""
-        self._owed += 1
+        """A request went without a permit: a part of the next ones from the budget pays for it,
+        so that those who wait for theirs get some as well."""
+        self._owed = min(self._owed + 1, limits.RATE_DEBT_MAX)
 
     def give_back(self) -> None:
         """A permit was not used: it is good for another as long as it would have been."""
@@ -84,17 +89,46 @@ class RatePermits:
         if held_s > 0:
             raise _limited("the provider asked us to pause", held_s)
 
-    async def hold_back(self, asked_s: float | None) -> None:
-        """The provider wants no requests for so long, or does not say how long: on all replicas,
-        and here even where the database is away."""
-        hold_s = limits.RATE_LIMITED_PAUSE_S if asked_s is None else asked_s
-        now = self._clock.monotonic()
+    async def hold_back(self, hold_s: float) -> None:
+        """No requests for so long: on all replicas, and here even where the database is away."""
         known = self.held_s() >= hold_s
-        self.pause.open_until(now + self._jittered(hold_s))
+        self._hold(hold_s)
         if not known:
             self.held += 1
-            with contextlib.suppress(VaultError):
-                await self._budget.hold_back(self._client, hold_s)
+            self._hold_written = False
+            await self._write_hold()
+
+    async def was_lifted(self) -> bool:
+        """Whether an operator ended the pause; it ends here too then. Looked up once in
+        ``limits.BUDGET_LOOK_S``; a database that is away lifts nothing."""
+        now = self._clock.monotonic()
+        if self.held_s() <= 0 or now < self._next_hold_look:
+            return False
+        self._next_hold_look = now + limits.BUDGET_LOOK_S
+        if not self._hold_written:
+            await self._write_hold()
+            return False
+        if self._hold_end <= now + limits.BUDGET_LOOK_S:
+            return False  # it ends by itself, and then one request goes first
+        try:
+            lifted = await self._budget.held_s(self._client) <= 0
+        except VaultError:
+            return False
+        if lifted:
+            self.pause.reset()
+        return lifted
+
+    def _hold(self, hold_s: float) -> None:
+        now = self._clock.monotonic()
+        self._hold_end = max(self._hold_end, now + hold_s)
+        self.pause.open_until(now + self._jittered(hold_s))
+
+    async def _write_hold(self) -> None:
+        left_s = self._hold_end - self._clock.monotonic()
+        with contextlib.suppress(VaultError):
+            await self._budget.hold_back(self._client, left_s)
+            self._hold_written = True
+            self._next_hold_look = self._clock.monotonic() + limits.BUDGET_LOOK_S
 
     def _ready(self, rates: Rates) -> bool:
         self.refuse_while_held()
@@ -121,15 +155,17 @@ class RatePermits:
         taken = await self._budget.take(self._client, rates, wanted)
         self.asked += 1
         if taken.held_s > 0:
-            self.pause.open_until(now + self._jittered(taken.held_s))
+            self._hold(taken.held_s)
             return
         self._next_look = now + limits.BUDGET_LOOK_S
         if not rates.bounded:
             self._owed = 0
             return
         self.taken += taken.permits
-        paid = min(self._owed, taken.permits)
+        self._dues += taken.permits * limits.CONSENT_SHARE
+        paid = min(self._owed, int(self._dues))
         self._owed -= paid
+        self._dues = min(self._dues - paid, 1.0)
         self._permits = taken.permits - paid
         self._good_until = now + limits.PERMIT_LIFE_S
         if self._permits == 0:

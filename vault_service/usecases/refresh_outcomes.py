@@ -15,6 +15,7 @@ from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, RefreshAttempt
 from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.blame import may_be_the_grants
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
@@ -64,7 +65,7 @@ class RefreshOutcomes:
         fault = refusal(error)
         ending = _ending(tried, error, fault)
         if ending.state is AttemptState.IN_DOUBT:
-            fault.retry_after_s = max(ending.pause_s, limits.RETRY_AFTER_S)
+            fault.retry_after_s = _told_s(ending.pause_s)
         await self._end(call, tried, ending, fault)
         raise fault
 
@@ -102,7 +103,7 @@ class RefreshOutcomes:
         provider answers somebody. Raises REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
         pause_s = max(pause_s, doubt_pause_s(tried.attempt))
-        fault.retry_after_s = max(pause_s, limits.RETRY_AFTER_S)
+        fault.retry_after_s = _told_s(pause_s)
         ending = Ending(
             AttemptState.IN_DOUBT, fault.reason.name, pause_s, until_it_answers=until_it_answers
         )
@@ -199,7 +200,7 @@ def _ending(tried: Attempted, error: TokenEndpointError, fault: VaultError) -> E
     state = AttemptState.NOT_SENT if not_sent else AttemptState.REJECTED
     if error.retry_after_s is not None:
         return Ending(state, fault.reason.name, error.retry_after_s)
-    if judgement.fault is Fault.PROVIDER:
+    if judgement.fault is Fault.PROVIDER or may_be_the_grants(error):
         return Ending(state, fault.reason.name, limits.BACKOFF_FIRST_S, doubles=True)
     # Our registration is wrong: once mended it must work at once, so no grant is held back.
     return Ending(state, fault.reason.name)
@@ -221,3 +222,8 @@ def doubt_pause_s(attempt: RefreshAttempt, *, unsent: bool = False) -> float:
 
 def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:
     return min(first_s * 2.0 ** min(max(attempt.retries - 1, 0), 10), max_s)
+
+
+def _told_s(pause_s: float) -> float:
+    """To callers, of a doubt that a provider's success may end before."""
+    return min(max(pause_s, limits.RETRY_AFTER_S), limits.IN_DOUBT_TOLD_MAX_S)

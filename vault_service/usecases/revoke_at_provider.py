@@ -29,6 +29,7 @@ from vault_service.ports import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.shares import Shares
 
 _FIRST_DELAY_S = 30.0
 _DELAY_MAX_S = 3_600.0
@@ -53,6 +54,7 @@ class RevokeAtProvider:
         self._credentials = credentials
         self._envelopes = envelopes
         self._recorder = recorder
+        self.places = Shares(limits.ERRAND_PLACES_MAX)
 
     async def for_grant(self, call: Call, grant: Grant) -> None:
         """The attempt that follows a tombstone at once; a failure leaves the row queued."""
@@ -107,9 +109,10 @@ class RevokeAtProvider:
         self, client: OAuthClientName, binding: Binding, envelope: bytes, kind: TokenKind
     ) -> tuple[ProviderRevocation, dict[str, str]]:
         try:
-            return await self._tell(client, binding, envelope, kind)
+            async with self.places.place(client.tenant, limits.ERRAND_WAIT_S):
+                return await self._tell(client, binding, envelope, kind)
         except VaultError as error:
-            # The key store or database is away: the queue keeps it.
+            # The key store or database is away, or its tenant has many: the queue keeps it.
             return ProviderRevocation.PENDING, {"reason": error.reason.name}
 
     async def _tell(

@@ -58,12 +58,12 @@ class StoreConsent:
             known = answer.subject and await self._grants.get_by_subject(client, answer.subject)
             fresh = self._blank(authorization, profile, answer)
             if not known:
-                grant = _with_tokens(fresh, fresh, answer, profile.default_life_s, sealer)
+                grant = _with_tokens(fresh, fresh, answer, profile, sealer)
                 revision = 0
             else:
                 # Sealed under the grant's first owner, whoever consented now.
                 theirs = await self._envelopes.sealer(known.dek_owner)
-                grant = _with_tokens(known, fresh, answer, profile.default_life_s, theirs)
+                grant = _with_tokens(known, fresh, answer, profile, theirs)
                 revision = known.revision
             record = self._recorder.done(
                 call,
@@ -126,13 +126,13 @@ class StoreConsent:
 
 
 def _with_tokens(
-    row: Grant, fresh: Grant, answer: TokenAnswer, default_life_s: int, sealer: Sealer
+    row: Grant, fresh: Grant, answer: TokenAnswer, profile: ProviderProfile, sealer: Sealer
 ) -> Grant:
     """``row`` at its next generation with this consent's tokens, scopes and endpoints."""
     # The consent's scopes are the new truth, also where the provider repeats none.
     asked = replace(row, scopes=fresh.scopes, read_time=fresh.read_time)
     tokens: SealedTokens = seal_answer(
-        answer, asked, row.generation + 1, asked.read_time, default_life_s, sealer
+        answer, asked, row.generation + 1, asked.read_time, profile, sealer
     )
     kept = tokens.refresh_envelope is None
     return replace(
@@ -148,6 +148,7 @@ def _with_tokens(
         access_generation=tokens.generation,
         access_expire_time=tokens.access_expire_time,
         access_life_s=tokens.access_life_s,
+        unrenewed_time=None,
         refresh_envelope=_still_good(row) if kept else tokens.refresh_envelope,
         refresh_generation=row.refresh_generation if kept else tokens.generation,
     )

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tokenvault.v1 import (
     grant_service_pb2,
+    provider_service_pb2,
     resources_pb2,
     secret_service_pb2,
     token_service_pb2,
@@ -80,6 +81,7 @@ def access_token(message: token_service_pb2.GetAccessTokenResponse) -> models.Ac
         ),
         grant=message.grant,
         grant_state=grant_state(message.grant_state),
+        never_expires=message.never_expires,
     )
 
 
@@ -215,6 +217,14 @@ def oauth_client(message: resources_pb2.OAuthClient) -> models.OAuthClient:
             for one in message.credentials
         ),
         suspend_time=moment_of(message.suspend_time),
+        token_params=dict(message.token_params),
+    )
+
+
+def client_hold(message: provider_service_pb2.ClientHold) -> models.ClientHold:
+    """A pause that lasts."""
+    return models.ClientHold(
+        oauth_client=message.oauth_client, end_time=moment_of(message.end_time)
     )
 
 
@@ -229,6 +239,7 @@ def oauth_client_message(oauth_client: models.OAuthClient) -> resources_pb2.OAut
         ),
         redirect_uris=oauth_client.redirect_uris,
         scopes=oauth_client.scopes,
+        token_params=dict(oauth_client.token_params),
     )
 
 

@@ -30,6 +30,7 @@ _SAME: Final = (
     "rate_per_s",
     "rate_per_min",
     "refresh_parallel_max",
+    "scopes_not_comparable",
 )
 
 
@@ -59,6 +60,12 @@ def provider(message: pb.Provider) -> models.Provider:
         recovery=enums.Recovery.of(
             enum_name(pb.Recovery.DESCRIPTOR, message.recovery, "RECOVERY_")
         ),
+        error_code_paths=tuple(message.error_code_paths),
+        scope_aliases=dict(message.scope_aliases),
+        token_life=enums.TokenLife.of(
+            enum_name(pb.TokenLife.DESCRIPTOR, message.token_life, "TOKEN_LIFE_")
+        ),
+        token_params=dict(message.token_params),
         etag=message.etag,
         create_time=moment_of(message.create_time),
         update_time=moment_of(message.update_time),
@@ -86,6 +93,10 @@ def provider_message(provider: models.Provider) -> pb.Provider:
             for method in provider.auth_methods
         ],
         recovery=pb.Recovery.Value(f"RECOVERY_{provider.recovery.value}"),
+        error_code_paths=provider.error_code_paths,
+        scope_aliases=dict(provider.scope_aliases),
+        token_life=pb.TokenLife.Value(f"TOKEN_LIFE_{provider.token_life.value}"),
+        token_params=dict(provider.token_params),
     )
 
 

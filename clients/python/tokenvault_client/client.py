@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from tokenvault_client import _calls as calls
+from tokenvault_client import _hold_calls as hold_calls
 from tokenvault_client._aio import Runner
 from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._events import EventMethods
@@ -20,6 +21,7 @@ from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
     Authorization,
+    ClientHold,
     CompletedAuthorization,
     Grant,
     OAuthClient,
@@ -348,6 +350,18 @@ class TokenVaultClient(SecretMethods, EventMethods):
     ) -> OAuthClient:
         """Ends a suspension."""
         return await self._runner.run(calls.resume_oauth_client(name), timeout_s)
+
+    async def list_client_holds(
+        self, parent: str, *, timeout_s: float | None = None
+    ) -> tuple[ClientHold, ...]:
+        """The pauses that providers asked for and that last; ``parent`` is a tenant."""
+        return await self._runner.run(hold_calls.list_client_holds(parent), timeout_s)
+
+    async def clear_client_hold(
+        self, oauth_client: str, why: str, *, timeout_s: float | None = None
+    ) -> bool:
+        """Ends one, ``why`` on record; False where there was none."""
+        return await self._runner.run(hold_calls.clear_client_hold(oauth_client, why), timeout_s)
 
     async def list_audit_records(
         self,

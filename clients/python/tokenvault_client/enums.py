@@ -97,6 +97,15 @@ class BodyEncoding(_OpenEnum):
     JSON = "JSON"
 
 
+class TokenLife(_OpenEnum):
+    """What ``expires_in`` of a provider means. UNSPECIFIED is treated as EXPIRES."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    EXPIRES = "EXPIRES"
+    ZERO_IS_ENDLESS = "ZERO_IS_ENDLESS"
+    ENDLESS = "ENDLESS"
+
+
 class Recovery(_OpenEnum):
     """What is done about a refresh whose answer was lost, at a provider of class S: retry under a
     fence, retry only where a probe shows that it did not happen, or wait for an operator.
@@ -126,12 +135,13 @@ class AnswerClass(_OpenEnum):
 class ClientAuthMethod(_OpenEnum):
     """How the service authenticates at a token endpoint (RFC 6749 section 2.3.1).
 
-    UNSPECIFIED is treated as CLIENT_SECRET_BASIC.
+    UNSPECIFIED is treated as CLIENT_SECRET_BASIC. NONE is a public client, which has no secret.
     """
 
     UNSPECIFIED = "UNSPECIFIED"
     CLIENT_SECRET_BASIC = "CLIENT_SECRET_BASIC"  # the name of a method
     CLIENT_SECRET_POST = "CLIENT_SECRET_POST"  # the name of a method
+    NONE = "NONE"
 
 
 class Level(_OpenEnum):

@@ -21,6 +21,7 @@ from tokenvault_client.enums import (
     RefreshClass,
     SecretVersionState,
     Served,
+    TokenLife,
     WebhookState,
 )
 
@@ -39,6 +40,7 @@ class AccessToken:
     served: Served
     grant: str  # "tenants/{tenant}/grants/{uuid}", also where an alias was asked
     grant_state: GrantState
+    never_expires: bool = False  # then expire_time is in the year 9999
 
     @property
     def refreshed(self) -> bool:
@@ -161,6 +163,11 @@ class Provider:
     body_encoding: BodyEncoding = BodyEncoding.UNSPECIFIED
     auth_methods: tuple[ClientAuthMethod, ...] = ()
     recovery: Recovery = Recovery.UNSPECIFIED
+    error_code_paths: tuple[str, ...] = ()
+    scope_aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    scopes_not_comparable: bool = False
+    token_life: TokenLife = TokenLife.UNSPECIFIED
+    token_params: Mapping[str, str] = field(default_factory=dict, hash=False)
     etag: str = ""
     create_time: datetime | None = None
     update_time: datetime | None = None
@@ -178,8 +185,8 @@ class ClientCredential:
 class OAuthClient:
     """Our registration at a provider; its credentials never come back.
 
-    ``credentials`` are those that are not retired, newest first; the first one is used. They,
-    ``etag`` and the times are the service's; they are not sent.
+    ``credentials`` are those that are not retired, newest first; the first one is used, and a
+    public client has none. They, ``etag`` and the times are the service's; they are not sent.
     """
 
     name: str
@@ -193,6 +200,15 @@ class OAuthClient:
     update_time: datetime | None = None
     credentials: tuple[ClientCredential, ...] = ()
     suspend_time: datetime | None = None
+    token_params: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientHold:
+    """A pause that a provider asked for: until ``end_time`` no refresh of it is sent."""
+
+    oauth_client: str
+    end_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, overload
 
 from tokenvault_client import _calls as calls
+from tokenvault_client import _hold_calls as hold_calls
 from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._settings import Settings
@@ -23,6 +24,7 @@ from tokenvault_client.models import (
     AccessToken,
     AuditRecord,
     Authorization,
+    ClientHold,
     CompletedAuthorization,
     Grant,
     OAuthClient,
@@ -344,6 +346,18 @@ class SyncTokenVaultClient(SecretMethods, EventMethods):
     def resume_oauth_client(self, name: str, *, timeout_s: float | None = None) -> OAuthClient:
         """Ends a suspension."""
         return self._runner.run(calls.resume_oauth_client(name), timeout_s)
+
+    def list_client_holds(
+        self, parent: str, *, timeout_s: float | None = None
+    ) -> tuple[ClientHold, ...]:
+        """The pauses that providers asked for and that last; ``parent`` is a tenant."""
+        return self._runner.run(hold_calls.list_client_holds(parent), timeout_s)
+
+    def clear_client_hold(
+        self, oauth_client: str, why: str, *, timeout_s: float | None = None
+    ) -> bool:
+        """Ends one, ``why`` on record; False where there was none."""
+        return self._runner.run(hold_calls.clear_client_hold(oauth_client, why), timeout_s)
 
     def list_audit_records(
         self,

@@ -15,6 +15,9 @@ def authenticated(client: ClientCredential, fields: Fields) -> tuple[Fields, Sen
     """The form to send, and the bytes of the Authorization header or None."""
     if client.auth_method is ClientAuthMethod.CLIENT_SECRET_BASIC:
         return fields, _basic(client)
+    if client.auth_method is ClientAuthMethod.NONE:
+        # A public client names itself (§3.2.1); PKCE is what binds its code to it.
+        return {**fields, "client_id": client.client_id}, None
     posted: Fields = {"client_id": client.client_id, "client_secret": client.client_secret}
     return {**fields, **posted}, None
 

@@ -70,6 +70,7 @@ class OAuthTokenEndpoint:
     ) -> HttpAnswer:
         """RFC 6749 §4.1.3 with RFC 7636 §4.5: the answer as it came, of any status."""
         fields: Fields = {
+            **_extra(profile, client),
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
@@ -96,6 +97,7 @@ class OAuthTokenEndpoint:
         ``scopes`` are named only where the profile requires it.
         """
         fields: dict[str, str | Sensitive] = {
+            **_extra(profile, client),
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
         }
@@ -205,6 +207,15 @@ async def _answered(request: Awaitable[HttpAnswer]) -> HttpAnswer:
     except TransportFailure as failure:
         answer_class = AnswerClass.IN_DOUBT if failure.sent else AnswerClass.NOT_SENT
         raise TokenEndpointError(answer_class, detail=failure.detail) from failure
+
+
+def _extra(profile: ProviderProfile, client: ClientCredential) -> dict[str, str]:
+    """Parameters beside the protocol's own, the nearer to the OAuthClient before the farther. A
+    token is bound to the resource that its consent was (RFC 8707 §2.2). One with an empty value
+    counts as omitted (RFC 6749 §3.2)."""
+    asked = {"resource": profile.authorization_params.get("resource", "")}
+    extra = {**asked, **profile.token_params, **client.token_params}
+    return {name: value for name, value in extra.items() if value}
 
 
 def _class_of(answer: HttpAnswer, profile: ProviderProfile) -> str:

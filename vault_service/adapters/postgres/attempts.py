@@ -98,7 +98,9 @@ _REFRESH: Final = f"""
         access_expire_time = $5, access_life_s = $6,
         refresh_envelope = coalesce($7, refresh_envelope),
         refresh_generation = CASE WHEN $7 IS NULL THEN refresh_generation ELSE $3 END,
-        scopes = $8, token_type = $9, revision = revision + 1, update_time = clock_timestamp()
+        scopes = $8, token_type = $9,
+        unrenewed_time = CASE WHEN $10 THEN clock_timestamp() END,
+        revision = revision + 1, update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2
     RETURNING {rows.GRANT}
 """  # noqa: S608
@@ -243,6 +245,7 @@ class PostgresAttemptStore:
                 _REFRESH, grant.tenant, grant.grant_id, tokens.generation,
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
+                tokens.unrenewed,
             )  # fmt: skip
             await to_state(connection, attempt, state, "")
             await ring(connection, attempt.grant_id)

@@ -30,6 +30,10 @@ _RETIRE: Final = """
     ON CONFLICT (tenant, oauth_client, version) DO UPDATE
     SET envelope = NULL, retire_time = excluded.retire_time
 """
+_RETIRE_ALL: Final = """
+    UPDATE client_credentials SET envelope = NULL, retire_time = clock_timestamp()
+    WHERE tenant = $1 AND oauth_client = $2 AND retire_time IS NULL
+"""
 _BESIDE: Final = """
     SELECT version, envelope, create_time FROM client_credentials
     WHERE tenant = $1 AND oauth_client = $2 AND version <> $3 AND retire_time IS NULL
@@ -68,6 +72,11 @@ async def keep(connection: Connection, client: OAuthClient) -> None:
 async def retire(connection: Connection, client: OAuthClient, version: int) -> None:
     """Leave a tombstone of this version, without its envelope."""
     await connection.execute(_RETIRE, client.name.tenant, client.name.oauth_client, version)
+
+
+async def retire_all(connection: Connection, name: OAuthClientName) -> None:
+    """Leave tombstones of all beside the one in use."""
+    await connection.execute(_RETIRE_ALL, name.tenant, name.oauth_client)
 
 
 async def newest_beside(

@@ -73,7 +73,8 @@ _RECONNECT: Final = """
         subject = $8, state = $9, cause = $10, scopes = $11, token_type = $12, generation = $13,
         access_envelope = $14, access_generation = $15, access_expire_time = $16,
         access_life_s = $17, refresh_envelope = $18, refresh_generation = $19,
-        provider_revocation = $20, revision = revision + 1, update_time = clock_timestamp()
+        provider_revocation = $20, unrenewed_time = NULL, revision = revision + 1,
+        update_time = clock_timestamp()
     WHERE tenant = $1 AND grant_id = $2 AND revision = $21 AND state <> 3
     RETURNING true
 """

@@ -5,6 +5,7 @@ Every change locks the row of oauth_clients first, then those of client_credenti
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from vault_service.adapters.postgres import pages, rows
@@ -14,6 +15,7 @@ from vault_service.adapters.postgres.client_credentials import (
     newest_beside,
     newest_version,
     retire,
+    retire_all,
     touch,
     use,
 )
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 _CREATE: Final = """
     INSERT INTO oauth_clients (
         tenant, oauth_client, provider, issuer, client_id, auth_method, redirect_uris, scopes,
-        credential_envelope, credential_version, credential_time)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp())
+        credential_envelope, credential_version, token_params, credential_time)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
     ON CONFLICT (tenant, oauth_client) DO NOTHING
     RETURNING true
 """
@@ -41,7 +43,7 @@ _LOCK: Final = f"""
 _REPLACE: Final = """
     UPDATE oauth_clients SET
         provider = $3, issuer = $4, client_id = $5, auth_method = $6, redirect_uris = $7,
-        scopes = $8, credential_envelope = $9, credential_version = $10,
+        scopes = $8, credential_envelope = $9, credential_version = $10, token_params = $11,
         credential_time = CASE
             WHEN credential_version = $10 THEN credential_time ELSE clock_timestamp() END,
         revision = revision + 1, update_time = clock_timestamp()
@@ -79,6 +81,8 @@ class PostgresOAuthClientStore:
                 await connection.execute(_REPLACE, *columns)
                 if current.credential_version != client.credential_version:
                     await retire(connection, current, current.credential_version)
+                    if client.is_public:
+                        await retire_all(connection, client.name)
             await insert_record(connection, record)
         return True
 
@@ -183,4 +187,5 @@ def _columns(client: OAuthClient) -> tuple[Any, ...]:
         client.scopes,
         client.credential_envelope,
         client.credential_version,
+        json.dumps(dict(client.token_params)),
     )

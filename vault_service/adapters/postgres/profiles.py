@@ -14,21 +14,21 @@ from vault_service.domain.provider import (
     ProviderProfile,
     Recovery,
     RefreshClass,
+    TokenLife,
 )
 
 
 def profile_to_json(profile: ProviderProfile) -> str:
     """Every member of the profile."""
     facts = {field: getattr(profile, field) for field in _FIELDS}
-    facts |= {field: getattr(profile, field).name for field in ("refresh_class", "recovery")}
-    facts["body_encoding"] = profile.body_encoding.name
+    facts |= {field: getattr(profile, field).name for field in _ENUMS}
     facts["auth_methods"] = [method.name for method in profile.auth_methods]
     facts["error_codes"] = _names(profile.error_codes)
     facts["error_in_200"] = {
         "member": profile.error_in_200.member,
         "codes": _names(profile.error_in_200.codes),
     }
-    for field in ("authorization_params", "token_paths"):
+    for field in ("authorization_params", "token_paths", "scope_aliases", "token_params"):
         facts[field] = dict(getattr(profile, field))
     return json.dumps(facts)
 
@@ -58,11 +58,14 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
+_ENUMS: Final = ("refresh_class", "recovery", "body_encoding", "token_life")
 _FIELDS: Final = frozenset(ProviderProfile.__dataclass_fields__)
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "refresh_class": lambda name: RefreshClass[name],
     "recovery": lambda name: Recovery[name],
     "body_encoding": lambda name: BodyEncoding[name],
+    "token_life": lambda name: TokenLife[name],
+    "error_code_paths": tuple,
     "auth_methods": lambda names: tuple(ClientAuthMethod[name] for name in names),
     "error_codes": _codes,
     "error_in_200": lambda stored: ErrorIn200(stored["member"], _codes(stored["codes"])),

@@ -45,7 +45,7 @@ PROVIDER: Final = "tenant, provider, profile, revision, create_time, update_time
 OAUTH_CLIENT: Final = (
     "tenant, oauth_client, provider, issuer, client_id, auth_method, redirect_uris, scopes, "
     "credential_envelope, credential_version, credential_time, revision, create_time, "
-    "update_time, suspend_time, "
+    "update_time, suspend_time, token_params, "
     "ARRAY(SELECT c.version FROM client_credentials c WHERE c.tenant = oauth_clients.tenant "
     "AND c.oauth_client = oauth_clients.oauth_client AND c.retire_time IS NULL "
     "AND c.version <> credential_version ORDER BY c.version DESC) AS older_versions, "
@@ -58,6 +58,7 @@ GRANT: Final = (
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
     "provider_revocation, create_time, update_time, delete_time, rejected_generation, "
+    "unrenewed_time, "
     "clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
@@ -114,6 +115,7 @@ def oauth_client_from(row: Row) -> OAuthClient:
         update_time=row["update_time"],
         suspend_time=row["suspend_time"],
         credentials=tuple(map(CredentialVersion, versions, times)),
+        token_params=json.loads(row["token_params"]),
     )
 
 

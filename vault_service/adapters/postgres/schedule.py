@@ -44,6 +44,8 @@ TAKE: Final = """
         coalesce((p.profile->>'max_idle_s')::integer, 0) AS max_idle_s,
         coalesce((p.profile->>'rate_per_s')::integer, 0) AS rate_per_s,
         coalesce((p.profile->>'rate_per_min')::integer, 0) AS rate_per_min,
+        coalesce((p.profile->>'refresh_kills_old_access_token')::boolean, false)
+            AS kills_old_token,
         t.due_time AS leased_until, clock_timestamp() AS read_time
     FROM taken t
     JOIN grants g ON g.tenant = t.tenant AND g.grant_id = t.grant_id

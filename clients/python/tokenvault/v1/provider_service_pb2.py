@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tokenvault.v1 import options_pb2 as tokenvault_dot_v1_dot_options__pb2
 from tokenvault.v1 import resources_pb2 as tokenvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tokenvault/v1/provider_service.proto\x12\rtokenvault.v1\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"?\n\x12PutProviderRequest\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"@\n\x13PutProviderResponse\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"M\n\x14ListProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.tokenvault.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x15PutOAuthClientRequest\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"J\n\x16PutOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"P\n\x17ListOAuthClientsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListOAuthClientsResponse\x12\x31\n\roauth_clients\x18\x01 \x03(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x1a\x41\x64\x64\x43lientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"O\n\x1b\x41\x64\x64\x43lientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"F\n\x1dRetireClientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"R\n\x1eRetireClientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\")\n\x19SuspendOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x1aSuspendOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"(\n\x18ResumeOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x19ResumeOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient2\xbf\x06\n\x0fProviderService\x12T\n\x0bPutProvider\x12!.tokenvault.v1.PutProviderRequest\x1a\".tokenvault.v1.PutProviderResponse\x12Z\n\rListProviders\x12#.tokenvault.v1.ListProvidersRequest\x1a$.tokenvault.v1.ListProvidersResponse\x12]\n\x0ePutOAuthClient\x12$.tokenvault.v1.PutOAuthClientRequest\x1a%.tokenvault.v1.PutOAuthClientResponse\x12\x63\n\x10ListOAuthClients\x12&.tokenvault.v1.ListOAuthClientsRequest\x1a\'.tokenvault.v1.ListOAuthClientsResponse\x12l\n\x13\x41\x64\x64\x43lientCredential\x12).tokenvault.v1.AddClientCredentialRequest\x1a*.tokenvault.v1.AddClientCredentialResponse\x12u\n\x16RetireClientCredential\x12,.tokenvault.v1.RetireClientCredentialRequest\x1a-.tokenvault.v1.RetireClientCredentialResponse\x12i\n\x12SuspendOAuthClient\x12(.tokenvault.v1.SuspendOAuthClientRequest\x1a).tokenvault.v1.SuspendOAuthClientResponse\x12\x66\n\x11ResumeOAuthClient\x12\'.tokenvault.v1.ResumeOAuthClientRequest\x1a(.tokenvault.v1.ResumeOAuthClientResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tokenvault/v1/provider_service.proto\x12\rtokenvault.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"?\n\x12PutProviderRequest\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"@\n\x13PutProviderResponse\x12)\n\x08provider\x18\x01 \x01(\x0b\x32\x17.tokenvault.v1.Provider\"M\n\x14ListProvidersRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\\\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.tokenvault.v1.Provider\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"i\n\x15PutOAuthClientRequest\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"J\n\x16PutOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"P\n\x17ListOAuthClientsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListOAuthClientsResponse\x12\x31\n\roauth_clients\x18\x01 \x03(\x0b\x32\x1a.tokenvault.v1.OAuthClient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x1a\x41\x64\x64\x43lientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x1e\n\rclient_secret\x18\x02 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\"O\n\x1b\x41\x64\x64\x43lientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"F\n\x1dRetireClientCredentialRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"R\n\x1eRetireClientCredentialResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\")\n\x19SuspendOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x1aSuspendOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"(\n\x18ResumeOAuthClientRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"M\n\x19ResumeOAuthClientResponse\x12\x30\n\x0coauth_client\x18\x01 \x01(\x0b\x32\x1a.tokenvault.v1.OAuthClient\"(\n\x16ListClientHoldsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"P\n\nClientHold\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x17ListClientHoldsResponse\x12/\n\x0c\x63lient_holds\x18\x01 \x03(\x0b\x32\x19.tokenvault.v1.ClientHold\";\n\x16\x43learClientHoldRequest\x12\x14\n\x0coauth_client\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t\"*\n\x17\x43learClientHoldResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x08\x32\x83\x08\n\x0fProviderService\x12T\n\x0bPutProvider\x12!.tokenvault.v1.PutProviderRequest\x1a\".tokenvault.v1.PutProviderResponse\x12Z\n\rListProviders\x12#.tokenvault.v1.ListProvidersRequest\x1a$.tokenvault.v1.ListProvidersResponse\x12]\n\x0ePutOAuthClient\x12$.tokenvault.v1.PutOAuthClientRequest\x1a%.tokenvault.v1.PutOAuthClientResponse\x12\x63\n\x10ListOAuthClients\x12&.tokenvault.v1.ListOAuthClientsRequest\x1a\'.tokenvault.v1.ListOAuthClientsResponse\x12l\n\x13\x41\x64\x64\x43lientCredential\x12).tokenvault.v1.AddClientCredentialRequest\x1a*.tokenvault.v1.AddClientCredentialResponse\x12u\n\x16RetireClientCredential\x12,.tokenvault.v1.RetireClientCredentialRequest\x1a-.tokenvault.v1.RetireClientCredentialResponse\x12i\n\x12SuspendOAuthClient\x12(.tokenvault.v1.SuspendOAuthClientRequest\x1a).tokenvault.v1.SuspendOAuthClientResponse\x12\x66\n\x11ResumeOAuthClient\x12\'.tokenvault.v1.ResumeOAuthClientRequest\x1a(.tokenvault.v1.ResumeOAuthClientResponse\x12`\n\x0fListClientHolds\x12%.tokenvault.v1.ListClientHoldsRequest\x1a&.tokenvault.v1.ListClientHoldsResponse\x12`\n\x0f\x43learClientHold\x12%.tokenvault.v1.ClearClientHoldRequest\x1a&.tokenvault.v1.ClearClientHoldResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,38 +38,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTOAUTHCLIENTREQUEST'].fields_by_name['client_secret']._serialized_options = b'\200\001\001\350\307\030\001'
   _globals['_ADDCLIENTCREDENTIALREQUEST'].fields_by_name['client_secret']._loaded_options = None
   _globals['_ADDCLIENTCREDENTIALREQUEST'].fields_by_name['client_secret']._serialized_options = b'\200\001\001\350\307\030\001'
-  _globals['_PUTPROVIDERREQUEST']._serialized_start=115
-  _globals['_PUTPROVIDERREQUEST']._serialized_end=178
-  _globals['_PUTPROVIDERRESPONSE']._serialized_start=180
-  _globals['_PUTPROVIDERRESPONSE']._serialized_end=244
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=246
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=323
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=325
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=417
-  _globals['_PUTOAUTHCLIENTREQUEST']._serialized_start=419
-  _globals['_PUTOAUTHCLIENTREQUEST']._serialized_end=524
-  _globals['_PUTOAUTHCLIENTRESPONSE']._serialized_start=526
-  _globals['_PUTOAUTHCLIENTRESPONSE']._serialized_end=600
-  _globals['_LISTOAUTHCLIENTSREQUEST']._serialized_start=602
-  _globals['_LISTOAUTHCLIENTSREQUEST']._serialized_end=682
-  _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_start=684
-  _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_end=786
-  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_start=788
-  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_end=870
-  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_start=872
-  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_end=951
-  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_start=953
-  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_end=1023
-  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_start=1025
-  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_end=1107
-  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_start=1109
-  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_end=1150
-  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_start=1152
-  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_end=1230
-  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_start=1232
-  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_end=1272
-  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_start=1274
-  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_end=1351
-  _globals['_PROVIDERSERVICE']._serialized_start=1354
-  _globals['_PROVIDERSERVICE']._serialized_end=2185
+  _globals['_PUTPROVIDERREQUEST']._serialized_start=148
+  _globals['_PUTPROVIDERREQUEST']._serialized_end=211
+  _globals['_PUTPROVIDERRESPONSE']._serialized_start=213
+  _globals['_PUTPROVIDERRESPONSE']._serialized_end=277
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=279
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=356
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=358
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=450
+  _globals['_PUTOAUTHCLIENTREQUEST']._serialized_start=452
+  _globals['_PUTOAUTHCLIENTREQUEST']._serialized_end=557
+  _globals['_PUTOAUTHCLIENTRESPONSE']._serialized_start=559
+  _globals['_PUTOAUTHCLIENTRESPONSE']._serialized_end=633
+  _globals['_LISTOAUTHCLIENTSREQUEST']._serialized_start=635
+  _globals['_LISTOAUTHCLIENTSREQUEST']._serialized_end=715
+  _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_start=717
+  _globals['_LISTOAUTHCLIENTSRESPONSE']._serialized_end=819
+  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_start=821
+  _globals['_ADDCLIENTCREDENTIALREQUEST']._serialized_end=903
+  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_start=905
+  _globals['_ADDCLIENTCREDENTIALRESPONSE']._serialized_end=984
+  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_start=986
+  _globals['_RETIRECLIENTCREDENTIALREQUEST']._serialized_end=1056
+  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_start=1058
+  _globals['_RETIRECLIENTCREDENTIALRESPONSE']._serialized_end=1140
+  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_start=1142
+  _globals['_SUSPENDOAUTHCLIENTREQUEST']._serialized_end=1183
+  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_start=1185
+  _globals['_SUSPENDOAUTHCLIENTRESPONSE']._serialized_end=1263
+  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_start=1265
+  _globals['_RESUMEOAUTHCLIENTREQUEST']._serialized_end=1305
+  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_start=1307
+  _globals['_RESUMEOAUTHCLIENTRESPONSE']._serialized_end=1384
+  _globals['_LISTCLIENTHOLDSREQUEST']._serialized_start=1386
+  _globals['_LISTCLIENTHOLDSREQUEST']._serialized_end=1426
+  _globals['_CLIENTHOLD']._serialized_start=1428
+  _globals['_CLIENTHOLD']._serialized_end=1508
+  _globals['_LISTCLIENTHOLDSRESPONSE']._serialized_start=1510
+  _globals['_LISTCLIENTHOLDSRESPONSE']._serialized_end=1584
+  _globals['_CLEARCLIENTHOLDREQUEST']._serialized_start=1586
+  _globals['_CLEARCLIENTHOLDREQUEST']._serialized_end=1645
+  _globals['_CLEARCLIENTHOLDRESPONSE']._serialized_start=1647
+  _globals['_CLEARCLIENTHOLDRESPONSE']._serialized_end=1689
+  _globals['_PROVIDERSERVICE']._serialized_start=1692
+  _globals['_PROVIDERSERVICE']._serialized_end=2719
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tokenvault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
@@ -134,7 +135,10 @@ class PutOAuthClientRequest(_message.Message):
     OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     client_secret: _builtins.str
-    """At most 4 KiB. Empty keeps the stored one."""
+    """At most 4 KiB. Empty keeps the stored one; a new OAuthClient without one is a public client,
+    and its auth_method becomes NONE. With auth_method NONE it must be empty, and a stored one is
+    retired.
+    """
     @_builtins.property
     def oauth_client(self) -> _resources_pb2.OAuthClient:
         """The registration."""
@@ -426,3 +430,125 @@ class ResumeOAuthClientResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeOAuthClientResponse: _TypeAlias = ResumeOAuthClientResponse  # noqa: Y015
+
+@_typing.final
+class ListClientHoldsRequest(_message.Message):
+    """Whose pauses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"tenants/{tenant}" """
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClientHoldsRequest: _TypeAlias = ListClientHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ClientHold(_message.Message):
+    """A pause that a provider asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    oauth_client: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Its end, on the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        oauth_client: _builtins.str = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "oauth_client", b"oauth_client"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientHold: _TypeAlias = ClientHold  # noqa: Y015
+
+@_typing.final
+class ListClientHoldsResponse(_message.Message):
+    """Those that last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_HOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def client_holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientHold]:
+        """In the order of their OAuthClients."""
+
+    def __init__(
+        self,
+        *,
+        client_holds: _abc.Iterable[Global___ClientHold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_holds", b"client_holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClientHoldsResponse: _TypeAlias = ListClientHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ClearClientHoldRequest(_message.Message):
+    """Which pause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OAUTH_CLIENT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    oauth_client: _builtins.str
+    """"tenants/{tenant}/oauthClients/{oauth_client}" """
+    why: _builtins.str
+    """For the record: why it is ended, 1 to 200 characters. No secret."""
+    def __init__(
+        self,
+        *,
+        oauth_client: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oauth_client", b"oauth_client", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearClientHoldRequest: _TypeAlias = ClearClientHoldRequest  # noqa: Y015
+
+@_typing.final
+class ClearClientHoldResponse(_message.Message):
+    """What was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEARED_FIELD_NUMBER: _builtins.int
+    cleared: _builtins.bool
+    """False where there was no pause."""
+    def __init__(
+        self,
+        *,
+        cleared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cleared", b"cleared"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearClientHoldResponse: _TypeAlias = ClearClientHoldResponse  # noqa: Y015

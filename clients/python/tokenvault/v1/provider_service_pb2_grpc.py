@@ -75,6 +75,16 @@ class ProviderServiceStub:
                 request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.SerializeToString,
                 response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.FromString,
                 _registered_method=True)
+        self.ListClientHolds = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/ListClientHolds',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsResponse.FromString,
+                _registered_method=True)
+        self.ClearClientHold = channel.unary_unary(
+                '/tokenvault.v1.ProviderService/ClearClientHold',
+                request_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldRequest.SerializeToString,
+                response_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldResponse.FromString,
+                _registered_method=True)
 
 
 class ProviderServiceServicer:
@@ -183,6 +193,33 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListClientHolds(self, request, context):
+        """Lists the pauses that providers asked for (429 or 503 with Retry-After, for two
+        grants of an OAuthClient within a minute) and that last still. No refresh of such
+        an OAuthClient is sent by any replica until then. At most 500, by OAuthClient.
+
+        Changes: nothing. Who: UseTenant and ListClientHolds.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+        STORE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearClientHold(self, request, context):
+        """Ends such a pause; within a second every replica sends refreshes again. Where there
+        is none: the same answer, with cleared false and without a record. A provider that
+        asks again is obeyed again.
+
+        Changes: the pause. Who: UseTenant and ClearClientHold.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -225,6 +262,16 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ResumeOAuthClient,
                     request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.FromString,
                     response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.SerializeToString,
+            ),
+            'ListClientHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClientHolds,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsResponse.SerializeToString,
+            ),
+            'ClearClientHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearClientHold,
+                    request_deserializer=tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldRequest.FromString,
+                    response_serializer=tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -444,6 +491,60 @@ class ProviderService:
             '/tokenvault.v1.ProviderService/ResumeOAuthClient',
             tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientRequest.SerializeToString,
             tokenvault_dot_v1_dot_provider__service__pb2.ResumeOAuthClientResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClientHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/ListClientHolds',
+            tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.ListClientHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearClientHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tokenvault.v1.ProviderService/ClearClientHold',
+            tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldRequest.SerializeToString,
+            tokenvault_dot_v1_dot_provider__service__pb2.ClearClientHoldResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -103,6 +103,25 @@ class ProviderServiceStub:
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
     """
+    ListClientHolds: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListClientHoldsRequest, _provider_service_pb2.ListClientHoldsResponse]
+    """Lists the pauses that providers asked for (429 or 503 with Retry-After, for two
+    grants of an OAuthClient within a minute) and that last still. No refresh of such
+    an OAuthClient is sent by any replica until then. At most 500, by OAuthClient.
+
+    Changes: nothing. Who: UseTenant and ListClientHolds.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+    STORE_UNREACHABLE.
+    """
+    ClearClientHold: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ClearClientHoldRequest, _provider_service_pb2.ClearClientHoldResponse]
+    """Ends such a pause; within a second every replica sends refreshes again. Where there
+    is none: the same answer, with cleared false and without a record. A provider that
+    asks again is obeyed again.
+
+    Changes: the pause. Who: UseTenant and ClearClientHold.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class ProviderServiceAsyncStub(ProviderServiceStub):
@@ -178,6 +197,25 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     its own: who may pull the switch need not be who may put it back.
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
     TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+    """
+    ListClientHolds: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListClientHoldsRequest, _provider_service_pb2.ListClientHoldsResponse]  # type: ignore[assignment]
+    """Lists the pauses that providers asked for (429 or 503 with Retry-After, for two
+    grants of an OAuthClient within a minute) and that last still. No refresh of such
+    an OAuthClient is sent by any replica until then. At most 500, by OAuthClient.
+
+    Changes: nothing. Who: UseTenant and ListClientHolds.
+    Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+    STORE_UNREACHABLE.
+    """
+    ClearClientHold: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ClearClientHoldRequest, _provider_service_pb2.ClearClientHoldResponse]  # type: ignore[assignment]
+    """Ends such a pause; within a second every replica sends refreshes again. Where there
+    is none: the same answer, with cleared false and without a record. A provider that
+    asks again is obeyed again.
+
+    Changes: the pause. Who: UseTenant and ClearClientHold.
+    Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+    OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+    AUDIT_UNAVAILABLE.
     """
 
 class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -299,6 +337,37 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         its own: who may pull the switch need not be who may put it back.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, OAUTH_CLIENT_NOT_FOUND,
         TENANT_NOT_PROVISIONED, STORE_UNREACHABLE, AUDIT_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListClientHolds(
+        self,
+        request: _provider_service_pb2.ListClientHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ListClientHoldsResponse, _abc.Awaitable[_provider_service_pb2.ListClientHoldsResponse]]:
+        """Lists the pauses that providers asked for (429 or 503 with Retry-After, for two
+        grants of an OAuthClient within a minute) and that last still. No refresh of such
+        an OAuthClient is sent by any replica until then. At most 500, by OAuthClient.
+
+        Changes: nothing. Who: UseTenant and ListClientHolds.
+        Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, TENANT_NOT_PROVISIONED,
+        STORE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearClientHold(
+        self,
+        request: _provider_service_pb2.ClearClientHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ClearClientHoldResponse, _abc.Awaitable[_provider_service_pb2.ClearClientHoldResponse]]:
+        """Ends such a pause; within a second every replica sends refreshes again. Where there
+        is none: the same answer, with cleared false and without a record. A provider that
+        asks again is obeyed again.
+
+        Changes: the pause. Who: UseTenant and ClearClientHold.
+        Fails with: NAME_MALFORMED, FIELD_MALFORMED, CALLER_NOT_ALLOWED,
+        OAUTH_CLIENT_NOT_FOUND, TENANT_NOT_PROVISIONED, STORE_UNREACHABLE,
+        AUDIT_UNAVAILABLE.
         """
 
 def add_ProviderServiceServicer_to_server(servicer: ProviderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -88,6 +88,8 @@ class _ClientAuthMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Clie
     """HTTP Basic."""
     CLIENT_AUTH_METHOD_CLIENT_SECRET_POST: _ClientAuthMethod.ValueType  # 2
     """Parameters in the body."""
+    CLIENT_AUTH_METHOD_NONE: _ClientAuthMethod.ValueType  # 3
+    """A public client, which has no secret: client_id in the body (RFC 6749 section 3.2.1)."""
 
 class ClientAuthMethod(_ClientAuthMethod, metaclass=_ClientAuthMethodEnumTypeWrapper):
     """How the service authenticates at a token endpoint (RFC 6749 section 2.3.1)."""
@@ -98,6 +100,8 @@ CLIENT_AUTH_METHOD_CLIENT_SECRET_BASIC: ClientAuthMethod.ValueType  # 1
 """HTTP Basic."""
 CLIENT_AUTH_METHOD_CLIENT_SECRET_POST: ClientAuthMethod.ValueType  # 2
 """Parameters in the body."""
+CLIENT_AUTH_METHOD_NONE: ClientAuthMethod.ValueType  # 3
+"""A public client, which has no secret: client_id in the body (RFC 6749 section 3.2.1)."""
 Global___ClientAuthMethod: _TypeAlias = ClientAuthMethod  # noqa: Y015
 
 class _BodyEncoding:
@@ -123,6 +127,38 @@ BODY_ENCODING_FORM: BodyEncoding.ValueType  # 1
 BODY_ENCODING_JSON: BodyEncoding.ValueType  # 2
 """One JSON object."""
 Global___BodyEncoding: _TypeAlias = BodyEncoding  # noqa: Y015
+
+class _TokenLife:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TokenLifeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TokenLife.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOKEN_LIFE_UNSPECIFIED: _TokenLife.ValueType  # 0
+    """Treated as EXPIRES. Under every value, a consent that brings expires_in 0 and no refresh token
+    brings a token without an end.
+    """
+    TOKEN_LIFE_EXPIRES: _TokenLife.ValueType  # 1
+    """The seconds of the token's life (RFC 6749 section 5.1)."""
+    TOKEN_LIFE_ZERO_IS_ENDLESS: _TokenLife.ValueType  # 2
+    """As EXPIRES, and 0 means that the token has no end."""
+    TOKEN_LIFE_ENDLESS: _TokenLife.ValueType  # 3
+    """Tokens have no end, unless a life above 0 is told."""
+
+class TokenLife(_TokenLife, metaclass=_TokenLifeEnumTypeWrapper):
+    """What expires_in of a provider means."""
+
+TOKEN_LIFE_UNSPECIFIED: TokenLife.ValueType  # 0
+"""Treated as EXPIRES. Under every value, a consent that brings expires_in 0 and no refresh token
+brings a token without an end.
+"""
+TOKEN_LIFE_EXPIRES: TokenLife.ValueType  # 1
+"""The seconds of the token's life (RFC 6749 section 5.1)."""
+TOKEN_LIFE_ZERO_IS_ENDLESS: TokenLife.ValueType  # 2
+"""As EXPIRES, and 0 means that the token has no end."""
+TOKEN_LIFE_ENDLESS: TokenLife.ValueType  # 3
+"""Tokens have no end, unless a life above 0 is told."""
+Global___TokenLife: _TypeAlias = TokenLife  # noqa: Y015
 
 class _Recovery:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -492,6 +528,46 @@ class Provider(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ScopeAliasesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class TokenParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     ISSUER_FIELD_NUMBER: _builtins.int
     AUTHORIZATION_ENDPOINT_FIELD_NUMBER: _builtins.int
@@ -522,6 +598,11 @@ class Provider(_message.Message):
     BODY_ENCODING_FIELD_NUMBER: _builtins.int
     AUTH_METHODS_FIELD_NUMBER: _builtins.int
     RECOVERY_FIELD_NUMBER: _builtins.int
+    ERROR_CODE_PATHS_FIELD_NUMBER: _builtins.int
+    SCOPE_ALIASES_FIELD_NUMBER: _builtins.int
+    SCOPES_NOT_COMPARABLE_FIELD_NUMBER: _builtins.int
+    TOKEN_LIFE_FIELD_NUMBER: _builtins.int
+    TOKEN_PARAMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/providers/{provider}" """
     issuer: _builtins.str
@@ -549,7 +630,10 @@ class Provider(_message.Message):
     etag: _builtins.str
     """Changes with every change of the resource."""
     refresh_kills_old_access_token: _builtins.bool
-    """A refresh ends the access token before it, so that a probe tells whether it happened."""
+    """A refresh ends the access token before it, so that a probe tells whether it happened. A token
+    that was handed out is promised until its expire_time, so it is never refreshed ahead of its
+    end; docs/how-to/get-a-token.md says what a caller gets who asks for more than is left.
+    """
     probe_endpoint: _builtins.str
     """GET with an access token tells whether that is alive: 2xx yes, 401 no. Empty: none."""
     introspection_endpoint: _builtins.str
@@ -570,6 +654,10 @@ class Provider(_message.Message):
     """How requests to the token endpoint are written."""
     recovery: Global___Recovery.ValueType
     """What is done about a lost answer; class S only."""
+    scopes_not_comparable: _builtins.bool
+    """The answered scopes say nothing about those that were asked: those count as granted."""
+    token_life: Global___TokenLife.ValueType
+    """What expires_in means."""
     @_builtins.property
     def authorization_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Extra parameters of the authorization URL, such as access_type=offline."""
@@ -601,6 +689,23 @@ class Provider(_message.Message):
     @_builtins.property
     def auth_methods(self) -> _containers.RepeatedScalarFieldContainer[Global___ClientAuthMethod.ValueType]:
         """What OAuthClients of this provider may use; any where empty."""
+
+    @_builtins.property
+    def error_code_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Dotted paths of the error code in an answer of any status, tried in this order before the
+        places that every provider has. A whole number is the index of a list: "errors.0.code".
+        """
+
+    @_builtins.property
+    def scope_aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Scopes as they are asked, to how the provider spells them in its answers."""
+
+    @_builtins.property
+    def token_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Extra parameters of code exchanges and refreshes, such as audience; none that the service sets
+        itself, and no secrets. A "resource" of authorization_params is sent there too, unless this
+        names another one (RFC 8707 section 2.2): one value.
+        """
 
     def __init__(
         self,
@@ -635,10 +740,15 @@ class Provider(_message.Message):
         body_encoding: Global___BodyEncoding.ValueType = ...,
         auth_methods: _abc.Iterable[Global___ClientAuthMethod.ValueType] | None = ...,
         recovery: Global___Recovery.ValueType = ...,
+        error_code_paths: _abc.Iterable[_builtins.str] | None = ...,
+        scope_aliases: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        scopes_not_comparable: _builtins.bool = ...,
+        token_life: Global___TokenLife.ValueType = ...,
+        token_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error_in_200", b"error_in_200", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_methods", b"auth_methods", "authorization_endpoint", b"authorization_endpoint", "authorization_params", b"authorization_params", "body_encoding", b"body_encoding", "confirm_after_s", b"confirm_after_s", "create_time", b"create_time", "default_life_s", b"default_life_s", "error_codes", b"error_codes", "error_in_200", b"error_in_200", "etag", b"etag", "grace_s", b"grace_s", "introspection_endpoint", b"introspection_endpoint", "issuer", b"issuer", "max_idle_s", b"max_idle_s", "name", b"name", "probe_endpoint", b"probe_endpoint", "rate_per_min", b"rate_per_min", "rate_per_s", b"rate_per_s", "recovery", b"recovery", "refresh_class", b"refresh_class", "refresh_kills_old_access_token", b"refresh_kills_old_access_token", "refresh_parallel_max", b"refresh_parallel_max", "requires_iss", b"requires_iss", "requires_scope_on_refresh", b"requires_scope_on_refresh", "revocation_endpoint", b"revocation_endpoint", "scope_separator", b"scope_separator", "subject_from", b"subject_from", "token_endpoint", b"token_endpoint", "token_paths", b"token_paths", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_methods", b"auth_methods", "authorization_endpoint", b"authorization_endpoint", "authorization_params", b"authorization_params", "body_encoding", b"body_encoding", "confirm_after_s", b"confirm_after_s", "create_time", b"create_time", "default_life_s", b"default_life_s", "error_code_paths", b"error_code_paths", "error_codes", b"error_codes", "error_in_200", b"error_in_200", "etag", b"etag", "grace_s", b"grace_s", "introspection_endpoint", b"introspection_endpoint", "issuer", b"issuer", "max_idle_s", b"max_idle_s", "name", b"name", "probe_endpoint", b"probe_endpoint", "rate_per_min", b"rate_per_min", "rate_per_s", b"rate_per_s", "recovery", b"recovery", "refresh_class", b"refresh_class", "refresh_kills_old_access_token", b"refresh_kills_old_access_token", "refresh_parallel_max", b"refresh_parallel_max", "requires_iss", b"requires_iss", "requires_scope_on_refresh", b"requires_scope_on_refresh", "revocation_endpoint", b"revocation_endpoint", "scope_aliases", b"scope_aliases", "scope_separator", b"scope_separator", "scopes_not_comparable", b"scopes_not_comparable", "subject_from", b"subject_from", "token_endpoint", b"token_endpoint", "token_life", b"token_life", "token_params", b"token_params", "token_paths", b"token_paths", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -698,6 +808,26 @@ class OAuthClient(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TokenParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
@@ -709,6 +839,7 @@ class OAuthClient(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     SUSPEND_TIME_FIELD_NUMBER: _builtins.int
+    TOKEN_PARAMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/oauthClients/{oauth_client}" """
     provider: _builtins.str
@@ -737,11 +868,15 @@ class OAuthClient(_message.Message):
 
     @_builtins.property
     def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientCredential]:
-        """Those that are not retired, newest first; the first one is used."""
+        """Those that are not retired, newest first; the first one is used. A public client has none."""
 
     @_builtins.property
     def suspend_time(self) -> _timestamp_pb2.Timestamp:
         """Since when it is suspended; unset where it is not."""
+
+    @_builtins.property
+    def token_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Extra parameters of its code exchanges and refreshes; they go before those of the provider."""
 
     def __init__(
         self,
@@ -757,10 +892,11 @@ class OAuthClient(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         credentials: _abc.Iterable[Global___ClientCredential] | None = ...,
         suspend_time: _timestamp_pb2.Timestamp | None = ...,
+        token_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "suspend_time", b"suspend_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_method", b"auth_method", "client_id", b"client_id", "create_time", b"create_time", "credentials", b"credentials", "etag", b"etag", "name", b"name", "provider", b"provider", "redirect_uris", b"redirect_uris", "scopes", b"scopes", "suspend_time", b"suspend_time", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_method", b"auth_method", "client_id", b"client_id", "create_time", b"create_time", "credentials", b"credentials", "etag", b"etag", "name", b"name", "provider", b"provider", "redirect_uris", b"redirect_uris", "scopes", b"scopes", "suspend_time", b"suspend_time", "token_params", b"token_params", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

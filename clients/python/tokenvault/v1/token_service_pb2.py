@@ -28,7 +28,7 @@ from tokenvault.v1 import options_pb2 as tokenvault_dot_v1_dot_options__pb2
 from tokenvault.v1 import resources_pb2 as tokenvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tokenvault/v1/token_service.proto\x12\rtokenvault.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"\x7f\n\x15GetAccessTokenRequest\x12\x0f\n\x05grant\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12*\n\x07min_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06scopes\x18\x04 \x03(\tB\x08\n\x06target\"\x8d\x02\n\x16GetAccessTokenResponse\x12\x1d\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x19\n\x11token_fingerprint\x18\x05 \x01(\t\x12%\n\x06served\x18\x06 \x01(\x0e\x32\x15.tokenvault.v1.Served\x12.\n\x0bgrant_state\x18\x07 \x01(\x0e\x32\x19.tokenvault.v1.GrantState\x12\r\n\x05grant\x18\x08 \x01(\t\"c\n\x1aReportRejectedTokenRequest\x12\x0f\n\x05grant\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\x19\n\x11token_fingerprint\x18\x03 \x01(\tB\x08\n\x06target\"G\n\x1bReportRejectedTokenResponse\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x19\n\x11\x61lready_refreshed\x18\x02 \x01(\x08\x32\xdb\x01\n\x0cTokenService\x12]\n\x0eGetAccessToken\x12$.tokenvault.v1.GetAccessTokenRequest\x1a%.tokenvault.v1.GetAccessTokenResponse\x12l\n\x13ReportRejectedToken\x12).tokenvault.v1.ReportRejectedTokenRequest\x1a*.tokenvault.v1.ReportRejectedTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tokenvault/v1/token_service.proto\x12\rtokenvault.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btokenvault/v1/options.proto\x1a\x1dtokenvault/v1/resources.proto\"\x7f\n\x15GetAccessTokenRequest\x12\x0f\n\x05grant\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12*\n\x07min_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06scopes\x18\x04 \x03(\tB\x08\n\x06target\"\xa4\x02\n\x16GetAccessTokenResponse\x12\x1d\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x07\x80\x01\x01\xe8\xc7\x18\x01\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x19\n\x11token_fingerprint\x18\x05 \x01(\t\x12%\n\x06served\x18\x06 \x01(\x0e\x32\x15.tokenvault.v1.Served\x12.\n\x0bgrant_state\x18\x07 \x01(\x0e\x32\x19.tokenvault.v1.GrantState\x12\r\n\x05grant\x18\x08 \x01(\t\x12\x15\n\rnever_expires\x18\t \x01(\x08\"c\n\x1aReportRejectedTokenRequest\x12\x0f\n\x05grant\x18\x01 \x01(\tH\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\x19\n\x11token_fingerprint\x18\x03 \x01(\tB\x08\n\x06target\"G\n\x1bReportRejectedTokenResponse\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x19\n\x11\x61lready_refreshed\x18\x02 \x01(\x08\x32\xdb\x01\n\x0cTokenService\x12]\n\x0eGetAccessToken\x12$.tokenvault.v1.GetAccessTokenRequest\x1a%.tokenvault.v1.GetAccessTokenResponse\x12l\n\x13ReportRejectedToken\x12).tokenvault.v1.ReportRejectedTokenRequest\x1a*.tokenvault.v1.ReportRejectedTokenResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETACCESSTOKENREQUEST']._serialized_start=177
   _globals['_GETACCESSTOKENREQUEST']._serialized_end=304
   _globals['_GETACCESSTOKENRESPONSE']._serialized_start=307
-  _globals['_GETACCESSTOKENRESPONSE']._serialized_end=576
-  _globals['_REPORTREJECTEDTOKENREQUEST']._serialized_start=578
-  _globals['_REPORTREJECTEDTOKENREQUEST']._serialized_end=677
-  _globals['_REPORTREJECTEDTOKENRESPONSE']._serialized_start=679
-  _globals['_REPORTREJECTEDTOKENRESPONSE']._serialized_end=750
-  _globals['_TOKENSERVICE']._serialized_start=753
-  _globals['_TOKENSERVICE']._serialized_end=972
+  _globals['_GETACCESSTOKENRESPONSE']._serialized_end=599
+  _globals['_REPORTREJECTEDTOKENREQUEST']._serialized_start=601
+  _globals['_REPORTREJECTEDTOKENREQUEST']._serialized_end=700
+  _globals['_REPORTREJECTEDTOKENRESPONSE']._serialized_start=702
+  _globals['_REPORTREJECTEDTOKENRESPONSE']._serialized_end=773
+  _globals['_TOKENSERVICE']._serialized_start=776
+  _globals['_TOKENSERVICE']._serialized_end=995
 # @@protoc_insertion_point(module_scope)

@@ -79,6 +79,7 @@ class GetAccessTokenResponse(_message.Message):
     SERVED_FIELD_NUMBER: _builtins.int
     GRANT_STATE_FIELD_NUMBER: _builtins.int
     GRANT_FIELD_NUMBER: _builtins.int
+    NEVER_EXPIRES_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """The access token."""
     token_type: _builtins.str
@@ -91,6 +92,8 @@ class GetAccessTokenResponse(_message.Message):
     """State of the grant."""
     grant: _builtins.str
     """"tenants/{tenant}/grants/{uuid}", also where an alias was asked."""
+    never_expires: _builtins.bool
+    """The provider gave it no end; expire_time is in the year 9999."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """End of its life (UTC)."""
@@ -110,10 +113,11 @@ class GetAccessTokenResponse(_message.Message):
         served: _resources_pb2.Served.ValueType = ...,
         grant_state: _resources_pb2.GrantState.ValueType = ...,
         grant: _builtins.str = ...,
+        never_expires: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expire_time", b"expire_time", "grant", b"grant", "grant_state", b"grant_state", "scopes", b"scopes", "served", b"served", "token_fingerprint", b"token_fingerprint", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "expire_time", b"expire_time", "grant", b"grant", "grant_state", b"grant_state", "never_expires", b"never_expires", "scopes", b"scopes", "served", b"served", "token_fingerprint", b"token_fingerprint", "token_type", b"token_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,91 @@
+"""Which scopes count as granted, however the provider names and separates them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.samples import a_profile
+from vault_service.domain import limits
+from vault_service.domain.scopes import granted_scopes, separated
+
+_EMAIL = "https://www.googleapis.com/auth/userinfo.email"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "changes", "granted"),
+    [
+        (("a", "b"), None, {}, ("a", "b")),
+        (("a", "b"), (), {}, ()),
+        (("a", "b"), ("b", "a"), {}, ("a", "b")),
+        (("a", "b"), ("a",), {}, ("a",)),
+        (("a", "b"), ("a", "c"), {}, ("a", "b", "c")),
+        (("a", "b", "c"), ("a", "d"), {}, ("a", "d")),
+        (("a",), ("a", "c"), {}, ("a", "c")),
+        (("repo", "read:user"), ("read:user,repo",), {}, ("repo", "read:user")),
+        (("repo", "gist"), ("repo+gist",), {}, ("repo", "gist")),
+        (("repo", "gist"), ("repo, gist",), {}, ("repo", "gist")),
+        (("a,b", "c"), ("a,b", "c"), {}, ("a,b", "c")),
+        (("a+b",), ("a+b",), {}, ("a+b",)),
+        (("a", "b"), ("a b",), {"scope_separator": ","}, ("a", "b")),
+        (("a", "b"), ("a+b",), {"scope_separator": ","}, ("a", "a+b")[1:]),
+        (("openid", "email"), ("openid", _EMAIL), {}, ("openid", "email", _EMAIL)),
+        (("openid", "email"), ("openid",), {}, ("openid",)),
+        (("Mail.Read",), ("mail.read",), {}, ("Mail.Read", "mail.read")),
+        (("https://api.example/Mail.Read",), ("Mail.Read", "openid"), {}, None),
+        (("mail", "files"), ("mail", "openid"), {}, ("mail", "openid")),
+        (("a", "b"), ("c",), {"scope_aliases": {"a": "c"}}, ("a", "c")),
+        (("a", "b"), ("c", "d"), {"scope_aliases": {"a": "c"}}, ("a", "b", "c", "d")),
+        (("a", "b"), (), {"scopes_not_comparable": True}, ("a", "b")),
+        (("a", "b"), ("x",), {"scopes_not_comparable": True}, ("a", "b", "x")),
+    ],
+    ids=str,
+)
+def test_granted(
+    asked: Sequence[str],
+    answered: Sequence[str] | None,
+    changes: dict[str, Any],
+    granted: Sequence[str] | None,
+) -> None:
+    """A scope is missing where the answer shows it, not where its name or separator differs."""
+    expected = (*asked, *(answered or ())) if granted is None else tuple(granted)
+    assert granted_scopes(asked, answered, a_profile(**changes)) == expected
+
+
+def test_renamed_scopes_outlive_a_refresh() -> None:
+    """What was granted under another name stays granted when a refresh tells that name alone."""
+    profile = a_profile()
+    first = granted_scopes(("openid", "email", "files"), ("openid", _EMAIL, "files"), profile)
+    assert set(first) == {"openid", "email", "files", _EMAIL}
+    assert granted_scopes(first, ("openid", _EMAIL, "files"), profile) == first
+    assert "files" not in granted_scopes(first, ("openid", _EMAIL), profile)
+
+
+_SCOPE = st.text("abcd:/.+,", min_size=1, max_size=6)
+_LIST = st.lists(_SCOPE, max_size=6, unique=True)
+
+
+@given(_LIST, _LIST, st.sampled_from([" ", ",", "+"]), st.dictionaries(_SCOPE, _SCOPE, max_size=3))
+def test_no_scope_is_made_up(
+    asked: list[str], answered: list[str], separator: str, aliases: dict[str, str]
+) -> None:
+    """What is granted was asked for or answered, each once; all that is answered is in it; and what
+    was asked for and answered with itself is never missing."""
+    profile = a_profile(scope_separator=separator, scope_aliases=aliases)
+    granted = granted_scopes(asked, answered, profile)
+    found = separated(asked, answered, separator)
+    assert len(set(granted)) == len(granted) <= 2 * limits.SCOPES_MAX_COUNT
+    assert set(found) <= set(granted) <= set(asked) | set(found)
+    assert set(asked) & set(found) <= set(granted)
+    assert set(granted_scopes(asked, asked, profile)) >= {one for one in asked if "," not in one}
+
+
+@given(_LIST.filter(lambda asked: all(one.isalpha() for one in asked)), st.data())
+def test_fewer_of_the_same_are_fewer(asked: list[str], data: st.DataObject) -> None:
+    """Where the answer names nothing but asked scopes, those are granted and no others."""
+    answered = [one for one in asked if data.draw(st.booleans())]
+    assert set(granted_scopes(asked, answered, a_profile())) == set(answered)

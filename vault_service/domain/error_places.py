@@ -1,0 +1,94 @@
+"""Where providers put the code of an error, beside the text in ``error`` of RFC 6749 §5.2.
+
+Places are tried in a fixed order, those of the profile first. What stands there and says nothing
+(a status text, a number) does no harm: only a code that a table knows means anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from vault_service.domain.lenient_json import Contradiction
+from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.strict_json import at_path
+
+# At the top.
+_PLACES: Final = (
+    "error", "errors", "error_code", "errorCode", "errorcode", "errcode", "error_type", "errorType",
+    "code", "status", "fault", "detail", "reason",
+)  # fmt: skip
+# Inside an object there.
+_INNER: Final = (
+    "error", "code", "error_code", "errorCode", "errorcode", "type", "status", "name", "reason",
+    "detail",
+)  # fmt: skip
+_DESCRIPTIONS: Final = (
+    "error_description", "reason", "message", "msg", "error_message", "errorMessage",
+)  # fmt: skip
+_INNER_DEPTH_MAX: Final = 3
+_ELEMENTS_MAX: Final = 5  # of a list
+_CODES_MAX: Final = 32
+_OK: Final = frozenset(("", "0", "200", "ok", "success", "none", "false"))
+
+
+def placed_codes(members: Mapping[str, Any], profile: ProviderProfile) -> list[str]:
+    """The codes at the profile's ``error_code_paths``, in their order."""
+    found = (code_text(at_path(members, path)) for path in profile.error_code_paths)
+    return [code for code in found if code.lower() not in _OK]
+
+
+def code_in_200(members: Mapping[str, Any], profile: ProviderProfile) -> str:
+    """The code at ``error_in_200.member``, "" where it says that nothing is wrong."""
+    code = code_text(at_path(members, profile.error_in_200.member))
+    return "" if code.lower() in _OK else code
+
+
+def told_codes(members: Mapping[str, Any]) -> list[str]:
+    """The codes at the built-in places, each once, in their order."""
+    codes: dict[str, None] = {}
+    for place in _PLACES:
+        for code in _codes(members.get(place), _INNER_DEPTH_MAX):
+            codes.setdefault(code)
+            if len(codes) == _CODES_MAX:
+                return list(codes)
+    return list(codes)
+
+
+def descriptions(members: Mapping[str, Any]) -> list[str]:
+    """The texts that stand beside a code, at the top and inside ``error``."""
+    inner = members.get("error")
+    places = (members, inner) if isinstance(inner, dict) else (members,)
+    return [
+        text
+        for place in places
+        for name in _DESCRIPTIONS
+        if isinstance(text := place.get(name), str)
+    ]
+
+
+def code_text(value: object) -> str:
+    """A code as tables have it: a text, or a whole number as one; "" for anything else."""
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18
+    return str(value) if whole else ""
+
+
+def contradicts(members: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether one of these members stands there with different values."""
+    return any(isinstance(members.get(name), Contradiction) for name in names)
+
+
+def _codes(value: object, depth: int) -> Iterator[str]:
+    if code := code_text(value):
+        yield code
+    elif depth and isinstance(value, list):
+        for element in value[:_ELEMENTS_MAX]:
+            yield from _codes(element, depth - 1)
+    elif depth and isinstance(value, dict):
+        kind, number = value.get("type"), value.get("code")
+        if isinstance(kind, str) and code_text(number):
+            yield f"{kind} {code_text(number)}"  # one number means different things (Facebook)
+        for name in _INNER:
+            yield from _codes(value.get(name), depth - 1)

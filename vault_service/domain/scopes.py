@@ -1,0 +1,67 @@
+"""Which scopes a grant has, from those that were asked for and those that the provider names.
+
+Providers separate them otherwise than asked (GitHub: commas) and give them other names (Google
+answers "email" with a URL). A scope counts as missing only where the answer shows that it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from vault_service.domain import limits
+from vault_service.domain.provider import ProviderProfile
+
+_DEFAULT_SEPARATOR: Final = " "
+# Added by providers unasked; no other scope is ever renamed to one of these.
+_ADDED: Final = frozenset(("openid", "offline_access"))
+_PART: Final = re.compile(r"[^A-Za-z0-9_]+")
+
+
+def granted_scopes(
+    asked: Sequence[str], answered: Sequence[str] | None, profile: ProviderProfile
+) -> tuple[str, ...]:
+    """The asked scopes that count as granted, in their order, then what the answer names beside
+    them. ``answered`` None: as asked (RFC 6749 §5.1, §6).
+
+    Where the answer names scopes that nobody asked for, as many as are missing, the two speak
+    different vocabularies, and what is missing counts as granted. A call that names a scope as it
+    was asked for must not send the user through consent again and again.
+    """
+    if answered is None:
+        return tuple(asked)
+    found = separated(asked, answered, profile.scope_separator)
+    named = {name.lower() for name in found}
+    aliases = {scope: profile.scope_aliases.get(scope, scope).lower() for scope in asked}
+    known = {scope.lower() for scope in asked} | set(aliases.values())
+    missing = [
+        scope
+        for scope in asked
+        if scope.lower() not in named
+        and aliases[scope] not in named
+        and not any(_is_renamed(scope, name) for name in named)
+    ]
+    unknown = named - known - _ADDED
+    if profile.scopes_not_comparable or len(unknown) >= len(missing):
+        missing = []
+    return tuple(dict.fromkeys([*(one for one in asked if one not in missing), *found]))
+
+
+def separated(asked: Sequence[str], answered: Sequence[str], separator: str) -> tuple[str, ...]:
+    """The answered scopes one by one: also at commas and plus signs where the profile names no
+    separator of its own and no asked scope has that character."""
+    signs = " "
+    if separator == _DEFAULT_SEPARATOR:
+        signs += "".join(sign for sign in ",+" if not any(sign in scope for scope in asked))
+    split = re.compile("[" + re.escape(signs) + "]+")
+    parts = (part for scope in answered for part in split.split(scope) if part)
+    return tuple(dict.fromkeys(parts))[: limits.SCOPES_MAX_COUNT]
+
+
+def _is_renamed(scope: str, name: str) -> bool:
+    """Whether a longer name ends with the scope's (``email``, ``https://.../userinfo.email``), or
+    the other way round. Also after a refresh, when the answered names are asked ones by then."""
+    short, long = sorted((scope.lower(), name), key=len)
+    rest = long.removesuffix(short)
+    return short != long != rest and ("/" in rest) and _PART.fullmatch(rest[-1]) is not None

@@ -1,0 +1,144 @@
+"""How long a token lives, in the ways that providers tell it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from vault_service.domain import limits
+from vault_service.domain.lenient_json import Contradiction, spelled
+from vault_service.domain.oauth import TokenAnswer
+from vault_service.domain.provider import TokenLife
+
+# Members that tell a moment; ".expires" is ASP.NET's.
+END_MEMBERS: Final = (
+    "expires_at", "expires_on", "expires", "expiry", "expiration", ".expires", "expiry_date",
+    "expires_date", "expire_time", "expiration_time",
+)  # fmt: skip
+_NUMBER: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,20})?", re.ASCII)
+_ZONE: Final = re.compile(r" ?(UTC|GMT|[+-][0-9]{2}:?[0-9]{2})\Z")
+_MOMENT_MAX_CHARS: Final = 64
+_EPOCH_S: Final = (1e9, 1e11)  # since 2001
+_EPOCH_MS: Final = (1e12, 1e14)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldLife:
+    """What an answer says of it: seconds, a moment, or both; None: nothing usable."""
+
+    expires_in_s: int | None
+    expire_time: datetime | None
+    oddities: tuple[str, ...] = ()
+
+
+def told_life(members: Mapping[str, Any], default_life_s: int) -> ToldLife:
+    """``expires_in`` (RFC 6749 §5.1), and the earliest moment of those that are told.
+
+    A moment is epoch seconds, epoch milliseconds, ISO 8601 or an HTTP date. One without a time zone
+    is read as UTC and lives no longer than ``default_life_s``, since it may be a local time.
+    ``expires`` below 2001 is a number of seconds (Facebook). Milliseconds in ``expires_in`` are not
+    guessed.
+    """
+    life_s = seconds(spelled(members, "expires_in"))
+    if life_s is None:
+        short = _number(members.get("expires"))
+        if short is not None and short < _EPOCH_S[0]:
+            life_s = seconds(short)
+    values = [spelled(members, name) for name in END_MEMBERS]
+    if life_s is None and any(_number(value) == 0 for value in values):
+        life_s = 0
+    ends = [end for value in values if (end := _moment(value)) is not None]
+    if not ends:
+        return ToldLife(life_s, None)
+    oddities = []
+    if len({end.replace(tzinfo=None) for end in ends}) > 1:
+        oddities.append("several ends of the token; the first counts")
+    if any(end.tzinfo is None for end in ends):
+        oddities.append("an end without a time zone")
+        life_s = default_life_s if life_s is None else life_s
+    first = min(end if end.tzinfo else end.replace(tzinfo=UTC) for end in ends)
+    return ToldLife(life_s, first, tuple(oddities))
+
+
+def life_s(answer: TokenAnswer, default_life_s: int, start: datetime) -> int:
+    """Seconds from ``start``; the shorter where two are told. A moment that has passed beside a
+    life that has not is a clock that is wrong."""
+    if answer.endless:
+        return limits.TOKEN_LIFE_MAX_S
+    told = answer.expires_in_s
+    if answer.expire_time is None:
+        return default_life_s if told is None else told
+    left = int((answer.expire_time - start).total_seconds())
+    if left <= 0:
+        return told or 0
+    return min(left, told or left, limits.TOKEN_LIFE_MAX_S)
+
+
+def is_endless(told: ToldLife, token_life: TokenLife, has_refresh_token: bool) -> bool:
+    """Whether the token has no end. 0 without a refresh token is one that never ends (VK): nobody
+    issues a token that is dead on arrival and cannot be renewed."""
+    if told.expire_time is not None or (told.expires_in_s or 0) > 0:
+        return False
+    if token_life is TokenLife.ENDLESS:
+        return True
+    zero = told.expires_in_s == 0
+    return zero and (token_life is TokenLife.ZERO_IS_ENDLESS or not has_refresh_token)
+
+
+def seconds(value: object) -> int | None:
+    """Seconds within bounds, from a number or its decimal text (older Microsoft endpoints). None:
+    unknown. Of values that contradict each other the smallest."""
+    if isinstance(value, Contradiction):
+        usable = [one for one in map(seconds, value.values) if one is not None]
+        return min(usable, default=None)
+    number = _number(value)
+    return None if number is None else int(min(max(number, 0), limits.TOKEN_LIFE_MAX_S))
+
+
+def _number(value: object) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if _NUMBER.fullmatch(text) else None
+    return value
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, Contradiction):
+        return None
+    number = _number(value)
+    if number is not None:
+        if _EPOCH_S[0] <= number < _EPOCH_S[1]:
+            return datetime.fromtimestamp(number, UTC)
+        if _EPOCH_MS[0] <= number < _EPOCH_MS[1]:
+            return datetime.fromtimestamp(number / 1_000, UTC)
+        return None
+    if not isinstance(value, str) or len(value) > _MOMENT_MAX_CHARS or not value.isascii():
+        return None
+    text = value.strip()
+    for parse in (_iso, parsedate_to_datetime):
+        try:
+            return _sane(parse(text))
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
+
+
+def _iso(text: str) -> datetime:
+    zone = _ZONE.search(text)
+    if zone is None or len(text) <= len("2026-01-01"):
+        return datetime.fromisoformat(text)
+    offset = "+00:00" if zone[1] in ("UTC", "GMT") else zone[1]
+    return datetime.fromisoformat(text[: zone.start()] + offset)
+
+
+def _sane(moment: datetime) -> datetime:
+    """ValueError for what no token's end is, and for what cannot be computed with."""
+    if not 2_000 < moment.year < 9_000:
+        raise ValueError("no token's end")
+    return moment
