@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from tests.fakes.kept_answers import FakeKeptAnswers
 from tests.fakes.tables import FakeTables
 from tests.fakes.upkeep import FakeUpkeep, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
-    NO_SPOOL,
     UNRESOLVED,
     AttemptState,
     Beginning,
@@ -36,7 +36,7 @@ from vault_service.domain.provider import RefreshClass
 from vault_service.ports import Ending, NewAttempt
 
 
-class FakeAttemptStore:
+class FakeAttemptStore(FakeKeptAnswers):
     """One process of it: ``instance`` names who writes."""
 
     def __init__(
@@ -45,9 +45,8 @@ class FakeAttemptStore:
         instance: str = "i-1",
         spool_wait_s: float = limits.SPOOL_WAIT_S,
     ) -> None:
-        self._tables = tables
+        super().__init__(tables, timedelta(seconds=spool_wait_s))
         self._instance = instance
-        self._wait = timedelta(seconds=spool_wait_s)
 
     async def begin(
         self,
@@ -129,6 +128,7 @@ class FakeAttemptStore:
                 instance=self._instance,
                 spool_id=spool_id,
                 retries=attempt.retries + 1,
+                waits_for=None,
             )
         )
         return True
@@ -164,7 +164,8 @@ class FakeAttemptStore:
             token_type=tokens.token_type,
         )
         committed = self._change(current, changed)
-        self._to_state(attempt, state)
+        self._end_in(attempt, Ending(state, ""))
+        self._supersede(attempt)
         note_refreshed(self._tables, changed)
         if current.state is not GrantState.ACTIVE:
             self._tables.tell(record, committed, EventKind.RECOVERED)
@@ -178,9 +179,10 @@ class FakeAttemptStore:
             return self._tables.is_recorded(record)
         self._tables.record(record)
         in_doubt = ending.state is AttemptState.IN_DOUBT
-        if not (in_doubt and attempt.refresh_class is RefreshClass.S):
+        waits = in_doubt and attempt.refresh_class is RefreshClass.S and not ending.waits_for
+        if not waits:
             self._end_lease(lease)
-        self._to_state(attempt, ending.state, ending.pause_s if in_doubt else 0.0)
+        self._end_in(attempt, ending)
         self._note(attempt, ending)
         return True
 
@@ -196,24 +198,17 @@ class FakeAttemptStore:
         current = self._changeable(lease, attempt)
         if current is None:
             return self._tables.is_recorded(record)
+        kept = self._tables.attempts[attempt.attempt_id].orphan_envelope
+        if kept is not None and cause is not ReauthorizationCause.BY_OPERATOR:
+            self._end_lease(lease)
+            return False
         self._tables.record(record)
         self._end_lease(lease)
         condemned = GrantState.REAUTHORIZATION_REQUIRED
         changed = self._change(current, replace(current, state=condemned, cause=cause))
-        self._to_state(attempt, state)
+        self._end_in(attempt, Ending(state, cause.name))
         self._tables.tell(record, changed, EventKind.REAUTHORIZATION_REQUIRED)
         return True
-
-    async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
-    ) -> None:
-        await self._tables.reach()
-        if self._tables.is_recorded(record):
-            return
-        self._tables.record(record)
-        current = self._tables.attempts[attempt.attempt_id]
-        now = self._tables.clock.now()
-        self._put(replace(current, orphan_envelope=envelope, next_try_time=now))
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         await self._tables.reach()
@@ -246,7 +241,8 @@ class FakeAttemptStore:
 
     @staticmethod
     def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
-        return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
+        due = attempt.due_anew or attempt.next_try_time <= attempt.read_time
+        return due and resolvable(attempt, spools)
 
     def _acquire(self, grant_id: uuid.UUID, lease_s: float) -> Lease | None:
         if grant_id not in self._tables.grants:
@@ -260,14 +256,6 @@ class FakeAttemptStore:
         self._tables.leases[grant_id] = (fence, now + timedelta(seconds=lease_s))
         return Lease(grant_id, fence, now)
 
-    def _holds(self, lease: Lease) -> bool:
-        fence, _ = self._tables.leases.get(lease.grant_id, (0, None))
-        return fence == lease.fence
-
-    def _end_lease(self, lease: Lease) -> None:
-        if self._holds(lease):
-            self._tables.leases.pop(lease.grant_id)
-
     def _open(self, grant_id: uuid.UUID) -> RefreshAttempt | None:
         for attempt in self._tables.attempts.values():
             if attempt.grant_id == grant_id and attempt.state in UNRESOLVED:
@@ -278,7 +266,8 @@ class FakeAttemptStore:
         now = self._tables.clock.now()
         if earlier is not None:
             moment = now + timedelta(seconds=limits.RETRY_AFTER_S)
-            return Deferred(max(earlier.next_try_time, moment), now, Reason.REFRESH_IN_DOUBT.name)
+            until = max(earlier.next_try_time, moment)
+            return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name, earlier.waits_for)
         current = self._tables.grants.get(grant.grant_id)
         standing = (grant.tenant, grant.generation, GrantState.ACTIVE)
         if current is None or (current.tenant, current.generation, current.state) != standing:
@@ -315,28 +304,3 @@ class FakeAttemptStore:
         if ending.refused and known.refused_generation != attempt.base_generation:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now
         self._tables.upkeep[attempt.grant_id] = noted
-
-    def _to_state(self, attempt: RefreshAttempt, state: AttemptState, pause_s: float = 0.0) -> None:
-        current = self._tables.attempts[attempt.attempt_id]
-        due = self._tables.clock.now() + timedelta(seconds=pause_s)
-        spool_id = NO_SPOOL if state is AttemptState.IN_DOUBT else current.spool_id
-        misses = state in (AttemptState.IN_DOUBT, AttemptState.RESOLVED_LOST)
-        orphan = current.orphan_envelope if misses else None
-        self._put(
-            replace(
-                current, state=state, next_try_time=due, spool_id=spool_id, orphan_envelope=orphan
-            )
-        )
-
-    def _read(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
-        attempt = self._tables.attempts.get(attempt_id)
-        if attempt is None:
-            return None
-        now = self._tables.clock.now()
-        moved = self._tables.attempt_times[attempt_id]
-        gone = attempt.spool_id in self._tables.abandoned_spools or moved + self._wait < now
-        return replace(attempt, read_time=now, spool_gone=gone)
-
-    def _put(self, attempt: RefreshAttempt) -> None:
-        self._tables.attempts[attempt.attempt_id] = attempt
-        self._tables.attempt_times[attempt.attempt_id] = self._tables.clock.now()

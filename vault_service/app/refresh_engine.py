@@ -17,6 +17,7 @@ from vault_service.ports import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.kept_answers import KeptAnswers
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
@@ -68,16 +69,20 @@ class RefreshEngine:
             times=parts.times,
         )
         present = PresentRefreshToken(
-            attempts=parts.attempts,
             spool=parts.spool,
             endpoint=parts.endpoint,
             credentials=parts.credentials,
             envelopes=parts.envelopes,
             outcomes=outcomes,
             store=store,
-            recorder=parts.recorder,
             clock=parts.clock,
             times=parts.times,
+        )
+        kept = KeptAnswers(
+            attempts=parts.attempts,
+            envelopes=parts.envelopes,
+            store=store,
+            recorder=parts.recorder,
         )
         resolve = ResolveAttempt(
             grants=parts.grants,
@@ -88,7 +93,7 @@ class RefreshEngine:
             envelopes=parts.envelopes,
             present=present,
             outcomes=outcomes,
-            store=store,
+            kept=kept,
             recorder=parts.recorder,
             outages=parts.outages,
         )

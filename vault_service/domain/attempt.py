@@ -34,11 +34,27 @@ class AttemptState(Enum):
     RESOLVED_SUPERSEDED = 9  # the grant moved on otherwise: revoked, consented anew, a sibling won
 
 
+class WaitsFor(Enum):
+    """Without what an attempt in doubt does not go on: nobody presents its refresh token."""
+
+    PROFILE = 1  # a 2xx came and cannot be read: a mended profile, a release or an operator can
+    OPERATOR = 2  # the provider's ``recovery`` forbids a retry: an operator decides
+
+
+# Raise it with each release that reads more answers: kept ones are read once again then.
+READER: Final = 1
+
 NO_SPOOL: Final = uuid.UUID(int=0)
 """Of an attempt in doubt whose process has said all that its spool could say."""
 
 UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
 """At most one attempt of a grant is in these; no other one begins before it is resolved."""
+
+_MAY_BE_FOUND: Final = frozenset(
+    {ReauthorizationCause.SUCCESSOR_LOST, ReauthorizationCause.BY_OPERATOR}
+)
+"""Causes with which a grant was given up; its answer may turn up, or become readable, all the
+same."""
 
 RESOLVED: Final = frozenset(
     {
@@ -70,6 +86,8 @@ class RefreshAttempt:
     next_try_time: datetime  # recovery leaves it alone until then
     read_time: datetime  # the database's clock
     spool_gone: bool  # given up by an operator, or away for longer than anyone waits
+    waits_for: WaitsFor | None = None
+    due_anew: bool = False  # what it waits for may have come: see adapters/postgres/kept_answers
 
     @property
     def grant(self) -> GrantName:
@@ -79,7 +97,7 @@ class RefreshAttempt:
     def may_change(self, row: Grant) -> bool:
         """Whether the row stands where this attempt began. One that recovery gave up for lost is
         as good as ACTIVE here: what was lost may have been found."""
-        lost = row.cause is ReauthorizationCause.SUCCESSOR_LOST
+        lost = row.cause in _MAY_BE_FOUND
         alive = row.state is GrantState.ACTIVE
         return row.generation == self.base_generation and (alive or lost)
 
@@ -92,6 +110,8 @@ def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
     """
     if attempt.state is AttemptState.RESOLVED_LOST:
         return attempt.spool_id in spools or attempt.orphan_envelope is not None
+    if attempt.state is AttemptState.RESOLVED_UNCHANGED:
+        return attempt.due_anew  # and no newer attempt is under way
     if attempt.state not in UNRESOLVED:
         return False
     waits = attempt.refresh_class is RefreshClass.S and not attempt.spool_gone
@@ -156,6 +176,7 @@ class Deferred:
     until: datetime
     read_time: datetime
     reason: str  # name of the Reason that the last refusal had
+    waits_for: WaitsFor | None = None
 
 
 class Busy(Enum):

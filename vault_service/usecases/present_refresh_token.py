@@ -13,7 +13,6 @@ from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, SpoolEntry, answer_binding
-from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.http_answer import HttpAnswer
@@ -22,10 +21,9 @@ from vault_service.domain.oauth import ClientCredential, TokenAnswer
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_refresh
-from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
+from vault_service.ports import Clock, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.outages import Permit
-from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
 
@@ -55,25 +53,21 @@ class PresentRefreshToken:
     def __init__(
         self,
         *,
-        attempts: AttemptStore,
         spool: Spool,
         endpoint: TokenEndpoint,
         credentials: Credentials,
         envelopes: Envelopes,
         outcomes: RefreshOutcomes,
         store: StoreSuccessor,
-        recorder: Recorder,
         clock: Clock,
         times: RefreshTimes,
     ) -> None:
-        self._attempts = attempts
         self._spool = spool
         self._endpoint = endpoint
         self._credentials = credentials
         self._envelopes = envelopes
         self._outcomes = outcomes
         self._store = store
-        self._recorder = recorder
         self._clock = clock
         self._times = times
 
@@ -153,7 +147,7 @@ class PresentRefreshToken:
                 refresh_token=prepared.refresh_token,
                 scopes=tried.grant.scopes,
             )
-            if raw.status in _SUCCESS and not raw.refusal:
+            if raw.status in _SUCCESS:
                 kept.append(self._keep(tried, raw, entry, prepared.sealer))
             sent = (credential.client_secret, prepared.refresh_token)
             return read_refresh(raw, profile, sent)
@@ -183,14 +177,7 @@ class PresentRefreshToken:
     ) -> None:
         if kept and error.answer_class is AnswerClass.UNREADABLE_SUCCESS:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
-            orphan = self._recorder.done(
-                call,
-                AuditAction.REFRESH_ORPHAN_KEPT,
-                tried.grant.tenant,
-                str(tried.grant.name),
-                detail={"attempt": str(tried.attempt.attempt_id), **error.recorded()},
-            )
-            await self._attempts.keep_orphan(tried.attempt, kept[-1].envelope, orphan)
+            await self._store.keep(call, tried, kept[-1].envelope, error.recorded())
         try:
             await self._outcomes.failed(call, tried, error)
         except VaultError as fault:

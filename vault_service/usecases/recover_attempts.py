@@ -24,6 +24,7 @@ from vault_service.domain.attempt import (
 )
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import VaultError
+from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
@@ -59,10 +60,16 @@ class RecoverAttempts:
         """How many were tried. An attempt that stays in doubt is none of the sweep's failures, and
         one that takes longer than the call goes on without it."""
         entries = by_attempt(await self._spool.left_over())
-        due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
+        due = await self._due()
         strays = await self._strays(call, entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
         return len(due) + len(strays)
+
+    async def _due(self) -> Sequence[RefreshAttempt]:
+        """Those whose time has come, and those for which what they wait for may have come."""
+        due = await self._attempts.unresolved(self._spool.holds(), limits.ATTEMPT_BATCH_MAX)
+        anew = await self._attempts.due_anew(limits.ATTEMPT_BATCH_MAX)
+        return list({attempt.attempt_id: attempt for attempt in (*due, *anew)}.values())
 
     async def _in_flight(self, call: Call, attempt: RefreshAttempt, entries: Entries) -> None:
         key = ("refresh", attempt.tenant, attempt.grant_id)
@@ -97,8 +104,7 @@ class RecoverAttempts:
             if entry.attempt_id in seen or at_work:
                 continue
             attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
-            lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
-            if attempt is not None and lost and entry.envelope is not None:
+            if attempt is not None and _may_miss(attempt) and entry.envelope is not None:
                 found.append(await self._kept(call, attempt, entry.envelope))
             elif attempt is None or attempt.state not in UNRESOLVED:
                 await self._spool.free(entry)
@@ -117,3 +123,10 @@ class RecoverAttempts:
         )
         await self._attempts.keep_orphan(attempt, envelope, record)
         return replace(attempt, orphan_envelope=envelope)
+
+
+def _may_miss(attempt: RefreshAttempt) -> bool:
+    """Whether an answer that is found after its end may be what its grant needs."""
+    keeps_its_token = attempt.refresh_class in (RefreshClass.N, RefreshClass.M)
+    unchanged = attempt.state is AttemptState.RESOLVED_UNCHANGED and not keeps_its_token
+    return unchanged or attempt.state is AttemptState.RESOLVED_LOST

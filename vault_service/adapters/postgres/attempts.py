@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Final
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
+from vault_service.adapters.postgres.kept_answers import (
+    ATTEMPT,
+    PostgresKeptAnswers,
+    attempt_from,
+    is_kept,
+    supersede,
+    to_state,
+)
 from vault_service.adapters.postgres.leases import (
     acquire_lease,
     end_lease,
@@ -53,24 +61,17 @@ from vault_service.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
-_ATTEMPT: Final = """
-    a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
-    a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
-    clock_timestamp() AS read_time,
-    (a.update_time + {wait}::interval < clock_timestamp()
-        OR EXISTS (SELECT FROM abandoned_spools s WHERE s.spool_id = a.spool_id)) AS spool_gone
-"""
 _UNRESOLVED: Final = "a.state IN (1, 5)"
 _OPEN: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    SELECT {ATTEMPT.format(wait="$3")} FROM refresh_attempts a
     WHERE a.tenant = $1 AND a.grant_id = $2 AND {_UNRESOLVED}
 """  # noqa: S608
 _FIND: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$3")} FROM refresh_attempts a
+    SELECT {ATTEMPT.format(wait="$3")} FROM refresh_attempts a
     WHERE a.tenant = $1 AND a.attempt_id = $2
 """  # noqa: S608
 _DUE: Final = f"""
-    SELECT {_ATTEMPT.format(wait="$1")} FROM refresh_attempts a
+    SELECT {ATTEMPT.format(wait="$1")} FROM refresh_attempts a
     LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
     WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
         AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())
@@ -84,26 +85,12 @@ _BEGIN: Final = f"""
         attempt_id, tenant, grant_id, base_generation, refresh_class, grace_s, instance, spool_id,
         state, create_time, next_try_time)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9::timestamptz, $9::timestamptz + $10::interval)
-    RETURNING {_ATTEMPT.format(wait="$11")}
+    RETURNING {ATTEMPT.format(wait="$11")}
 """  # noqa: S608
 _RETRY: Final = """
     UPDATE refresh_attempts SET
-        state = 1, instance = $3, spool_id = $4, retries = retries + 1,
+        state = 1, instance = $3, spool_id = $4, retries = retries + 1, waits_for = 0,
         update_time = clock_timestamp()
-    WHERE tenant = $1 AND attempt_id = $2
-"""
-_TO_STATE: Final = """
-    UPDATE refresh_attempts SET
-        state = $3::smallint, reason = $4, update_time = clock_timestamp(),
-        spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
-        -- In doubt or lost: the answer that came too late may yet be what is missing.
-        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
-        next_try_time = clock_timestamp() + $5::interval
-    WHERE tenant = $1 AND attempt_id = $2
-"""
-_ORPHAN: Final = """
-    UPDATE refresh_attempts SET
-        orphan_envelope = $3, next_try_time = clock_timestamp()
     WHERE tenant = $1 AND attempt_id = $2
 """
 _LOCK_GRANT: Final = f"""
@@ -132,12 +119,11 @@ _REFUSED: Final = """
     SELECT refused_time FROM grant_upkeep
     WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
 """
-_NOW: Final = timedelta(0)
 _CONDEMNED: Final = Reason.REAUTHORIZATION_REQUIRED.name
 _A_MOMENT: Final = timedelta(seconds=limits.RETRY_AFTER_S)
 
 
-class PostgresAttemptStore:
+class PostgresAttemptStore(PostgresKeptAnswers):
     """ports.AttemptStore over two roles: the one of requests, and the worker's for ``unresolved``
     and ``abandon_spool``. ``spool_wait_s``: how long class S waits for a spool that is away."""
 
@@ -148,10 +134,8 @@ class PostgresAttemptStore:
         spool_wait_s: float,
         meter: AttemptMeter | None = None,
     ) -> None:
+        super().__init__(database, worker, timedelta(seconds=spool_wait_s))
         self._meter = meter or AttemptMeter(Metrics())
-        self._database = database
-        self._worker = worker
-        self._wait = timedelta(seconds=spool_wait_s)
         self._instance = database.settings.application_name
 
     async def begin(
@@ -169,7 +153,7 @@ class PostgresAttemptStore:
             if lease is None:
                 return Busy.HELD
             row = await connection.fetchrow(_OPEN, tenant, grant_id, self._wait)
-            earlier = None if row is None else _attempt_from(row)
+            earlier = None if row is None else attempt_from(row)
             if earlier is not None and _may_resolve(earlier, spools):
                 return Unresolved(lease, earlier)
             hindrance = _deferred(earlier) or await _hindrance(connection, grant)
@@ -183,7 +167,7 @@ class PostgresAttemptStore:
             )  # fmt: skip
             await insert_record(connection, record)
         assert written is not None, "RETURNING of one inserted row"
-        return Begun(lease, _attempt_from(written))
+        return Begun(lease, attempt_from(written))
 
     async def take_over(
         self, attempt: RefreshAttempt, lease_s: float, spools: Sequence[uuid.UUID]
@@ -195,7 +179,7 @@ class PostgresAttemptStore:
             if lease is None:
                 return None
             row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
-            current = None if row is None else _attempt_from(row)
+            current = None if row is None else attempt_from(row)
             if current is None or not _may_resolve(current, spools):
                 await end_lease(connection, tenant, lease)
                 return None
@@ -244,7 +228,8 @@ class PostgresAttemptStore:
                 tokens.access_envelope, tokens.access_expire_time, tokens.access_life_s,
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
             )  # fmt: skip
-            await _to_state(connection, attempt, state, "")
+            await _to_state(connection, attempt, Ending(state, ""))
+            await supersede(connection, attempt)
             await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
             # A refresh is no event; that it returned the grant to ACTIVE is one.
@@ -260,14 +245,13 @@ class PostgresAttemptStore:
         in_doubt = ending.state is AttemptState.IN_DOUBT
         # The provider may still be at work on it: where a second request would do harm, the lease
         # runs out by itself.
-        waits = in_doubt and attempt.refresh_class is RefreshClass.S
+        waits = in_doubt and attempt.refresh_class is RefreshClass.S and not ending.waits_for
         hold = holds_lease if waits else end_lease
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if not await hold(connection, attempt.tenant, lease):
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, ending.state, ending.reason)
-            pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
-            await _to_state(connection, attempt, ending.state, ending.reason, pause)
+            await _to_state(connection, attempt, ending)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
             )
@@ -287,38 +271,31 @@ class PostgresAttemptStore:
             if await _may_change(connection, lease, attempt) is None:
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, state, _CONDEMNED)
+            by_operator = cause is ReauthorizationCause.BY_OPERATOR
+            if not by_operator and await is_kept(connection, attempt):
+                return False
             condemned = GrantState.REAUTHORIZATION_REQUIRED.value
             row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
-            await _to_state(connection, attempt, state, cause.name)
+            await _to_state(connection, attempt, Ending(state, cause.name))
             await insert_record(connection, record)
             assert row is not None, "its row is locked"
             grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
             await insert_event(connection, record.record_id, grant, kind)
         return self._counted(True, lease, attempt, state, _CONDEMNED)
 
-    async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
-    ) -> None:
-        """See ports.AttemptStore."""
-        async with self._database.tenant_transaction(attempt.tenant) as connection:
-            if await is_recorded(connection, record):
-                return
-            await connection.execute(_ORPHAN, attempt.tenant, attempt.attempt_id, envelope)
-            await insert_record(connection, record)
-
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
         held = [NO_SPOOL, *spools]
         found = await self._worker.call(_DUE, self._wait, held, limit)
-        return [_attempt_from(row) for row in found]
+        return [attempt_from(row) for row in found]
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(tenant) as connection:
             row = await connection.fetchrow(_FIND, tenant, attempt_id, self._wait)
-        return _attempt_from(row) if row else None
+        return attempt_from(row) if row else None
 
     async def refused_since(self, grant: Grant) -> datetime | None:
         """See ports.AttemptStore."""
@@ -340,7 +317,8 @@ class PostgresAttemptStore:
 
 
 def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
-    return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
+    due = attempt.due_anew or attempt.next_try_time <= attempt.read_time
+    return due and resolvable(attempt, spools)
 
 
 def _deferred(attempt: RefreshAttempt | None) -> Deferred | None:
@@ -349,7 +327,8 @@ def _deferred(attempt: RefreshAttempt | None) -> Deferred | None:
         return None
     # At least a moment: a spool that is awaited may be back at any time.
     until = max(attempt.next_try_time, attempt.read_time + _A_MOMENT)
-    return Deferred(until, attempt.read_time, Reason.REFRESH_IN_DOUBT.name)
+    reason = Reason.REFRESH_IN_DOUBT.name
+    return Deferred(until, attempt.read_time, reason, attempt.waits_for)
 
 
 async def _hindrance(connection: Connection, grant: Grant) -> Deferred | Busy | None:
@@ -378,19 +357,5 @@ async def _may_change(
     return current if await end_lease(connection, attempt.tenant, lease) else None
 
 
-async def _to_state(
-    connection: Connection,
-    attempt: RefreshAttempt,
-    state: AttemptState,
-    reason: str,
-    pause: timedelta = _NOW,
-) -> None:
-    key = (attempt.tenant, attempt.attempt_id)
-    await connection.execute(_TO_STATE, *key, state.value, reason, pause, NO_SPOOL)
-
-
-def _attempt_from(row: rows.Row) -> RefreshAttempt:
-    facts = {name: row[name] for name in RefreshAttempt.__dataclass_fields__}
-    facts["refresh_class"] = RefreshClass(row["refresh_class"])
-    facts["state"] = AttemptState(row["state"])
-    return RefreshAttempt(**facts)
+async def _to_state(connection: Connection, attempt: RefreshAttempt, ending: Ending) -> None:
+    await to_state(connection, attempt, ending, NO_SPOOL)
