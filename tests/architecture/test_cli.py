@@ -20,7 +20,7 @@ TEXTS = {
     "client_id", "issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint",
     "subject_from", "param", "redirect_uri", "scope", "etag", "request_id", "expire_time",
     "caller", "preset", "region", "variable", "webhook", "url", "kind", "event", "cursor",
-    "fingerprint",
+    "fingerprint", "attempt", "reason",
 }  # fmt: skip
 SECRET_WORDS = re.compile(r"secret|password|token|value|payload|credential|key|code")
 # Texts whose names have such a word, and what they are.

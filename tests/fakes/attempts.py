@@ -114,6 +114,14 @@ class FakeAttemptStore(FakeKeptAnswers):
             return None
         return lease, current
 
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        await self._tables.reach()
+        lease = self._acquire(attempt.grant_id, lease_s)
+        current = self._read(attempt.attempt_id)
+        return None if lease is None or current is None else (lease, current)
+
     async def retry(
         self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
     ) -> bool:

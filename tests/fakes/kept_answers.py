@@ -86,6 +86,7 @@ class FakeKeptAnswers:
         pause_s = ending.pause_s if in_doubt else 0.0
         if waits_for and not pause_s:
             pause_s = limits.WAIT_UNTIL_TOLD_S
+        self._tables.attempt_reasons[attempt.attempt_id] = ending.reason
         if waits_for:
             self._note_read(attempt, ending.revision, READER)
         self._put(

@@ -34,6 +34,7 @@ class Known:
     grant: str = ""
     state: str = ""
     fingerprint: str = ""
+    attempt: str = ""
 
 
 async def known(house: House) -> Known:

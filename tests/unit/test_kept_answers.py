@@ -276,7 +276,8 @@ async def test_kept_while_the_database_is_away(house: House) -> None:
     """An answer that cannot be read is offered to the database until it is back, as tokens are."""
     grant = await expired(house)
     _answers(house)
-    keep, missed = house.attempts.keep_orphan, []
+    keep = house.attempts.keep_orphan
+    missed: list[Any] = []
 
     async def away(*values: Any) -> None:
         if len(missed) < 2:

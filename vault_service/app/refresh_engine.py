@@ -18,6 +18,7 @@ from vault_service.ports import (
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.kept_answers import KeptAnswers
+from vault_service.usecases.ordered_attempts import OrderedAttempts
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
@@ -50,7 +51,7 @@ class EngineParts:
 
 
 class RefreshEngine:
-    """``refresh`` for callers, ``recover`` for the sweeper."""
+    """``refresh`` for callers, ``recover`` for the sweeper, ``ordered`` for operators."""
 
     def __init__(self, parts: EngineParts) -> None:
         outcomes = RefreshOutcomes(
@@ -96,6 +97,15 @@ class RefreshEngine:
             kept=kept,
             recorder=parts.recorder,
             outages=parts.outages,
+        )
+        self.kept = kept
+        self.ordered = OrderedAttempts(
+            grants=parts.grants,
+            attempts=parts.attempts,
+            credentials=parts.credentials,
+            kept=kept,
+            outcomes=outcomes,
+            resolve=resolve,
         )
         self.refresh = RefreshGrant(
             grants=parts.grants,

@@ -41,6 +41,23 @@ class WaitsFor(Enum):
     OPERATOR = 2  # the provider's ``recovery`` forbids a retry: an operator decides
 
 
+class AttemptFilter(Enum):
+    """Which attempts an operator lists."""
+
+    IN_DOUBT = 1  # without an outcome, and nobody is at work on them
+    WAITING = 2  # for a profile or an operator, or with a kept answer
+    ALL = 3
+
+
+class AttemptAction(Enum):
+    """What an operator orders."""
+
+    REREAD = 1  # the kept answer, now
+    ACCEPT_AS_UNCHANGED = 2  # the provider did not carry it out
+    GIVE_UP = 3  # the grant needs consent again
+    PRESENT_AGAIN = 4  # the refresh token, once
+
+
 # Raise it with each release that reads more answers: kept ones are read once again then.
 READER: Final = 1
 

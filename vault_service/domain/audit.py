@@ -51,6 +51,7 @@ class AuditAction(Enum):
     WEBHOOK_DELIVERY_DEAD = 46
     DEAD_LETTERS_REDELIVERED = 47
     GRANT_EXPIRING_SOON = 48
+    ATTEMPT_RESOLUTION_ORDERED = 57
 
 
 class Outcome(Enum):

@@ -81,6 +81,9 @@ class Reason(Enum):
     CALLER_RATE_LIMITED = 52
     WEBHOOK_NOT_FOUND = 53
     WEBHOOK_LIMIT = 54
+    ATTEMPT_NOT_FOUND = 58
+    ATTEMPT_MOVED_ON = 59
+    ATTEMPT_ACTION_NOT_POSSIBLE = 60
 
 
 CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
@@ -134,6 +137,9 @@ CODE_BY_REASON: Final[Mapping[Reason, Code]] = {
     Reason.CALLER_RATE_LIMITED: Code.RESOURCE_EXHAUSTED,
     Reason.WEBHOOK_NOT_FOUND: Code.NOT_FOUND,
     Reason.WEBHOOK_LIMIT: Code.FAILED_PRECONDITION,
+    Reason.ATTEMPT_NOT_FOUND: Code.NOT_FOUND,
+    Reason.ATTEMPT_MOVED_ON: Code.ABORTED,
+    Reason.ATTEMPT_ACTION_NOT_POSSIBLE: Code.FAILED_PRECONDITION,
 }
 assert CODE_BY_REASON.keys() == set(Reason), "every reason has one status code"
 

@@ -123,6 +123,7 @@ ATTEMPT_SWEEP_S = 1.0  # between looks for attempts whose process died
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
 IN_DOUBT_RETRY_MAX_S = 300.0
 WAIT_UNTIL_TOLD_S = 10 * 365 * 86_400.0  # what waits for a person is not looked at before
+ORDER_REASON_MAX_CHARS = 200  # of an operator, for the record
 WAIT_RETRY_AFTER_S = 60.0  # to callers of what waits for a person: it takes minutes at best
 CONFIRM_AFTER_S = 60  # a refusal counts for good when repeated so much later: replicas caught up
 BACKOFF_FIRST_S = 1.0  # after a transient fault of a provider; it doubles, with jitter

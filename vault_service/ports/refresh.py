@@ -81,6 +81,12 @@ class AttemptStore(Protocol):
         under it. None: another has it, it is not ``resolvable`` with these spools, or
         ``next_try_time`` has moved since it was read."""
 
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """As ``take_over``, whatever it waits for: an operator ordered it. None: another has the
+        lease, or there is no such attempt."""
+
     async def retry(
         self, lease: Lease, attempt: RefreshAttempt, spool_id: uuid.UUID, record: AuditRecord
     ) -> bool:

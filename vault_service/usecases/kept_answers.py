@@ -16,6 +16,7 @@ from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import AttemptState, SpoolEntry, WaitsFor, answer_binding
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.grant import Grant
 from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore
@@ -74,9 +75,9 @@ class KeptAnswers:
             await self._attempts.keep_orphan(tried.attempt, fresh, record, tried.revision)
         return kept
 
-    async def opened(self, tried: Attempted, envelope: bytes) -> HttpAnswer:
+    async def opened(self, grant: Grant, base_generation: int, envelope: bytes) -> HttpAnswer:
         """The answer, in memory only. ENVELOPE_CORRUPT, KEK_UNREACHABLE; AnswerCorruptError."""
-        binding = answer_binding(tried.grant, tried.attempt.base_generation)
+        binding = answer_binding(grant, base_generation)
         return HttpAnswer.from_bytes(await self._envelopes.open(binding, envelope))
 
     async def _orphan(
@@ -95,7 +96,7 @@ class KeptAnswers:
 
     async def _read(self, call: Call, tried: Attempted, envelope: bytes) -> Kept:
         try:
-            raw = await self.opened(tried, envelope)
+            raw = await self.opened(tried.grant, tried.attempt.base_generation, envelope)
             answer = read_refresh(raw, tried.profile, ())
         except VaultError as error:
             if error.reason is not Reason.ENVELOPE_CORRUPT:

@@ -123,6 +123,18 @@ class RefreshOutcomes:
         await self._end(call, tried, ending, fault)
         raise fault
 
+    async def give_up(self, call: Call, tried: Attempted) -> None:
+        """An operator knows that nobody will find its tokens: the grant needs consent again."""
+        cause, state = ReauthorizationCause.BY_OPERATOR, AttemptState.RESOLVED_LOST
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ATTEMPT_RESOLVED,
+            tried.attempt.tenant,
+            str(tried.attempt.grant),
+            detail={"state": state.name, "how": "an operator gave it up", "cause": cause.name},
+        )
+        await self._attempts.condemn(tried.lease, tried.attempt, cause, state, record)
+
     async def _refused(self, call: Call, tried: Attempted, fault: VaultError) -> None:
         current = await self._grants.get(tried.grant.name)
         if current is None or not tried.attempt.may_change(current):

@@ -119,6 +119,16 @@ class ResolveAttempt:
         if entry is not None:
             await self._spool.free(entry)
 
+    async def still_waits(self, call: Call, tried: Attempted, kept: Kept) -> None:
+        """An operator had the answer read again, in vain. Raises as a call."""
+        await self._go_on(call, tried, None, kept, None, 0.0)
+
+    async def present_again(self, call: Call, tried: Attempted, asked: float) -> None:
+        """As an operator ordered, whatever the profile's ``recovery`` says. Raises as a call."""
+        prepared = await self._prepared(tried)
+        with await self._permit_now(call, tried, prepared) as permit:
+            await self._retry(call, tried, prepared, permit, None, asked)
+
     async def _go_on(
         self,
         call: Call,

@@ -3,6 +3,9 @@
 from tokenvault_client.client import TokenVaultClient
 from tokenvault_client.enums import (
     AnswerClass,
+    AttemptAction,
+    AttemptFilter,
+    AttemptState,
     AuditOutcome,
     BodyEncoding,
     ClientAuthMethod,
@@ -16,6 +19,7 @@ from tokenvault_client.enums import (
     SecretVersionState,
     Served,
     TransportProblem,
+    WaitsFor,
     WebhookState,
 )
 from tokenvault_client.errors import (
@@ -44,6 +48,7 @@ from tokenvault_client.errors import (
 )
 from tokenvault_client.models import (
     AccessToken,
+    Attempt,
     AuditRecord,
     Authorization,
     ClientCredential,
@@ -55,6 +60,7 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
+    ReceivedAnswer,
     RejectedToken,
     Secret,
     SecretValue,
@@ -63,6 +69,7 @@ from tokenvault_client.models import (
     Webhook,
 )
 from tokenvault_client.names import (
+    attempt_name,
     grant_alias_name,
     grant_name,
     oauth_client_name,
@@ -79,6 +86,10 @@ __all__ = [
     "AccessToken",
     "AlreadyExists",
     "AnswerClass",
+    "Attempt",
+    "AttemptAction",
+    "AttemptFilter",
+    "AttemptState",
     "AuditOutcome",
     "AuditRecord",
     "Authorization",
@@ -115,6 +126,7 @@ __all__ = [
     "ProviderRevocation",
     "ReauthorizationCause",
     "ReauthorizationRequired",
+    "ReceivedAnswer",
     "Recovery",
     "RefreshClass",
     "RejectedToken",
@@ -130,10 +142,12 @@ __all__ = [
     "TransportProblem",
     "TransportRefused",
     "TryLater",
+    "WaitsFor",
     "WatchStep",
     "Webhook",
     "WebhookRefused",
     "WebhookState",
+    "attempt_name",
     "grant_alias_name",
     "grant_name",
     "oauth_client_name",

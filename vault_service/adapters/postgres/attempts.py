@@ -185,6 +185,21 @@ class PostgresAttemptStore(PostgresKeptAnswers):
                 return None
         return lease, current
 
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """See ports.AttemptStore."""
+        tenant, grant_id = attempt.tenant, attempt.grant_id
+        async with self._database.tenant_transaction(tenant) as connection:
+            lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
+            if lease is None:
+                return None
+            row = await connection.fetchrow(_FIND, tenant, attempt.attempt_id, self._wait)
+            if row is None:
+                await end_lease(connection, tenant, lease)
+                return None
+        return lease, attempt_from(row)
+
     async def is_held(self, grant: Grant) -> bool:
         """See ports.AttemptStore."""
         async with self._database.tenant_transaction(grant.tenant) as connection:
