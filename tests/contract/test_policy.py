@@ -29,6 +29,9 @@ _KINDS = {
         Permission.DELETE_WEBHOOK,
         Permission.LIST_DEAD_LETTERS,
         Permission.REDELIVER_DEAD_LETTERS,
+        Permission.LIST_ATTEMPTS,
+        Permission.GET_ATTEMPT,
+        Permission.RESOLVE_ATTEMPT,
     ),
     ResourceKind.PROVIDER: (Permission.PUT_PROVIDER,),
     ResourceKind.OAUTH_CLIENT: (

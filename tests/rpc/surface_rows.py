@@ -208,7 +208,6 @@ ROWS: dict[str, Row] = {
         (),
         ("ATTEMPT_NOT_FOUND", attempts.GetAttemptRequest(name=_ATTEMPT)),
         ("NAME_MALFORMED", attempts.GetAttemptRequest(name=_LONG)),
-        (_STORE, _KEYS),
     ),
     "ResolveAttempt": Row(
         (_A.ATTEMPT_RESOLUTION_ORDERED, _A.REFRESH_ATTEMPT_RESOLVED),

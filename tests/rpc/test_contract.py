@@ -82,6 +82,7 @@ HARMLESS = {
     "tokenvault.v1.SecretVersion.secret",
     "tokenvault.v1.Provider.token_endpoint",
     # Paging texts.
+    "tokenvault.v1.ListAttemptsResponse.next_page_token",
     "tokenvault.v1.ListAuditRecordsResponse.next_page_token",
     "tokenvault.v1.ListDeadLettersResponse.next_page_token",
     "tokenvault.v1.ListGrantsResponse.next_page_token",

@@ -99,14 +99,7 @@ class RefreshEngine:
             outages=parts.outages,
         )
         self.kept = kept
-        self.ordered = OrderedAttempts(
-            grants=parts.grants,
-            attempts=parts.attempts,
-            credentials=parts.credentials,
-            kept=kept,
-            outcomes=outcomes,
-            resolve=resolve,
-        )
+        self.ordered = _ordered(parts, kept, outcomes, resolve)
         self.refresh = RefreshGrant(
             grants=parts.grants,
             attempts=parts.attempts,
@@ -129,3 +122,16 @@ class RefreshEngine:
             clock=parts.clock,
             times=parts.times,
         )
+
+
+def _ordered(
+    parts: EngineParts, kept: KeptAnswers, outcomes: RefreshOutcomes, resolve: ResolveAttempt
+) -> OrderedAttempts:
+    return OrderedAttempts(
+        grants=parts.grants,
+        attempts=parts.attempts,
+        credentials=parts.credentials,
+        kept=kept,
+        outcomes=outcomes,
+        resolve=resolve,
+    )

@@ -177,9 +177,10 @@ class Attempts:
         try:
             raw = await self._kept.opened(grant, attempt.base_generation, envelope)
         except VaultError as error:
-            if error.reason is not Reason.ENVELOPE_CORRUPT:
-                raise
-            return Received(0, 0, "", "what was kept is not what was sealed", "")
+            # No reason to hide what an order has just done.
+            corrupt = error.reason is Reason.ENVELOPE_CORRUPT
+            why = "not what was sealed" if corrupt else "the key service is away; look again"
+            return Received(0, 0, "", why, "")
         except AnswerCorruptError:
             return Received(0, 0, "", "kept in a format that this release does not know", "")
         client = OAuthClientName(grant.tenant, grant.oauth_client)

@@ -75,7 +75,7 @@ class AttemptServiceServicer:
 
         Changes: nothing. Who: UseTenant and GetAttempt.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, ATTEMPT_NOT_FOUND,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

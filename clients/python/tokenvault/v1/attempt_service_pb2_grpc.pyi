@@ -48,7 +48,7 @@ class AttemptServiceStub:
 
     Changes: nothing. Who: UseTenant and GetAttempt.
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, ATTEMPT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
     ResolveAttempt: _grpc.UnaryUnaryMultiCallable[_attempt_service_pb2.ResolveAttemptRequest, _attempt_service_pb2.ResolveAttemptResponse]
     """Does with an attempt in doubt what an operator decides, under the grant's
@@ -84,7 +84,7 @@ class AttemptServiceAsyncStub(AttemptServiceStub):
 
     Changes: nothing. Who: UseTenant and GetAttempt.
     Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, ATTEMPT_NOT_FOUND,
-    TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+    TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
     """
     ResolveAttempt: _aio.UnaryUnaryMultiCallable[_attempt_service_pb2.ResolveAttemptRequest, _attempt_service_pb2.ResolveAttemptResponse]  # type: ignore[assignment]
     """Does with an attempt in doubt what an operator decides, under the grant's
@@ -129,7 +129,7 @@ class AttemptServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Changes: nothing. Who: UseTenant and GetAttempt.
         Fails with: NAME_MALFORMED, CALLER_NOT_ALLOWED, ATTEMPT_NOT_FOUND,
-        TENANT_NOT_PROVISIONED, KEK_UNREACHABLE, STORE_UNREACHABLE.
+        TENANT_NOT_PROVISIONED, STORE_UNREACHABLE.
         """
 
     @_abc_1.abstractmethod
