@@ -205,9 +205,9 @@ class MortalAttempts(PostgresAttemptStore):
         return done
 
     async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
     ) -> None:
-        await super().keep_orphan(attempt, envelope, record)
+        await super().keep_orphan(attempt, envelope, record, revision)
         self._life.mark(COMMITTED)
 
 
