@@ -64,7 +64,7 @@ _NESTED: Final = {
     "lists in a member": '{"access_token":' + "[" * 30_000 + "]" * 30_000 + "}",
 }
 
-# Cut at the bound, refused unread, or read and refused: a 200 whose tokens nobody can read.
+# Cut at the bound, or read and refused: a 200 whose tokens nobody can read.
 FAULTS: Final[dict[str, Behaviour]] = {
     "1 GB announced": _endless(_OK + f"Content-Length: {_GIB}\r\n\r\n", _BLOCK),
     "1 GB in chunks": _endless(
@@ -96,8 +96,8 @@ FAULTS: Final[dict[str, Behaviour]] = {
     "nothing": reply(b""),
 }  # fmt: skip
 
-# Never a whole answer: it may have counted.
-NO_ANSWER: Final[dict[str, Behaviour]] = {
+# A success that never comes to its end: cut at a bound, or at the limit of time. What came is kept.
+NO_END: Final[dict[str, Behaviour]] = {
     "slow drip of a body": _endless(_OK + "Content-Length: 60000\r\n\r\n", b" ", pause_s=0.01),
     "slow drip of chunks": _endless(
         _OK + "Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", pause_s=0.01
@@ -107,10 +107,6 @@ NO_ANSWER: Final[dict[str, Behaviour]] = {
     "headers without an end": _endless("HTTP/1.1 200 OK\r\n", b"X-Filler: abcdefgh\r\n" * 1_000),
     "a header without an end": _endless("HTTP/1.1 200 OK\r\nX: ", _BLOCK),
     "a status without an end": _endless("HTTP/1.1 200 ", _BLOCK),
-    "100 Continue without an end": _endless("", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
-    "103 with headers without an end": _endless(
-        "", b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" * 100
-    ),
     "a chunk's extension without an end": _endless(
         _OK + "Transfer-Encoding: chunked\r\n\r\n1;x=", _BLOCK
     ),
@@ -120,8 +116,18 @@ NO_ANSWER: Final[dict[str, Behaviour]] = {
     "trailers without an end": _endless(
         _OK + "Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Filler: abcdefgh\r\n" * 1_000
     ),
-    "noise": _endless("", bytes(range(256)) * 256),
     "less than announced": reply(b"{", extra="Content-Length: 10\r\n"),
+}
+
+# No final status at all: it may have counted.
+NO_ANSWER: Final[dict[str, Behaviour]] = {
+    "slow drip of a status": _endless("HTTP/1.1 ", b" ", pause_s=0.01),
+    "empty lines without an end": _endless("", b"\r\n" * 1_000),
+    "100 Continue without an end": _endless("", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    "103 with headers without an end": _endless(
+        "", b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n" * 100
+    ),
+    "noise": _endless("", bytes(range(256)) * 256),
 }
 
 # Odd, and harmless.
@@ -130,4 +136,8 @@ ANSWERS: Final[dict[str, Behaviour]] = {
     "chunks with extensions": _many(b";x=" + b"y" * 100, 1_000),
     "a lone surrogate beside the token": _with('"\\ud800": 1'),
     "much white space": _json(json.dumps(_TOKENS) + " " * 63_000),
+    "white space beyond the bound": _json(json.dumps(_TOKENS) + " " * 70_000),
+    "gzip that nobody asked for": reply(
+        gzip.compress(json.dumps(_TOKENS).encode()), extra="Content-Encoding: gzip\r\n"
+    ),
 }

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.fakes.hostile_bodies import ANSWERS, FAULTS, NO_ANSWER
+from tests.fakes.hostile_bodies import ANSWERS, FAULTS, NO_ANSWER, NO_END
 from tests.fakes.https_server import (
     Behaviour,
     DevCertificates,
@@ -28,6 +28,7 @@ _ROOT = Path(__file__).parents[2]
 _BEHAVIOURS: dict[str, Behaviour] = {
     **FAULTS,
     **NO_ANSWER,
+    **NO_END,
     **ANSWERS,
     "good": reply(b'{"access_token":"at","token_type":"Bearer"}'),
 }
@@ -69,6 +70,12 @@ def _check(reports: dict[str, dict[str, Any]], names: Sequence[str], answer_clas
     assert sum(report["growth"] for report in reports.values()) < _GROWTH_MAX_BYTES
 
 
+def _check_never_ending(reports: dict[str, dict[str, Any]]) -> None:
+    doubtful = {name: reports[name] for name in NO_ANSWER}
+    _check(doubtful, list(NO_ANSWER), "IN_DOUBT")
+    _check({name: reports[name] for name in NO_END}, list(NO_END), "UNREADABLE_SUCCESS")
+
+
 async def test_bodies_that_are_refused(certificates: DevCertificates) -> None:
     """Endless, compressed, nested, ambiguous: each is refused at once, and all together grow
     the process by less than 16 MiB."""
@@ -79,10 +86,11 @@ async def test_bodies_that_are_refused(certificates: DevCertificates) -> None:
 
 
 async def test_answers_that_never_end(certificates: DevCertificates) -> None:
-    """What drips, or never comes to its body, ends at the limit of time as in doubt."""
-    names = list(NO_ANSWER)
+    """What drips or has no end is over at a bound or at the limit of time: in doubt without a
+    status, and a success that cannot be read after one."""
+    names = [*NO_ANSWER, *NO_END]
     reports = await _measured(certificates, names, limit_s=0.5)
-    _check(reports, names, "IN_DOUBT")
+    _check_never_ending(reports)
     assert max(report["seconds"] for report in reports.values()) < 3.0
     dripping = [reports[name]["seconds"] for name in names if name.startswith("slow drip")]
     assert min(dripping) >= 0.45
@@ -97,7 +105,7 @@ async def test_odd_answers_that_are_good(certificates: DevCertificates) -> None:
 @pytest.mark.long
 async def test_answers_that_never_end_at_the_real_limit(certificates: DevCertificates) -> None:
     """The same with the limit of production: twenty seconds, however it drips."""
-    names = list(NO_ANSWER)
+    names = [*NO_ANSWER, *NO_END]
     reports = await _measured(certificates, names, limit_s=limits.POST_LIMIT_S)
-    _check(reports, names, "IN_DOUBT")
+    _check_never_ending(reports)
     assert max(report["seconds"] for report in reports.values()) < limits.POST_LIMIT_S + 2

@@ -19,19 +19,57 @@ def _made(content: bytes = b"", **changes: Any) -> HttpAnswer:
 
 
 def test_layout_is_pinned() -> None:
-    """Format 1 is written as the docstring says, byte for byte: a spool outlives an upgrade."""
-    answer = _made(b'{"a":1}', content_type="application/json", retry_after_s=7.0, refusal="no")
-    assert (
-        answer.to_bytes().reveal()
-        == bytes.fromhex("0100c801401c0000000000000010000200000007") + b'application/jsonno{"a":1}'
+    """Format 2 is written as the docstring says, byte for byte: a spool outlives an upgrade."""
+    answer = _made(
+        b'{"a":1}x',
+        content_type="application/json",
+        retry_after_s=7.0,
+        refusal="no",
+        content_encoding="gzip",
+        oddities=("a b", "c"),
+        framed_bytes=7,
     )
+    assert answer.to_bytes().reveal() == (
+        bytes.fromhex("0200c801401c00000000000000100002000000080004000500000007")
+        + b'application/jsonnogzipa b\nc{"a":1}x'
+    )
+
+
+def test_format_1_is_read() -> None:
+    """What release 0.1 left in a spool is read by this one."""
+    stored = bytes.fromhex("0100c801401c0000000000000010000200000007") + (
+        b'application/jsonno{"a":1}'
+    )
+    answer = HttpAnswer.from_bytes(Sensitive(stored))
+    assert (answer.status, answer.content_type, answer.body.reveal()) == (
+        200,
+        "application/json",
+        b'{"a":1}',
+    )
+    assert (answer.retry_after_s, answer.refusal, answer.noted) == (7.0, "no", "no")
+    assert (answer.content_encoding, answer.oddities, answer.framed_bytes) == ("", (), None)
+    assert HttpAnswer.from_bytes(answer.to_bytes()).to_bytes().same_as(answer.to_bytes())
+
+
+@pytest.mark.parametrize("cut", [1, 19, 20, 27])
+def test_half_a_head_is_refused(cut: int) -> None:
+    """What is shorter than a head is no answer."""
+    with pytest.raises(AnswerCorruptError):
+        HttpAnswer.from_bytes(Sensitive(_made(b"x").to_bytes().reveal()[:cut]))
 
 
 def test_largest_answer_fits() -> None:
     """The largest answer within the bounds is as long as a spool keeps room for."""
     most = "\ud800" * limits.TEXT_MAX_CHARS
     body = b"x" * limits.BODY_MAX_BYTES
-    largest = _made(body, content_type=most, refusal=most, retry_after_s=3_600.0)
+    largest = _made(
+        body,
+        content_type=most,
+        refusal="r" * limits.TEXT_MAX_CHARS,
+        retry_after_s=3_600.0,
+        content_encoding="c" * limits.CODING_MAX_CHARS,
+        oddities=("o" * limits.ODDITY_MAX_CHARS,) * limits.ODDITIES_MAX_COUNT,
+    )
     assert len(largest.to_bytes()) == ANSWER_MAX_BYTES
 
 
@@ -41,7 +79,16 @@ def test_largest_answer_fits() -> None:
         {"status": 99},
         {"status": 1_000},
         {"content_type": "x" * 769},
-        {"refusal": "x" * 769},
+        {"refusal": "x" * 257},
+        {"refusal": "a\nb"},
+        {"content_encoding": "x" * 65},
+        {"content_encoding": "\xe9"},
+        {"oddities": ("x",) * 9},
+        {"oddities": ("x" * 65,)},
+        {"oddities": ("",)},
+        {"oddities": ("a\nb",)},
+        {"framed_bytes": 1},
+        {"framed_bytes": -1},
         {"retry_after_s": -1.0},
         {"retry_after_s": 3_600.5},
         {"retry_after_s": math.nan},
@@ -70,6 +117,6 @@ def test_second_spellings_are_refused(delayed: int, delay_s: float) -> None:
 def test_other_formats_are_refused() -> None:
     """A format that this release does not know is refused."""
     data = bytearray(_made(b"x").to_bytes().reveal())
-    data[0] = 2
-    with pytest.raises(AnswerCorruptError, match="format 1"):
+    data[0] = 3
+    with pytest.raises(AnswerCorruptError, match="format 1 or 2"):
         HttpAnswer.from_bytes(Sensitive(bytes(data)))

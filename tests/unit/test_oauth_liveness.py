@@ -70,7 +70,8 @@ async def endpoint(
         (b'{"active":false}', "201 Created", Liveness.UNKNOWN),
         (b'{"active":false}', "401 No", Liveness.UNKNOWN),
         (b'{"active":false}', "500 Oops", Liveness.UNKNOWN),
-        (b'{"active":true}' + b" " * 70_000, "200 OK", Liveness.UNKNOWN),
+        (b'{"active":true}' + b" " * 70_000, "200 OK", Liveness.ACTIVE),
+        (b'{"active":true,"x":"' + b"y" * 70_000 + b'"}', "200 OK", Liveness.UNKNOWN),
     ],
 )
 async def test_introspection(

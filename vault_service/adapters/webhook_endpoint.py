@@ -34,4 +34,6 @@ class HttpWebhookEndpoint:
             return WebhookAnswer(0, failure.detail)
         redirect = 300 <= answer.status < 400
         detail = "a redirect, which is not followed" if redirect else f"status {answer.status}"
+        if answer.refusal:
+            detail = f"{detail}, {answer.refusal}"
         return WebhookAnswer(answer.status, detail, answer.retry_after_s)

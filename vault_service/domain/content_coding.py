@@ -1,4 +1,4 @@
-"""What a careful person reads in the bytes of an answer: its coding undone, whatever its label says.
+"""What a careful person reads in an answer: its coding undone, whatever its label says.
 
 Servers compress unasked, label plain bytes as compressed, compress without a label, put a charset
 where the coding belongs. So the bytes decide and the label is a hint. Nothing here grows beyond

@@ -35,6 +35,7 @@ _KEPT: Final = frozenset(
 )
 _VALUES_MAX_COUNT: Final = 8  # of one header that is there several times
 _BODILESS: Final = (204, 304)  # RFC 9110 §6.4.1
+_LONG: Final = "a line that is very long"
 _CLOSED: Final = "the connection was closed before its end"
 
 
@@ -96,6 +97,7 @@ class AnswerParser:
         in_head = self._state in (_State.STATUS, _State.HEADER)
         most = limits.HTTP_HEAD_MAX_BYTES if in_head else limits.HTTP_ANSWER_MAX_BYTES
         if not self.done and self._wire_bytes > most:
+            self._read_cut_status()
             self._end(f"longer than {most} bytes with its headers")
 
     def ends(self, why: str) -> None:
@@ -103,11 +105,7 @@ class AnswerParser:
         state, left = self._state, bytes(self._buffer)
         if state is _State.DONE:
             return
-        if state is _State.STATUS:
-            found = _STATUS_CUT.match(left)
-            self.status = int(found[1]) if found else 0
-        if state in (_State.STATUS, _State.HEADER) and self.status < 200:
-            self.status = 0  # no final answer (RFC 9110 §15.2)
+        self._read_cut_status()
         over = state is _State.TRAILER or (state is _State.CHUNK_SIZE and left.strip() == b"0")
         if over:
             self._note("the end of its chunks is missing")
@@ -120,6 +118,14 @@ class AnswerParser:
             # A chunk that is shorter than it says has swallowed the last one.
             self.framed_bytes = cut.start()
         self._end(why if state is _State.UNTIL_CLOSE else why or _CLOSED)
+
+    def _read_cut_status(self) -> None:
+        """The status of an answer that ends in its head."""
+        if self._state is _State.STATUS:
+            found = _STATUS_CUT.match(self._buffer)
+            self.status = int(found[1]) if found else 0
+        if self.status < 200:
+            self.status = 0  # no final answer (RFC 9110 §15.2)
 
     def _step(self) -> bool:
         """Whether something was taken from the buffer, or another state begins."""
@@ -191,9 +197,9 @@ class AnswerParser:
             values[-1] = _cut(f"{values[-1]} {_text(line)}")
             return
         self._last = _text(name).lower()
-        if not colon:
-            self._note("a header without a colon")
-        elif self._last in _KEPT:
+        if not colon or not name or name.endswith((b" ", b"\t")):
+            self._note("a malformed header")
+        if colon and self._last in _KEPT:
             values = self._headers.setdefault(self._last, [])
             if len(values) < _VALUES_MAX_COUNT:
                 values.append(_cut(_text(value)))
@@ -219,7 +225,7 @@ class AnswerParser:
     def _length(self) -> int | None:
         """The one length that the header gives (RFC 9112 §6.3)."""
         values = [value.strip() for value in self.header("content-length").split(",")]
-        if values == [""]:
+        if values == [""] and "content-length" not in self._headers:
             return None
         if len(set(values)) > 1 or not _LENGTH.fullmatch(values[0]):
             self._note("an unusable Content-Length")
@@ -311,11 +317,13 @@ class AnswerParser:
         at = self._buffer.find(b"\n", self._looked_at)
         if at < 0:
             if len(self._buffer) > limits.HTTP_LINE_MAX_BYTES:
-                self._note("a line that is very long")
+                self._note(_LONG)
                 del self._buffer[limits.HTTP_LINE_MAX_BYTES :]
             self._looked_at = len(self._buffer)
             return None
         line = self._take(at + 1)[:-1]
+        if len(line) > limits.HTTP_LINE_MAX_BYTES:
+            self._note(_LONG)
         if not line.endswith(b"\r"):
             self._note("a line that ends without a carriage return")
         return line.removesuffix(b"\r")[: limits.HTTP_LINE_MAX_BYTES]
