@@ -21,6 +21,8 @@ SECRETS_SOURCE: Final = _PACKAGE / "_secrets.py"
 SECRETS_TARGET: Final = _PACKAGE / "_sync_secrets.py"
 EVENTS_SOURCE: Final = _PACKAGE / "_events.py"
 EVENTS_TARGET: Final = _PACKAGE / "_sync_events.py"
+ATTEMPTS_SOURCE: Final = _PACKAGE / "_attempts.py"
+ATTEMPTS_TARGET: Final = _PACKAGE / "_sync_attempts.py"
 
 _NAMES: Final = {
     "AsyncIterator": "Iterator",
@@ -28,6 +30,7 @@ _NAMES: Final = {
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "tokenvault_client._aio": "tokenvault_client._sync",
+    "tokenvault_client._attempts": "tokenvault_client._sync_attempts",
     "tokenvault_client._events": "tokenvault_client._sync_events",
     "tokenvault_client._secrets": "tokenvault_client._sync_secrets",
 }
@@ -56,6 +59,15 @@ _EVENT_WORDS: Final = {
     "The methods of the client for what happens to grants: watching, and webhooks.": (
         "The methods of the synchronous client for what happens to grants.\n\n"
         "Made from _events.py by tools/sync_client.py (`make client`): change it there.\n"
+    ),
+    "Part of ``TokenVaultClient``.": "Part of ``SyncTokenVaultClient``.",
+}
+
+
+_ATTEMPT_WORDS: Final = {
+    "The methods of the client for refresh attempts that are in doubt.": (
+        "The methods of the synchronous client for refresh attempts.\n\n"
+        "Made from _attempts.py by tools/sync_client.py (`make client`): change it there.\n"
     ),
     "Part of ``TokenVaultClient``.": "Part of ``SyncTokenVaultClient``.",
 }
@@ -138,6 +150,11 @@ def made_events() -> str:
     return _made(EVENTS_SOURCE, EVENTS_TARGET, _EVENT_WORDS)
 
 
+def made_attempts() -> str:
+    """The text of its methods for attempts. Raises ValueError as ``made``."""
+    return _made(ATTEMPTS_SOURCE, ATTEMPTS_TARGET, _ATTEMPT_WORDS)
+
+
 def _made(source: Path, target: Path, words: Mapping[str, str]) -> str:
     waiting = _Waiting(words)
     tree = ast.fix_missing_locations(waiting.visit(ast.parse(source.read_text("utf-8"))))
@@ -165,7 +182,12 @@ def _ruff(*arguments: str, target: Path, text: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 1 when --check finds a file stale."""
     stale = 0
-    texts = {TARGET: made(), SECRETS_TARGET: made_secrets(), EVENTS_TARGET: made_events()}
+    texts = {
+        TARGET: made(),
+        SECRETS_TARGET: made_secrets(),
+        EVENTS_TARGET: made_events(),
+        ATTEMPTS_TARGET: made_attempts(),
+    }
     for target, text in texts.items():
         if "--check" not in arguments:
             target.write_text(text, "utf-8")

@@ -21,6 +21,7 @@ TEXTS = {
     "subject_from", "param", "redirect_uri", "scope", "etag", "request_id", "expire_time",
     "caller", "preset", "region", "variable", "webhook", "url", "kind", "event", "cursor",
     "fingerprint", "allow_provider", "token_param", "why",
+    "attempt", "reason",
 }  # fmt: skip
 SECRET_WORDS = re.compile(r"secret|password|token|value|payload|credential|key|code")
 # Texts whose names have such a word, and what they are.

@@ -30,6 +30,9 @@ _KINDS = {
         Permission.LIST_DEAD_LETTERS,
         Permission.REDELIVER_DEAD_LETTERS,
         Permission.LIST_CLIENT_HOLDS,
+        Permission.LIST_ATTEMPTS,
+        Permission.GET_ATTEMPT,
+        Permission.RESOLVE_ATTEMPT,
     ),
     ResourceKind.PROVIDER: (Permission.PUT_PROVIDER,),
     ResourceKind.OAUTH_CLIENT: (

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from tests.fakes.kept_answers import FakeKeptAnswers
 from tests.fakes.tables import FakeTables
 from tests.fakes.upkeep import FakeUpkeep, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
-    NO_SPOOL,
     UNRESOLVED,
     AttemptState,
     Beginning,
@@ -34,13 +34,12 @@ from vault_service.domain.grant import (
 )
 from vault_service.domain.names import ProviderName
 from vault_service.domain.provider import RefreshClass
-from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending, NewAttempt
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-class FakeAttemptStore:
+class FakeAttemptStore(FakeKeptAnswers):
     """One process of it: ``instance`` names who writes."""
 
     def __init__(
@@ -49,9 +48,8 @@ class FakeAttemptStore:
         instance: str = "i-1",
         spool_wait_s: float = limits.SPOOL_WAIT_S,
     ) -> None:
-        self._tables = tables
+        super().__init__(tables, timedelta(seconds=spool_wait_s))
         self._instance = instance
-        self._wait = timedelta(seconds=spool_wait_s)
 
     async def begin(
         self,
@@ -133,6 +131,14 @@ class FakeAttemptStore:
             return None
         return lease, current
 
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        await self._tables.reach()
+        lease = self._acquire(attempt.grant_id, lease_s)
+        current = self._read(attempt.attempt_id)
+        return None if lease is None or current is None else (lease, current)
+
     async def retry(
         self,
         lease: Lease,
@@ -151,6 +157,7 @@ class FakeAttemptStore:
                 instance=self._instance,
                 spool_id=spools[0],
                 retries=attempt.retries + 1,
+                waits_for=None,
             )
         )
         earlier = [spool for spool in attempt.awaited if spool not in spools]
@@ -189,7 +196,8 @@ class FakeAttemptStore:
             unrenewed_time=self._tables.clock.now() if tokens.unrenewed else None,
         )
         committed = self._change(current, changed)
-        self._to_state(attempt, state)
+        self._end_in(attempt, Ending(state, ""))
+        self._supersede(attempt)
         note_refreshed(self._tables, changed)
         if current.state is not GrantState.ACTIVE:
             self._tables.tell(record, committed, EventKind.RECOVERED)
@@ -203,14 +211,10 @@ class FakeAttemptStore:
             return self._tables.is_recorded(record)
         self._tables.record(record)
         in_doubt = ending.state is AttemptState.IN_DOUBT
-        now = self._tables.clock.now()
-        acting = replace(attempt, read_time=now).acting_class
-        if not (in_doubt and acting is RefreshClass.S):
+        acting = replace(attempt, read_time=self._tables.clock.now()).acting_class
+        if not (in_doubt and acting is RefreshClass.S and not ending.waits_for):
             self._end_lease(lease)
-        pause_s = ending.pause_s if in_doubt else 0.0
-        last_s = attempt.grace_left_s(now) - grace_room_s(attempt.grace_s)
-        pause_s = min(pause_s, last_s) if last_s > 0 and not ending.refused else pause_s
-        self._to_state(attempt, ending.state, pause_s)
+        self._end_in(attempt, ending)
         self._note(attempt, ending)
         return True
 
@@ -226,25 +230,17 @@ class FakeAttemptStore:
         current = self._changeable(lease, attempt)
         if current is None:
             return self._tables.is_recorded(record)
+        kept = self._tables.attempts[attempt.attempt_id].orphan_envelope
+        if kept is not None and cause is not ReauthorizationCause.BY_OPERATOR:
+            self._end_lease(lease)
+            return False
         self._tables.record(record)
         self._end_lease(lease)
         condemned = GrantState.REAUTHORIZATION_REQUIRED
         changed = self._change(current, replace(current, state=condemned, cause=cause))
-        self._to_state(attempt, state)
+        self._end_in(attempt, Ending(state, cause.name))
         self._tables.tell(record, changed, EventKind.REAUTHORIZATION_REQUIRED)
         return True
-
-    async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
-    ) -> None:
-        await self._tables.reach()
-        if self._tables.is_recorded(record):
-            return
-        self._tables.record(record)
-        current = self._tables.attempts[attempt.attempt_id]
-        now = self._tables.clock.now()
-        self._put(replace(current, orphan_envelope=envelope, next_try_time=now))
-        self._tables.ring_grant(attempt.grant_id)
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         await self._tables.reach()
@@ -283,8 +279,10 @@ class FakeAttemptStore:
         same = upkeep.refused_generation == grant.generation
         return upkeep.refused_time if same else None
 
-    def _may_resolve(self, attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
-        return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
+    @staticmethod
+    def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
+        due = attempt.due_anew or attempt.next_try_time <= attempt.read_time
+        return due and resolvable(attempt, spools)
 
     def _acquire(self, grant_id: uuid.UUID, lease_s: float) -> Lease | None:
         if grant_id not in self._tables.grants:
@@ -297,14 +295,6 @@ class FakeAttemptStore:
         fence = self._tables.fences
         self._tables.leases[grant_id] = (fence, now + timedelta(seconds=lease_s))
         return Lease(grant_id, fence, now)
-
-    def _holds(self, lease: Lease) -> bool:
-        fence, _ = self._tables.leases.get(lease.grant_id, (0, None))
-        return fence == lease.fence
-
-    def _end_lease(self, lease: Lease) -> None:
-        if self._holds(lease):
-            self._tables.leases.pop(lease.grant_id)
 
     def _open(self, grant_id: uuid.UUID) -> RefreshAttempt | None:
         for attempt in self._tables.attempts.values():
@@ -322,7 +312,7 @@ class FakeAttemptStore:
         waits = attempt.awaited and attempt.next_try_time <= now
         pause_s = limits.IN_DOUBT_RETRY_S if waits else limits.RETRY_AFTER_S
         until = max(attempt.next_try_time, lease_end, now + timedelta(seconds=pause_s))
-        return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name)
+        return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name, attempt.waits_for)
 
     def _held(self, grant: Grant, attempt: RefreshAttempt | None) -> Deferred | Busy:
         if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
@@ -369,32 +359,3 @@ class FakeAttemptStore:
         if ending.refused and known.refused_generation != attempt.base_generation:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now
         self._tables.upkeep[attempt.grant_id] = noted
-
-    def _to_state(self, attempt: RefreshAttempt, state: AttemptState, pause_s: float = 0.0) -> None:
-        current = self._tables.attempts[attempt.attempt_id]
-        due = self._tables.clock.now() + timedelta(seconds=pause_s)
-        spool_id = NO_SPOOL if state is AttemptState.IN_DOUBT else current.spool_id
-        misses = state in (AttemptState.IN_DOUBT, AttemptState.RESOLVED_LOST)
-        orphan = current.orphan_envelope if misses else None
-        self._tables.until_it_answers.discard(attempt.attempt_id)
-        self._put(
-            replace(
-                current, state=state, next_try_time=due, spool_id=spool_id, orphan_envelope=orphan
-            )
-        )
-        self._tables.ring_grant(attempt.grant_id)
-
-    def _read(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
-        attempt = self._tables.attempts.get(attempt_id)
-        if attempt is None:
-            return None
-        now = self._tables.clock.now()
-        gone = self._tables.attempt_times[attempt_id] + self._wait < now
-        known = (*self._tables.earlier_spools.get(attempt_id, ()), attempt.spool_id)
-        given_up = {NO_SPOOL, *self._tables.abandoned_spools}
-        awaited = () if gone else tuple(spool for spool in known if spool not in given_up)
-        return replace(attempt, read_time=now, awaited=awaited)
-
-    def _put(self, attempt: RefreshAttempt) -> None:
-        self._tables.attempts[attempt.attempt_id] = attempt
-        self._tables.attempt_times[attempt.attempt_id] = self._tables.clock.now()

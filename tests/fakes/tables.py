@@ -50,6 +50,8 @@ class FakeTables:
         self.leases: dict[uuid.UUID, tuple[int, datetime]] = {}
         self.attempts: dict[uuid.UUID, RefreshAttempt] = {}
         self.attempt_times: dict[uuid.UUID, datetime] = {}
+        self.attempt_reasons: dict[uuid.UUID, str] = {}
+        self.attempt_reads: dict[uuid.UUID, tuple[int, int]] = {}
         self.abandoned_spools: set[uuid.UUID] = set()
         self.earlier_spools: dict[uuid.UUID, list[uuid.UUID]] = {}  # by attempt
         self.until_it_answers: set[uuid.UUID] = set()  # attempts

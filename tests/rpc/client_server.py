@@ -18,6 +18,8 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.rpc.client_forms import Form
 from tests.rpc.client_pki import Authority, Files
 from tokenvault.v1 import (
+    attempt_service_pb2,
+    attempt_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     grant_service_pb2,
@@ -53,6 +55,11 @@ SERVICES: dict[str, tuple[ServiceDescriptor, type, Callable[..., None]]] = {
         secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"],
         secret_service_pb2_grpc.SecretServiceServicer,
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
+    ),
+    "AttemptService": (
+        attempt_service_pb2.DESCRIPTOR.services_by_name["AttemptService"],
+        attempt_service_pb2_grpc.AttemptServiceServicer,
+        attempt_service_pb2_grpc.add_AttemptServiceServicer_to_server,
     ),
     "WebhookService": (
         webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"],

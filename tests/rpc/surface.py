@@ -18,6 +18,7 @@ from tests.fakes.traces import FakeTraces
 from tests.support.house import House
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.embedded.devca import DevCA, IssuedCertificate
+from vault_service.rpc.attempt_servicer import AttemptServicer
 from vault_service.rpc.audit_servicer import AuditServicer
 from vault_service.rpc.caller import CallerReader
 from vault_service.rpc.grant_servicer import GrantServicer
@@ -211,5 +212,6 @@ def servicers(house: House, meter: RpcMeter, traces: Traces) -> Servicers:
         ),
         secret=SecretServicer(handling, house.secrets, house.read_secrets, house.destroy_secrets),
         webhook=WebhookServicer(handling, house.webhooks),
+        attempt=AttemptServicer(handling, house.operated),
         audit=AuditServicer(handling, house.audit_records),
     )

@@ -34,6 +34,7 @@ class Known:
     grant: str = ""
     state: str = ""
     fingerprint: str = ""
+    attempt: str = "0192f0c1-0000-7000-8000-00000000dead"
 
 
 async def known(house: House) -> Known:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from tests.rpc.surface_cases import Case
 from tests.rpc.surface_whole_cases import ALL_CASES, WEBHOOK_SECRET
 from tests.support.house import REDIRECT_URI, TENANT
+from tokenvault.v1 import attempt_service_pb2 as attempts
 from tokenvault.v1 import audit_service_pb2 as audit
 from tokenvault.v1 import grant_service_pb2 as grants
 from tokenvault.v1 import provider_service_pb2 as providers
@@ -22,6 +23,7 @@ from vault_service.domain.audit import AuditAction
 
 _ABSENT = "0192f0c1-0000-7000-8000-00000000dead"
 _GRANT = f"tenants/{TENANT}/grants/{_ABSENT}"
+_ATTEMPT = f"tenants/{TENANT}/attempts/{_ABSENT}"
 _CLIENT = f"tenants/{TENANT}/oauthClients/nope"
 _SECRET = f"tenants/{TENANT}/owners/u-1/secrets/smtp"  # there is one of the application only
 _LONG = f"tenants/{TENANT}/secrets/{'x' * 3_000}"
@@ -198,6 +200,25 @@ ROWS: dict[str, Row] = {
             "FIELD_MALFORMED",
             webhooks.RedeliverDeadLettersRequest(
                 webhook=f"tenants/{TENANT}/webhooks/known", ids=[_ABSENT] * 501
+            ),
+        ),
+    ),
+    "ListAttempts": Row((), None, _page(attempts.ListAttemptsRequest)),
+    "GetAttempt": Row(
+        (),
+        ("ATTEMPT_NOT_FOUND", attempts.GetAttemptRequest(name=_ATTEMPT)),
+        ("NAME_MALFORMED", attempts.GetAttemptRequest(name=_LONG)),
+    ),
+    "ResolveAttempt": Row(
+        (_A.ATTEMPT_RESOLUTION_ORDERED, _A.REFRESH_ATTEMPT_RESOLVED),
+        (
+            "ATTEMPT_NOT_FOUND",
+            attempts.ResolveAttemptRequest(name=_ATTEMPT, action=attempts.ATTEMPT_ACTION_GIVE_UP),
+        ),
+        (
+            "FIELD_MALFORMED",
+            attempts.ResolveAttemptRequest(
+                name=_ATTEMPT, action=attempts.ATTEMPT_ACTION_GIVE_UP, reason="x" * 201
             ),
         ),
     ),

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.rpc.surface_cases import CASES, Case, Known, known
-from tests.support.house import CLIENT, TENANT, House
+from tests.support.house import CLIENT, TENANT, House, refused
 from tokenvault.v1 import (
+    attempt_service_pb2,
+    attempt_service_pb2_grpc,
     grant_service_pb2,
     grant_service_pb2_grpc,
     provider_service_pb2,
@@ -19,11 +21,14 @@ from tokenvault.v1 import (
     webhook_service_pb2,
     webhook_service_pb2_grpc,
 )
+from vault_service.domain.errors import Reason
 from vault_service.domain.event import EventKind
+from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import WebhookName
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.webhook import WebhookAnswer
 
+_attempts = attempt_service_pb2_grpc.AttemptServiceStub
 _grants = grant_service_pb2_grpc.GrantServiceStub
 _providers = provider_service_pb2_grpc.ProviderServiceStub
 _secrets = secret_service_pb2_grpc.SecretServiceStub
@@ -47,7 +52,19 @@ async def all_known(house: House) -> Known:
         etag="",
     )
     await _dead_letter(house)
-    return replace(there, fingerprint=await _fingerprint(house))
+    attempt = await _attempt_in_doubt(house)
+    return replace(there, fingerprint=await _fingerprint(house), attempt=attempt)
+
+
+async def _attempt_in_doubt(house: House) -> str:
+    """One of another grant, whose answer is kept and cannot be read."""
+    house.endpoint.subject = "sub-in-doubt"
+    grant = (await house.consent("u-in-doubt")).grant
+    answer = HttpAnswer(200, "text/html", Sensitive(b"surface-canary-of-an-answer"))
+    house.endpoint.answers.append(answer)
+    await refused(Reason.REFRESH_IN_DOUBT, house.refresh(house.call(), grant))
+    (attempt,) = house.stores.tables.attempts
+    return str(attempt)
 
 
 async def _fingerprint(house: House) -> str:
@@ -231,6 +248,29 @@ WHOLE_CASES = (
         "DeleteSecret",
         lambda t, k: secret_service_pb2.DeleteSecretRequest(name=f"tenants/{t}/secrets/smtp"),
         secret_service_pb2.DeleteSecretRequest(name=f"tenants/{TENANT}/owners/-/secrets/smtp"),
+    ),
+    Case(
+        _attempts,
+        "ListAttempts",
+        lambda t, k: attempt_service_pb2.ListAttemptsRequest(parent=f"tenants/{t}"),
+        attempt_service_pb2.ListAttemptsRequest(parent=f"tenants/{TENANT}/attempts"),
+    ),
+    Case(
+        _attempts,
+        "GetAttempt",
+        lambda t, k: attempt_service_pb2.GetAttemptRequest(
+            name=f"tenants/{t}/attempts/{k.attempt}"
+        ),
+        attempt_service_pb2.GetAttemptRequest(name=f"tenants/{TENANT}/attempts/7"),
+    ),
+    Case(
+        _attempts,
+        "ResolveAttempt",
+        lambda t, k: attempt_service_pb2.ResolveAttemptRequest(
+            name=f"tenants/{t}/attempts/{k.attempt}",
+            action=attempt_service_pb2.ATTEMPT_ACTION_GIVE_UP,
+        ),
+        attempt_service_pb2.ResolveAttemptRequest(name=f"tenants/{TENANT}/attempts/"),
     ),
 )
 ALL_CASES = (*CASES, *WHOLE_CASES)

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 import tokenvault_client as tv
+from tests.rpc.client_attempt_cases import ATTEMPT_CASES
 from tests.rpc.client_cases import (
     ALIAS,
     CASES,
@@ -43,7 +44,7 @@ from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
 from tokenvault.v1 import token_service_pb2 as tokens
 
-ALL_CASES = [*CASES, *WHOLE_CASES, *EVENT_CASES]
+ALL_CASES = [*CASES, *WHOLE_CASES, *EVENT_CASES, *ATTEMPT_CASES]
 
 
 @pytest.fixture(params=list(Form), ids=lambda form: form.value)

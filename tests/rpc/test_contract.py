@@ -18,6 +18,7 @@ from google.protobuf.descriptor import (
 from google.rpc import error_details_pb2
 
 from tokenvault.v1 import (
+    attempt_service_pb2,
     audit_service_pb2,
     error_reason_pb2,
     grant_service_pb2,
@@ -28,7 +29,17 @@ from tokenvault.v1 import (
     token_service_pb2,
     webhook_service_pb2,
 )
-from vault_service.domain import answers, audit, event, grant, oauth, provider, secret, webhook
+from vault_service.domain import (
+    answers,
+    attempt,
+    audit,
+    event,
+    grant,
+    oauth,
+    provider,
+    secret,
+    webhook,
+)
 from vault_service.domain.access import Permission
 from vault_service.domain.errors import CODE_BY_REASON, RETRYABLE_CODES, Code, Reason, VaultError
 from vault_service.rpc.status import DOMAIN, GRPC_CODE, to_status
@@ -41,6 +52,7 @@ SERVICE_FILES: tuple[FileDescriptor, ...] = (
     provider_service_pb2.DESCRIPTOR,
     secret_service_pb2.DESCRIPTOR,
     webhook_service_pb2.DESCRIPTOR,
+    attempt_service_pb2.DESCRIPTOR,
     audit_service_pb2.DESCRIPTOR,
 )
 FILES = (*SERVICE_FILES, resources_pb2.DESCRIPTOR)
@@ -71,6 +83,7 @@ HARMLESS = {
     "tokenvault.v1.SecretVersion.secret",
     "tokenvault.v1.Provider.token_endpoint",
     # Paging texts.
+    "tokenvault.v1.ListAttemptsResponse.next_page_token",
     "tokenvault.v1.ListAuditRecordsResponse.next_page_token",
     "tokenvault.v1.ListDeadLettersResponse.next_page_token",
     "tokenvault.v1.ListGrantsResponse.next_page_token",
@@ -258,6 +271,10 @@ def test_every_permission_is_an_rpc() -> None:
             secret.SecretVersionState,
         ),
         (resources_pb2.GrantEventKind, "GRANT_EVENT_KIND_", event.EventKind),
+        (attempt_service_pb2.AttemptState, "ATTEMPT_STATE_", attempt.AttemptState),
+        (attempt_service_pb2.WaitsFor, "WAITS_FOR_", attempt.WaitsFor),
+        (attempt_service_pb2.AttemptAction, "ATTEMPT_ACTION_", attempt.AttemptAction),
+        (attempt_service_pb2.AttemptFilter, "ATTEMPT_FILTER_", attempt.AttemptFilter),
         (webhook_service_pb2.WebhookState, "WEBHOOK_STATE_", webhook.WebhookState),
         (resources_pb2.AuditOutcome, "AUDIT_OUTCOME_", audit.Outcome),
     ],

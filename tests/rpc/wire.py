@@ -16,6 +16,7 @@ from tests.rpc.caller_certificates import Wanted, pem
 from tests.rpc.surface import servicers
 from tests.support.house import APP, House
 from tokenvault.v1 import (
+    attempt_service_pb2_grpc,
     audit_service_pb2_grpc,
     grant_service_pb2_grpc,
     provider_service_pb2_grpc,
@@ -90,6 +91,7 @@ class Wire:
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(made.provider, bounded)
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(made.secret, bounded)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(made.webhook, bounded)
+        attempt_service_pb2_grpc.add_AttemptServiceServicer_to_server(made.attempt, bounded)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(made.audit, bounded)
 
     def add_generic_rpc_handlers(self, handlers: tuple[Any, ...]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from tests.fakes.attempt_register import FakeAttemptRegister
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.clock import FakeClock, FakeEntropy
 from tests.fakes.endpoint_guard import FakeEndpointGuard
@@ -18,6 +19,7 @@ from tests.fakes.webhooks import FakeWebhookEndpoint
 from tests.support.observed import ObservedAudit, ObservedEnvelopes
 from tests.support.observed import refused as refused
 from tests.support.samples import a_profile
+from vault_service.app.attempts import operated_attempts
 from vault_service.app.consents import ConsentParts, Consents
 from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.refresh_engine import EngineParts, RefreshEngine
@@ -279,26 +281,27 @@ class House:
 
     def _build_engine(self) -> None:
         self.attempts = FakeAttemptStore(self.stores.tables, self.instance)
-        self.engine = RefreshEngine(
-            EngineParts(
-                grants=self.stores.grants,
-                attempts=self.attempts,
-                spool=self.spool,
-                audit=self.audit,
-                endpoint=self.endpoint,
-                credentials=self.credentials,
-                envelopes=self.envelopes,
-                revoke_at_provider=self.revoke_at_provider,
-                recorder=self.recorder,
-                clock=self.clock,
-                entropy=self.entropy,
-                flights=self.flights,
-                outages=self.outages,
-                times=RefreshTimes(),
-                bell=self.stores.tables.grant_bell,
-                late_places=self._late_places,
-            )
+        parts = EngineParts(
+            grants=self.stores.grants,
+            attempts=self.attempts,
+            spool=self.spool,
+            audit=self.audit,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            envelopes=self.envelopes,
+            revoke_at_provider=self.revoke_at_provider,
+            recorder=self.recorder,
+            clock=self.clock,
+            entropy=self.entropy,
+            flights=self.flights,
+            outages=self.outages,
+            times=RefreshTimes(),
+            bell=self.stores.tables.grant_bell,
+            late_places=self._late_places,
         )
+        self.engine = RefreshEngine(parts)
+        register = FakeAttemptRegister(self.stores.tables, self.attempts)
+        self.operated = operated_attempts(self.gate, register, parts, self.engine)
         self.refresh = self.engine.refresh
 
     def scheduler(self, scheduling: Scheduling = Scheduling()) -> RefreshAhead:  # noqa: B008

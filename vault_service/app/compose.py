@@ -9,6 +9,7 @@ from vault_service.adapters.cedar import CedarPolicy
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.oauth.token_endpoint import OAuthTokenEndpoint
 from vault_service.adapters.postgres.aliases import PostgresGrantAliasStore
+from vault_service.adapters.postgres.attempt_register import PostgresAttemptRegister
 from vault_service.adapters.postgres.attempt_upkeep import PostgresAttemptSweeper
 from vault_service.adapters.postgres.attempts import PostgresAttemptStore
 from vault_service.adapters.postgres.audit import PostgresAuditLog
@@ -33,6 +34,7 @@ from vault_service.adapters.postgres.webhooks import PostgresWebhookStore
 from vault_service.adapters.spool.spool import FileSpool
 from vault_service.adapters.transit.wrapper import TransitKeyWrapper
 from vault_service.adapters.webhook_endpoint import HttpWebhookEndpoint
+from vault_service.app.attempts import operated_attempts
 from vault_service.app.consents import ConsentParts, Consents
 from vault_service.app.events import EventEngine, EventParts
 from vault_service.app.instruments import Instruments
@@ -53,6 +55,7 @@ from vault_service.domain.errors import VaultError
 from vault_service.domain.priority import Priority
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
+from vault_service.rpc.attempt_servicer import AttemptServicer
 from vault_service.rpc.audit_servicer import AuditServicer
 from vault_service.rpc.caller import CallerReader
 from vault_service.rpc.grant_servicer import GrantServicer
@@ -177,33 +180,35 @@ class Parts:
         )
 
     def _engine(self, config: Config) -> RefreshEngine:
-        return RefreshEngine(
-            EngineParts(
-                grants=self.grants,
-                attempts=PostgresAttemptStore(
-                    self.database,
-                    self.worker_database,
-                    config.refresh.spool_wait_s,
-                    AttemptMeter(self.instruments.metrics),
-                ),
-                spool=self.spool,
-                audit=self.audit,
-                endpoint=self.endpoint,
-                credentials=self.credentials,
-                envelopes=self.envelopes,
-                revoke_at_provider=self.revoke_at_provider,
-                recorder=self.recorder,
-                clock=self.clock,
-                entropy=self.entropy,
-                flights=self.flights,
-                outages=self.outages,
-                times=refresh_times(config),
-                bell=self.grant_bell,
-                late_places=min(
-                    limits.HTTP_LATE_MAX, int(config.spool.slots * limits.LATE_ANSWERS_SHARE)
-                ),
-            )
+        parts = EngineParts(
+            grants=self.grants,
+            attempts=PostgresAttemptStore(
+                self.database,
+                self.worker_database,
+                config.refresh.spool_wait_s,
+                AttemptMeter(self.instruments.metrics),
+            ),
+            spool=self.spool,
+            audit=self.audit,
+            endpoint=self.endpoint,
+            credentials=self.credentials,
+            envelopes=self.envelopes,
+            revoke_at_provider=self.revoke_at_provider,
+            recorder=self.recorder,
+            clock=self.clock,
+            entropy=self.entropy,
+            flights=self.flights,
+            outages=self.outages,
+            times=refresh_times(config),
+            bell=self.grant_bell,
+            late_places=min(
+                limits.HTTP_LATE_MAX, int(config.spool.slots * limits.LATE_ANSWERS_SHARE)
+            ),
         )
+        engine = RefreshEngine(parts)
+        register = PostgresAttemptRegister(self.database, config.refresh.spool_wait_s)
+        self.attempts = operated_attempts(self.gate, register, parts, engine)
+        return engine
 
     def _build_scheduler(self, config: Config) -> None:
         self.schedule = PostgresRefreshSchedule(self.database, self.worker_database)
@@ -305,6 +310,7 @@ def servicers(parts: Parts) -> Servicers:
         provider=_provider_servicer(handling, parts),
         secret=_secret_servicer(handling, parts),
         webhook=WebhookServicer(handling, parts.events.webhooks),
+        attempt=AttemptServicer(handling, parts.attempts),
         audit=AuditServicer(
             handling, AuditRecords(gate=parts.gate, audit=parts.audit, recorder=parts.recorder)
         ),

@@ -19,7 +19,9 @@ from vault_service.ports import (
 )
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.kept_answers import KeptAnswers
 from vault_service.usecases.late_answers import LateAnswers
+from vault_service.usecases.ordered_attempts import OrderedAttempts
 from vault_service.usecases.outages import Outages
 from vault_service.usecases.present_refresh_token import PresentRefreshToken
 from vault_service.usecases.recorder import Recorder
@@ -54,7 +56,7 @@ class EngineParts:
 
 
 class RefreshEngine:
-    """``refresh`` for callers, ``recover`` for the sweeper."""
+    """``refresh`` for callers, ``recover`` for the sweeper, ``ordered`` for operators."""
 
     def __init__(self, parts: EngineParts) -> None:
         outcomes = RefreshOutcomes(
@@ -81,10 +83,15 @@ class RefreshEngine:
             envelopes=parts.envelopes,
             outcomes=outcomes,
             store=store,
-            recorder=parts.recorder,
             clock=parts.clock,
             times=parts.times,
             late=self.late,
+        )
+        kept = KeptAnswers(
+            attempts=parts.attempts,
+            envelopes=parts.envelopes,
+            store=store,
+            recorder=parts.recorder,
         )
         resolve = ResolveAttempt(
             grants=parts.grants,
@@ -95,10 +102,12 @@ class RefreshEngine:
             envelopes=parts.envelopes,
             present=present,
             outcomes=outcomes,
-            store=store,
+            kept=kept,
             recorder=parts.recorder,
             outages=parts.outages,
         )
+        self.kept = kept
+        self.ordered = _ordered(parts, kept, outcomes, resolve)
         self.refresh = RefreshGrant(
             grants=parts.grants,
             attempts=parts.attempts,
@@ -124,3 +133,16 @@ class RefreshEngine:
             clock=parts.clock,
             times=parts.times,
         )
+
+
+def _ordered(
+    parts: EngineParts, kept: KeptAnswers, outcomes: RefreshOutcomes, resolve: ResolveAttempt
+) -> OrderedAttempts:
+    return OrderedAttempts(
+        grants=parts.grants,
+        attempts=parts.attempts,
+        credentials=parts.credentials,
+        kept=kept,
+        outcomes=outcomes,
+        resolve=resolve,
+    )

@@ -11,6 +11,7 @@ import typer
 from tokenvault_client import InvalidArgument
 from vault_service.cli import (
     aliases,
+    attempts,
     audit,
     completion,
     credentials,
@@ -53,6 +54,7 @@ app.add_typer(grants.token_app, name="token")
 app.add_typer(secrets.secret_app, name="secret")
 app.add_typer(policy.policy_app, name="policy")
 app.add_typer(webhooks.webhook_app, name="webhook")
+app.add_typer(attempts.attempt_app, name="attempt")
 app.add_typer(audit.audit_app, name="audit")
 app.add_typer(spool.spool_app, name="spool")
 

@@ -79,6 +79,9 @@ class Permission(Enum):
     DELETE_WEBHOOK = "DeleteWebhook"
     LIST_DEAD_LETTERS = "ListDeadLetters"
     REDELIVER_DEAD_LETTERS = "RedeliverDeadLetters"
+    LIST_ATTEMPTS = "ListAttempts"
+    GET_ATTEMPT = "GetAttempt"
+    RESOLVE_ATTEMPT = "ResolveAttempt"
 
 
 class ResourceKind(Enum):

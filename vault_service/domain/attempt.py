@@ -34,11 +34,44 @@ class AttemptState(Enum):
     RESOLVED_SUPERSEDED = 9  # the grant moved on otherwise: revoked, consented anew, a sibling won
 
 
+class WaitsFor(Enum):
+    """Without what an attempt in doubt does not go on: nobody presents its refresh token."""
+
+    PROFILE = 1  # a 2xx came and cannot be read: a mended profile, a release or an operator can
+    OPERATOR = 2  # the provider's ``recovery`` forbids a retry: an operator decides
+
+
+class AttemptFilter(Enum):
+    """Which attempts an operator lists."""
+
+    IN_DOUBT = 1  # without an outcome, and nobody is at work on them
+    WAITING = 2  # for a profile or an operator, or with a kept answer
+    ALL = 3
+
+
+class AttemptAction(Enum):
+    """What an operator orders."""
+
+    REREAD = 1  # the kept answer, now
+    ACCEPT_AS_UNCHANGED = 2  # the provider did not carry it out
+    GIVE_UP = 3  # the grant needs consent again
+    PRESENT_AGAIN = 4  # the refresh token, once
+
+
+# Raise it with each release that reads more answers: kept ones are read once again then.
+READER: Final = 1
+
 NO_SPOOL: Final = uuid.UUID(int=0)
 """Of an attempt in doubt whose process has said all that its spool could say."""
 
 UNRESOLVED: Final = frozenset({AttemptState.INTENT, AttemptState.IN_DOUBT})
 """At most one attempt of a grant is in these; no other one begins before it is resolved."""
+
+_MAY_BE_FOUND: Final = frozenset(
+    {ReauthorizationCause.SUCCESSOR_LOST, ReauthorizationCause.BY_OPERATOR}
+)
+"""Causes with which a grant was given up; its answer may turn up, or become readable, all the
+same."""
 
 RESOLVED: Final = frozenset(
     {
@@ -71,6 +104,8 @@ class RefreshAttempt:
     read_time: datetime  # the database's clock
     # Spools that may hold an answer to it, but for those given up or away for too long.
     awaited: tuple[uuid.UUID, ...]
+    waits_for: WaitsFor | None = None
+    due_anew: bool = False  # what it waits for may have come: see adapters/postgres/kept_answers
 
     @property
     def grant(self) -> GrantName:
@@ -97,7 +132,7 @@ class RefreshAttempt:
     def may_change(self, row: Grant) -> bool:
         """Whether the row stands where this attempt began. One that recovery gave up for lost is
         as good as ACTIVE here: what was lost may have been found."""
-        lost = row.cause is ReauthorizationCause.SUCCESSOR_LOST
+        lost = row.cause in _MAY_BE_FOUND
         alive = row.state is GrantState.ACTIVE
         return row.generation == self.base_generation and (alive or lost)
 
@@ -111,6 +146,8 @@ def resolvable(attempt: RefreshAttempt, spools: Collection[uuid.UUID]) -> bool:
     """
     if attempt.state is AttemptState.RESOLVED_LOST:
         return attempt.spool_id in spools or attempt.orphan_envelope is not None
+    if attempt.state is AttemptState.RESOLVED_UNCHANGED:
+        return attempt.due_anew  # and no newer attempt is under way
     if attempt.state not in UNRESOLVED:
         return False
     waits = attempt.acting_class is RefreshClass.S and attempt.orphan_envelope is None
@@ -184,6 +221,7 @@ class Deferred:
     until: datetime
     read_time: datetime
     reason: str  # name of the Reason that the last refusal had
+    waits_for: WaitsFor | None = None
 
 
 class Busy(Enum):

@@ -124,6 +124,30 @@ class GrantName:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptName:
+    """``tenants/{t}/attempts/{uuid}``, the UUID in its one canonical spelling"""
+
+    tenant: str
+    attempt_id: uuid.UUID
+
+    @classmethod
+    def parse(cls, name: str) -> AttemptName:
+        """Strict; raises NAME_MALFORMED."""
+        shape = "'tenants/{tenant}/attempts/{uuid}'"
+        tenant, text = _split(name, ("tenants", "attempts"), shape)
+        try:
+            attempt_id = uuid.UUID(text)
+        except ValueError:
+            raise malformed(shape, name) from None
+        if str(attempt_id) != text:
+            raise malformed(shape, name)
+        return cls(require_id(tenant, "Tenant"), attempt_id)
+
+    def __str__(self) -> str:
+        return f"tenants/{self.tenant}/attempts/{self.attempt_id}"
+
+
+@dataclass(frozen=True, slots=True)
 class GrantAliasName:
     """``tenants/{t}/owners/{o}/grantAliases/{label}``"""
 

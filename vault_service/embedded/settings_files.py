@@ -42,6 +42,7 @@ permit (
                Action::"LinkAlias", Action::"UnlinkAlias", Action::"WatchGrants",
                Action::"PutWebhook", Action::"ListWebhooks", Action::"DeleteWebhook",
                Action::"ListDeadLetters", Action::"RedeliverDeadLetters",
+               Action::"ListAttempts", Action::"GetAttempt", Action::"ResolveAttempt",
                Action::"PutSecret", Action::"GetSecret", Action::"ListSecrets",
                Action::"ListSecretVersions", Action::"DestroySecretVersion",
                Action::"DeleteSecret"],

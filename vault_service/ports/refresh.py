@@ -18,6 +18,7 @@ from vault_service.domain.attempt import (
     RefreshAttempt,
     SpoolEntry,
     SpoolKind,
+    WaitsFor,
 )
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease, ReauthorizationCause, SealedTokens
@@ -42,7 +43,8 @@ class Ending:
     ``pause_s`` holds back the next request for the grant; with ``doubles`` it grows with every
     failure in a row. ``refused`` marks the generation as refused by the provider at this moment (a
     second refusal later confirms it). ``until_it_answers``: the pause is for a provider that fails,
-    so its next success ends it (``release``).
+    so its next success ends it (``hasten``). ``waits_for``, of IN_DOUBT: without a pause nobody
+    looks at it again before that comes, and its lease ends at once.
     """
 
     state: AttemptState
@@ -51,6 +53,8 @@ class Ending:
     doubles: bool = False
     refused: bool = False
     until_it_answers: bool = False
+    waits_for: WaitsFor | None = None
+    revision: int = 0  # of the provider, by whose profile that was decided
 
 
 class AttemptStore(Protocol):
@@ -91,6 +95,12 @@ class AttemptStore(Protocol):
         under it. None: another has it, it is not ``resolvable`` with these spools, or
         ``next_try_time`` has moved since it was read."""
 
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """As ``take_over``, whatever it waits for: an operator ordered it. None: another has the
+        lease, or there is no such attempt."""
+
     async def retry(
         self,
         lease: Lease,
@@ -129,12 +139,28 @@ class AttemptStore(Protocol):
         state: AttemptState,
         record: AuditRecord,
     ) -> bool:
-        """ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap as ``commit``."""
+        """ACTIVE to REAUTHORIZATION_REQUIRED under the same compare-and-swap as ``commit``. False
+        too while an answer of the attempt is kept, unless an operator gives it up."""
 
     async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
     ) -> None:
-        """An answer that the row could not take: its sealed bytes go into the attempt."""
+        """An answer that the row could not take: its sealed bytes go into the attempt.
+        ``revision``: of the provider, with whose profile it could not be read; 0: not tried."""
+
+    async def read_in_vain(self, lease: Lease, attempt: RefreshAttempt, revision: int) -> None:
+        """The kept answer of an attempt that has ended cannot be read with this profile either:
+        not tried again before another. The lease ends."""
+
+    async def forget_answer(
+        self, lease: Lease, attempt: RefreshAttempt, record: AuditRecord
+    ) -> bool:
+        """What was kept is no success after all: it keeps nobody from asking again."""
+
+    async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
+        """Attempts that wait, or have an answer that could not be read, and for which that may be
+        otherwise now, over all tenants: the provider's profile was put, the reader is another,
+        or the grant has moved on."""
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """Attempts whose time to be resolved has come, over all tenants: lease ended,

@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tokenvault.v1 import (
+    attempt_service_pb2,
+    attempt_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     grant_service_pb2,
@@ -27,6 +29,7 @@ from tokenvault.v1 import (
     webhook_service_pb2_grpc,
 )
 from vault_service.domain import limits
+from vault_service.rpc.attempt_servicer import AttemptServicer
 from vault_service.rpc.audit_servicer import AuditServicer
 from vault_service.rpc.bounds import Bounded
 from vault_service.rpc.grant_servicer import GrantServicer
@@ -54,6 +57,7 @@ _SERVICES = (
     provider_service_pb2.DESCRIPTOR.services_by_name["ProviderService"].full_name,
     secret_service_pb2.DESCRIPTOR.services_by_name["SecretService"].full_name,
     webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"].full_name,
+    attempt_service_pb2.DESCRIPTOR.services_by_name["AttemptService"].full_name,
     audit_service_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
 )
@@ -65,6 +69,7 @@ RPCS = tuple(
         grant_service_pb2,
         provider_service_pb2,
         secret_service_pb2,
+        attempt_service_pb2,
         audit_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -91,6 +96,7 @@ class Servicers:
     provider: ProviderServicer
     secret: SecretServicer
     webhook: WebhookServicer
+    attempt: AttemptServicer
     audit: AuditServicer
 
 
@@ -107,6 +113,7 @@ class Server:
         provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(servicers.provider, bounded)
         secret_service_pb2_grpc.add_SecretServiceServicer_to_server(servicers.secret, bounded)
         webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(servicers.webhook, bounded)
+        attempt_service_pb2_grpc.add_AttemptServiceServicer_to_server(servicers.attempt, bounded)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(servicers.audit, bounded)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflect:

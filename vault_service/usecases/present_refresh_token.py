@@ -19,7 +19,6 @@ from vault_service.domain.attempt import (
     SpoolEntry,
     answer_binding,
 )
-from vault_service.domain.audit import AuditAction
 from vault_service.domain.content_coding import shows_a_token
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Lease
@@ -34,7 +33,6 @@ from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials, Registration, require_in_service
 from vault_service.usecases.late_answers import LateAnswers
 from vault_service.usecases.outages import Permit
-from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
 from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
 
@@ -73,7 +71,6 @@ class PresentRefreshToken:
         envelopes: Envelopes,
         outcomes: RefreshOutcomes,
         store: StoreSuccessor,
-        recorder: Recorder,
         clock: Clock,
         times: RefreshTimes,
         late: LateAnswers,
@@ -85,7 +82,6 @@ class PresentRefreshToken:
         self._envelopes = envelopes
         self._outcomes = outcomes
         self._store = store
-        self._recorder = recorder
         self._clock = clock
         self._times = times
         self._late = late
@@ -211,14 +207,7 @@ class PresentRefreshToken:
     ) -> None:
         if kept and error.judgement.counted is Counted.MAYBE:
             # A success that cannot be read may hold the only successor: it stays with the attempt.
-            orphan = self._recorder.done(
-                call,
-                AuditAction.REFRESH_ORPHAN_KEPT,
-                tried.grant.tenant,
-                str(tried.grant.name),
-                detail={"attempt": str(tried.attempt.attempt_id), **error.recorded()},
-            )
-            await self._attempts.keep_orphan(tried.attempt, kept[-1].envelope, orphan)
+            await self._store.keep(call, tried, kept[-1].envelope, error.recorded())
         try:
             await self._outcomes.failed(call, tried, error)
         except VaultError as fault:

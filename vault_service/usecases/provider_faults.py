@@ -7,6 +7,7 @@ from typing import Final
 
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
+from vault_service.domain.attempt import WaitsFor
 from vault_service.domain.errors import Reason, VaultError
 
 _UNAVAILABLE: Final = (
@@ -50,4 +51,24 @@ def refusal(error: TokenEndpointError) -> VaultError:
         message,
         recorded=error.recorded(),
         retry_after_s=error.retry_after_s or limits.RETRY_AFTER_S,
+    )
+
+
+_WAITS: Final[Mapping[WaitsFor, str]] = {
+    WaitsFor.PROFILE: "the provider's answer is kept and cannot be read; the platform team mends "
+    "the provider's profile, or resolves the attempt",
+    WaitsFor.OPERATOR: "only an operator can say what became of the last refresh; the platform "
+    "team resolves the attempt",
+}
+assert _WAITS.keys() == set(WaitsFor), "every wait has its words"
+
+
+def waiting(waits_for: WaitsFor, recorded: Mapping[str, str] | None = None) -> VaultError:
+    """The refusal that callers get while an attempt waits for a person."""
+    return VaultError(
+        Reason.REFRESH_IN_DOUBT,
+        _WAITS[waits_for],
+        recorded=dict(recorded or {}),
+        metadata={"waits_for": waits_for.name},
+        retry_after_s=limits.WAIT_RETRY_AFTER_S,
     )

@@ -24,6 +24,7 @@ from vault_service.domain.attempt import (
 )
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import VaultError
+from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.ports import AttemptStore, Clock, Spool
 from vault_service.usecases.flights import Flights
@@ -68,9 +69,7 @@ class RecoverAttempts:
         one that takes longer than the call goes on without it."""
         entries = by_attempt(await self._spool.left_over())
         await self._release()
-        # Those under way that wait for a place or a permit are due still, and take nobody's turn.
-        batch = limits.ATTEMPT_BATCH_MAX + len(self._under_way)
-        due = await self._attempts.unresolved(self._spool.holds(), batch)
+        due = await self._due()
         strays = await self._strays(call, entries, due)
         await asyncio.gather(*(self._in_flight(call, one, entries) for one in (*due, *strays)))
         return len(due) + len(strays)
@@ -83,6 +82,14 @@ class RecoverAttempts:
         if answering and now >= self._next_release:
             self._next_release = now + limits.RELEASE_INTERVAL_S
             await self._attempts.hasten(answering, limits.RELEASE_BATCH_MAX)
+
+    async def _due(self) -> Sequence[RefreshAttempt]:
+        """Those whose time has come, and those for which what they wait for may have come."""
+        # Those under way that wait for a place or a permit are due still, and take nobody's turn.
+        batch = limits.ATTEMPT_BATCH_MAX + len(self._under_way)
+        due = await self._attempts.unresolved(self._spool.holds(), batch)
+        anew = await self._attempts.due_anew(limits.ATTEMPT_BATCH_MAX)
+        return list({attempt.attempt_id: attempt for attempt in (*due, *anew)}.values())
 
     async def _in_flight(self, call: Call, attempt: RefreshAttempt, entries: Entries) -> None:
         key = ("refresh", attempt.tenant, attempt.grant_id)
@@ -132,8 +139,7 @@ class RecoverAttempts:
             if entry.attempt_id in seen or at_work:
                 continue
             attempt = await self._attempts.find(entry.tenant, entry.attempt_id)
-            lost = attempt is not None and attempt.state is AttemptState.RESOLVED_LOST
-            if attempt is not None and lost and entry.envelope is not None:
+            if attempt is not None and _may_miss(attempt) and entry.envelope is not None:
                 found.append(await self._kept(call, attempt, entry.envelope))
             elif attempt is None or attempt.state not in UNRESOLVED:
                 await self._spool.free(entry)
@@ -152,3 +158,10 @@ class RecoverAttempts:
         )
         await self._attempts.keep_orphan(attempt, envelope, record)
         return replace(attempt, orphan_envelope=envelope)
+
+
+def _may_miss(attempt: RefreshAttempt) -> bool:
+    """Whether an answer that is found after its end may be what its grant needs."""
+    keeps_its_token = attempt.refresh_class in (RefreshClass.N, RefreshClass.M)
+    unchanged = attempt.state is AttemptState.RESOLVED_UNCHANGED and not keeps_its_token
+    return unchanged or attempt.state is AttemptState.RESOLVED_LOST

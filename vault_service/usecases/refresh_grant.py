@@ -38,6 +38,7 @@ from vault_service.ports import (
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
+from vault_service.usecases.provider_faults import waiting
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted
 from vault_service.usecases.resolve_attempt import ResolveAttempt
@@ -137,7 +138,8 @@ class RefreshGrant:
         )
         if isinstance(begun, Begun):
             profile = prepared.registration.provider.profile
-            tried = Attempted(begun.lease, begun.attempt, grant, profile)
+            revision = prepared.registration.provider.revision
+            tried = Attempted(begun.lease, begun.attempt, grant, profile, revision=revision)
             await self._present(call, tried, prepared, permit, entry, asked)
             return False
         await self._spool.free(entry)
@@ -205,6 +207,8 @@ def _same_generation(current: Grant, grant: Grant) -> bool:
 
 def _deferred(held_back: Deferred) -> VaultError:
     """The refusal that the last request had, until it may be asked again."""
+    if held_back.waits_for is not None:
+        return waiting(held_back.waits_for)
     reason = Reason[held_back.reason] if held_back.reason in Reason.__members__ else None
     left_s = (held_back.until - held_back.read_time).total_seconds()
     if reason is Reason.REFRESH_IN_DOUBT:

@@ -13,7 +13,7 @@ from typing import NoReturn
 from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
-from vault_service.domain.attempt import AttemptState, RefreshAttempt
+from vault_service.domain.attempt import AttemptState, RefreshAttempt, WaitsFor
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.blame import may_be_the_grants
 from vault_service.domain.errors import Reason, VaultError
@@ -21,7 +21,7 @@ from vault_service.domain.grant import Grant, Lease, ReauthorizationCause
 from vault_service.domain.provider import ProviderProfile, RefreshClass
 from vault_service.domain.refresh_times import grace_pace_s
 from vault_service.ports import AttemptStore, AuditLog, Ending, GrantStore
-from vault_service.usecases.provider_faults import refusal
+from vault_service.usecases.provider_faults import refusal, waiting
 from vault_service.usecases.recorder import Recorder
 
 
@@ -38,11 +38,20 @@ class Attempted:
     grant: Grant
     profile: ProviderProfile
     in_doubt: bool = False
+    revision: int = 0  # of the provider whose profile this is
 
     @property
     def keeps_its_token(self) -> bool:
         """Whether the refresh token is as good after a request as before it."""
         return self.attempt.refresh_class in (RefreshClass.N, RefreshClass.M)
+
+    @property
+    def may_be_probed(self) -> bool:
+        """Whether the provider can tell, without a presentation, that the old token lives."""
+        expire_time = self.grant.access_expire_time
+        lives = expire_time is not None and expire_time > self.lease.acquire_time
+        kills, probe = self.profile.refresh_kills_old_access_token, self.profile.probe_endpoint
+        return bool(self.profile.introspection_endpoint or (kills and probe and lives))
 
 
 class RefreshOutcomes:
@@ -62,6 +71,9 @@ class RefreshOutcomes:
         if error.answer_class is AnswerClass.INVALID_GRANT:
             await self._refused(call, tried, refusal(error))
             return
+        if error.answer_class is AnswerClass.UNREADABLE_SUCCESS and not tried.keeps_its_token:
+            # What was asked came: only somebody who can read it goes on from here.
+            await self.wait_for(call, tried, WaitsFor.PROFILE, error)
         fault = refusal(error)
         ending = _ending(tried, error, fault)
         if ending.state is AttemptState.IN_DOUBT:
@@ -109,6 +121,35 @@ class RefreshOutcomes:
         )
         await self._end(call, tried, ending, fault)
         raise fault
+
+    async def wait_for(
+        self, call: Call, tried: Attempted, waits_for: WaitsFor, error: TokenEndpointError
+    ) -> NoReturn:
+        """In doubt until a profile or an operator tells, or a probe shows that the old token
+        lives. Raises REFRESH_IN_DOUBT with ``waits_for``."""
+        fault = waiting(waits_for, error.recorded())
+        pause_s = limits.IN_DOUBT_RETRY_MAX_S if tried.may_be_probed else 0.0
+        ending = Ending(
+            AttemptState.IN_DOUBT,
+            fault.reason.name,
+            pause_s,
+            waits_for=waits_for,
+            revision=tried.revision,
+        )
+        await self._end(call, tried, ending, fault)
+        raise fault
+
+    async def give_up(self, call: Call, tried: Attempted) -> None:
+        """An operator knows that nobody will find its tokens: the grant needs consent again."""
+        cause, state = ReauthorizationCause.BY_OPERATOR, AttemptState.RESOLVED_LOST
+        record = self._recorder.done(
+            call,
+            AuditAction.REFRESH_ATTEMPT_RESOLVED,
+            tried.attempt.tenant,
+            str(tried.attempt.grant),
+            detail={"state": state.name, "how": "an operator gave it up", "cause": cause.name},
+        )
+        await self._attempts.condemn(tried.lease, tried.attempt, cause, state, record)
 
     async def _refused(self, call: Call, tried: Attempted, fault: VaultError) -> None:
         current = await self._grants.get(tried.grant.name)

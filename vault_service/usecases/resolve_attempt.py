@@ -15,30 +15,28 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import (
-    AttemptState,
+    UNRESOLVED,
     RefreshAttempt,
     SpoolEntry,
     SpoolMark,
-    answer_binding,
+    WaitsFor,
 )
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Lease
-from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Liveness
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Recovery, RefreshClass
 from vault_service.domain.refresh_times import grace_pace_s, grace_room_s
-from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.kept_answers import WAITS_FOR, Kept, KeptAnswers
 from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
 from vault_service.usecases.provider_faults import refusal
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted, RefreshOutcomes
-from vault_service.usecases.store_successor import StoreSuccessor, sealed_successor
 
 
 class ResolveAttempt:
@@ -55,7 +53,7 @@ class ResolveAttempt:
         envelopes: Envelopes,
         present: PresentRefreshToken,
         outcomes: RefreshOutcomes,
-        store: StoreSuccessor,
+        kept: KeptAnswers,
         recorder: Recorder,
         outages: Outages,
     ) -> None:
@@ -67,7 +65,7 @@ class ResolveAttempt:
         self._envelopes = envelopes
         self._present = present
         self._outcomes = outcomes
-        self._store = store
+        self._kept = kept
         self._recorder = recorder
         self._outages = outages
 
@@ -113,64 +111,84 @@ class ResolveAttempt:
         _, provider = await self._credentials.find(
             OAuthClientName(grant.tenant, grant.oauth_client)
         )
-        tried = Attempted(lease, attempt, grant, provider.profile, in_doubt=True)
-        if not await self._replayed(call, tried, entry):
-            await self._keep_unreadable(call, tried, entry)
-            if attempt.state is AttemptState.RESOLVED_LOST:
-                # Found again and not readable: that it is kept is all there is to do.
-                await self._attempts.release(lease, attempt.tenant)
-            elif not attempt.may_change(grant):
-                await self._outcomes.superseded(call, tried, "the grant has moved on")
-            elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
-                await self._outcomes.unchanged(call, tried, "nothing was sent")
-            else:
-                await self._by_class(call, tried, entry, permit, asked)
+        tried = Attempted(
+            lease, attempt, grant, provider.profile, in_doubt=True, revision=provider.revision
+        )
+        kept = await self._kept.read(call, tried, entry)
+        try:
+            if kept is not Kept.STORED:
+                await self._go_on(call, tried, entry, kept, permit, asked)
+        except VaultError as fault:
+            # The database knows all that the spool did, and the wait may be long.
+            if entry is not None and "waits_for" in fault.metadata:
+                await self._spool.free(entry)
+            raise
         if entry is not None:
             await self._spool.free(entry)
 
-    async def _replayed(self, call: Call, tried: Attempted, entry: SpoolEntry | None) -> bool:
-        """Whether an answer that was kept settles it."""
-        envelopes = (entry.envelope if entry else None, tried.attempt.orphan_envelope)
-        for envelope in envelopes:
-            if envelope is not None and await self._replay(call, tried, envelope):
-                return True
-        return False
+    async def still_waits(self, call: Call, tried: Attempted, kept: Kept) -> None:
+        """An operator had the answer read again, in vain. Raises as a call."""
+        await self._go_on(call, tried, None, kept, None, 0.0)
 
-    async def _replay(self, call: Call, tried: Attempted, envelope: bytes) -> bool:
-        binding = answer_binding(tried.grant, tried.attempt.base_generation)
-        # What cannot be opened now may be later, unless it is not what was sealed.
-        try:
-            raw = HttpAnswer.from_bytes(await self._envelopes.open(binding, envelope))
-            answer = read_refresh(raw, tried.profile, ())
-        except VaultError as error:
-            if error.reason is not Reason.ENVELOPE_CORRUPT:
-                raise
-            return False
-        except (AnswerCorruptError, TokenEndpointError):
-            return False
-        sealer = await self._envelopes.sealer(tried.grant.dek_owner)
-        # The life of its token began when it was asked for, or later.
-        tokens = sealed_successor(tried, answer, sealer, tried.attempt.create_time)
-        facts = {"how": "its answer was kept"}
-        state = AttemptState.RESOLVED_REFRESHED
-        await self._store(call, tried, tokens, state, envelope, facts)
-        return True
+    async def present_again(self, call: Call, tried: Attempted, asked: float) -> None:
+        """As an operator ordered, whatever the profile's ``recovery`` says. Raises as a call."""
+        prepared = await self._prepared(tried)
+        with await self._permit_now(call, tried, prepared) as permit:
+            await self._retry(call, tried, prepared, permit, None, asked)
 
-    async def _keep_unreadable(
-        self, call: Call, tried: Attempted, entry: SpoolEntry | None
+    async def _go_on(
+        self,
+        call: Call,
+        tried: Attempted,
+        entry: SpoolEntry | None,
+        kept: Kept,
+        permit: Permit | None,
+        asked: float,
     ) -> None:
-        """An answer that cannot be read stays with the attempt: a mended profile may read it."""
-        envelope = None if entry is None else entry.envelope
-        if envelope is None or envelope == tried.attempt.orphan_envelope:
+        """No answer that was kept settles it."""
+        attempt = tried.attempt
+        waits_for = WAITS_FOR.get(kept)
+        if not attempt.may_change(tried.grant):
+            await self._outcomes.superseded(call, tried, "the grant has moved on")
+        elif attempt.state not in UNRESOLVED:
+            # Ended before, and its answer still cannot be read: that it is kept is all.
+            await self._attempts.read_in_vain(tried.lease, attempt, tried.revision)
+        elif waits_for is not None and not tried.keeps_its_token:
+            await self._with_its_answer(call, tried, waits_for, permit)
+        elif entry is not None and entry.mark is SpoolMark.RESERVED and attempt.retries == 0:
+            await self._outcomes.unchanged(call, tried, "nothing was sent")
+        else:
+            await self._by_class(call, tried, entry, permit, asked)
+
+    async def _with_its_answer(
+        self, call: Call, tried: Attempted, waits_for: WaitsFor, permit: Permit | None
+    ) -> None:
+        """Nobody presents the token while an answer is kept that nobody can read; only the
+        provider's word that it lives ends the wait."""
+        if tried.may_be_probed and await self._is_told_alive(tried, permit):
+            await self._outcomes.unchanged(call, tried, "the provider had not carried it out")
             return
-        record = self._recorder.done(
-            call,
-            AuditAction.REFRESH_ORPHAN_KEPT,
-            tried.attempt.tenant,
-            str(tried.attempt.grant),
-            detail={"attempt": str(tried.attempt.attempt_id)},
-        )
-        await self._attempts.keep_orphan(tried.attempt, envelope, record)
+        how = "the answer is kept and cannot be read"
+        error = TokenEndpointError(AnswerClass.UNREADABLE_SUCCESS, detail=how)
+        await self._outcomes.wait_for(call, tried, waits_for, error)
+
+    async def _is_told_alive(self, tried: Attempted, permit: Permit | None) -> bool:
+        prepared = await self._prepared(tried)
+        registration = prepared.registration
+        with (
+            contextlib.suppress(VaultError),
+            permit
+            or await self._outages.permit(
+                registration.client,
+                registration.provider,
+                tried.grant,
+                Priority.RECOVERY,
+                wait_s=0.0,
+            ),
+        ):
+            token = await self._introspect(prepared)
+            return token is Liveness.ACTIVE or await self._old_access_token_lives(tried)
+        return False
 
     async def _by_class(
         self,
@@ -185,7 +203,7 @@ class ResolveAttempt:
             await self._outcomes.unchanged(call, tried, "the old refresh token works on")
             return
         if not in_grace and tried.profile.recovery is Recovery.MANUAL:
-            await self._outcomes.wait(call, tried, "an operator decides")
+            await self._wait_for_operator(call, tried, "an operator decides")
         prepared = await self._prepared(tried)
         with permit or await self._permit_now(call, tried, prepared) as allowed:
             if in_grace:
@@ -233,9 +251,13 @@ class ResolveAttempt:
             await self._outcomes.unchanged(call, tried, "the provider had not carried it out")
         elif tried.profile.recovery is Recovery.PROBE_ONLY:
             how = "no probe tells, and a retry is not allowed"
-            await self._outcomes.wait(call, tried, how, until_it_answers=True)
+            await self._wait_for_operator(call, tried, how)
         else:
             await self._retry(call, tried, prepared, permit, entry, asked)
+
+    async def _wait_for_operator(self, call: Call, tried: Attempted, how: str) -> NoReturn:
+        error = TokenEndpointError(AnswerClass.IN_DOUBT, detail=how)
+        await self._outcomes.wait_for(call, tried, WaitsFor.OPERATOR, error)
 
     async def _introspect(self, prepared: Prepared) -> Liveness:
         registration = prepared.registration

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from vault_service.crypto.envelopes import Sealer
@@ -71,10 +71,23 @@ class StoreSuccessor:
             **detail,
         }
         record = self._done(call, AuditAction.GRANT_REFRESHED, tried, facts)
+        await self._patiently(lambda: self._once(call, tried, tokens, state, envelope, record))
+
+    async def keep(
+        self, call: Call, tried: Attempted, envelope: bytes, detail: Mapping[str, str]
+    ) -> None:
+        """The sealed answer, which cannot be read, into the attempt. Raises as ``__call__``."""
+        facts = {"attempt": str(tried.attempt.attempt_id), **detail}
+        record = self._done(call, AuditAction.REFRESH_ORPHAN_KEPT, tried, facts)
+        await self._patiently(
+            lambda: self._attempts.keep_orphan(tried.attempt, envelope, record, tried.revision)
+        )
+
+    async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
         give_up = self._clock.monotonic() + self._times.commit_retry_s
         while True:
             try:
-                await self._once(call, tried, tokens, state, envelope, record)
+                await write()
                 return
             except VaultError as error:
                 if not error.retryable or self._clock.monotonic() > give_up:

@@ -3,6 +3,9 @@
 from tokenvault_client.client import TokenVaultClient
 from tokenvault_client.enums import (
     AnswerClass,
+    AttemptAction,
+    AttemptFilter,
+    AttemptState,
     AuditOutcome,
     BodyEncoding,
     ClientAuthMethod,
@@ -17,6 +20,7 @@ from tokenvault_client.enums import (
     Served,
     TokenLife,
     TransportProblem,
+    WaitsFor,
     WebhookState,
 )
 from tokenvault_client.errors import (
@@ -45,6 +49,7 @@ from tokenvault_client.errors import (
 )
 from tokenvault_client.models import (
     AccessToken,
+    Attempt,
     AuditRecord,
     Authorization,
     ClientCredential,
@@ -57,6 +62,7 @@ from tokenvault_client.models import (
     OAuthClient,
     Page,
     Provider,
+    ReceivedAnswer,
     RejectedToken,
     Secret,
     SecretValue,
@@ -65,6 +71,7 @@ from tokenvault_client.models import (
     Webhook,
 )
 from tokenvault_client.names import (
+    attempt_name,
     grant_alias_name,
     grant_name,
     oauth_client_name,
@@ -81,6 +88,10 @@ __all__ = [
     "AccessToken",
     "AlreadyExists",
     "AnswerClass",
+    "Attempt",
+    "AttemptAction",
+    "AttemptFilter",
+    "AttemptState",
     "AuditOutcome",
     "AuditRecord",
     "Authorization",
@@ -118,6 +129,7 @@ __all__ = [
     "ProviderRevocation",
     "ReauthorizationCause",
     "ReauthorizationRequired",
+    "ReceivedAnswer",
     "Recovery",
     "RefreshClass",
     "RejectedToken",
@@ -134,10 +146,12 @@ __all__ = [
     "TransportProblem",
     "TransportRefused",
     "TryLater",
+    "WaitsFor",
     "WatchStep",
     "Webhook",
     "WebhookRefused",
     "WebhookState",
+    "attempt_name",
     "grant_alias_name",
     "grant_name",
     "oauth_client_name",

@@ -11,6 +11,7 @@ from typing import Self, overload
 from tokenvault_client import _calls as calls
 from tokenvault_client import _hold_calls as hold_calls
 from tokenvault_client._aio import Runner
+from tokenvault_client._attempts import AttemptMethods
 from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._events import EventMethods
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
@@ -31,7 +32,7 @@ from tokenvault_client.models import (
 )
 
 
-class TokenVaultClient(SecretMethods, EventMethods):
+class TokenVaultClient(SecretMethods, EventMethods, AttemptMethods):
     """Calls tokenvault over mutual TLS. Make one per process and event loop, and keep it.
 
     Every method raises ``TokenVaultError`` (see ``errors``) and takes ``timeout_s``, the

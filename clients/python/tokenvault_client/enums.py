@@ -183,3 +183,48 @@ class TransportProblem(_OpenEnum):
     SERVER_NOT_TRUSTED = "SERVER_NOT_TRUSTED"
     CLIENT_CERTIFICATE_REFUSED = "CLIENT_CERTIFICATE_REFUSED"
     CLIENT_FILES_UNUSABLE = "CLIENT_FILES_UNUSABLE"
+
+
+class AttemptFilter(_OpenEnum):
+    """Which refresh attempts are listed: without an outcome; waiting for a profile or an operator,
+    or with a kept answer; all."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    IN_DOUBT = "IN_DOUBT"
+    WAITING = "WAITING"
+    ALL = "ALL"
+
+
+class AttemptState(_OpenEnum):
+    """What is known of a refresh attempt. RESOLVED_*: decided by recovery or an operator."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    INTENT = "INTENT"
+    COMMITTED = "COMMITTED"
+    NOT_SENT = "NOT_SENT"
+    REJECTED = "REJECTED"
+    IN_DOUBT = "IN_DOUBT"
+    RESOLVED_REFRESHED = "RESOLVED_REFRESHED"
+    RESOLVED_UNCHANGED = "RESOLVED_UNCHANGED"
+    RESOLVED_LOST = "RESOLVED_LOST"
+    RESOLVED_SUPERSEDED = "RESOLVED_SUPERSEDED"
+
+
+class WaitsFor(_OpenEnum):
+    """Without what an attempt does not go on: a profile (or release) that reads its kept answer,
+    or an operator's decision. UNSPECIFIED: only for its time."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PROFILE = "PROFILE"
+    OPERATOR = "OPERATOR"
+
+
+class AttemptAction(_OpenEnum):
+    """What an operator orders: read the kept answer now; the provider did not carry it out; the
+    grant needs consent again; present the refresh token once more."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    REREAD = "REREAD"
+    ACCEPT_AS_UNCHANGED = "ACCEPT_AS_UNCHANGED"
+    GIVE_UP = "GIVE_UP"
+    PRESENT_AGAIN = "PRESENT_AGAIN"

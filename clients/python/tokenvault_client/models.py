@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from tokenvault_client.enums import (
     AnswerClass,
+    AttemptState,
     AuditOutcome,
     BodyEncoding,
     ClientAuthMethod,
@@ -22,6 +23,7 @@ from tokenvault_client.enums import (
     SecretVersionState,
     Served,
     TokenLife,
+    WaitsFor,
     WebhookState,
 )
 
@@ -311,3 +313,37 @@ class Page(Generic[ItemT]):
 
     items: tuple[ItemT, ...]
     next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedAnswer:
+    """What a provider answered and is kept, without its content; ``status`` 0 where the kept bytes
+    cannot be opened. ``why`` it cannot be read, and ``oddity``, are the service's words."""
+
+    status: int
+    length: int
+    media_type: str
+    why: str
+    oddity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One refresh of a grant. ``next_try_time`` is None while it waits for a person."""
+
+    name: str
+    grant: str
+    provider: str
+    refresh_class: RefreshClass
+    state: AttemptState
+    waits_for: WaitsFor
+    retries: int
+    generation: int
+    reason: str
+    answer_kept: bool
+    received: ReceivedAnswer | None
+    spool: str
+    create_time: datetime | None
+    update_time: datetime | None
+    next_try_time: datetime | None
+    etag: str

@@ -77,6 +77,15 @@ def webhook_name(tenant: str, webhook: str) -> str:
     return f"{tenant_name(tenant)}/webhooks/{_id(webhook, 'a webhook')}"
 
 
+def attempt_name(tenant: str, attempt_id: str | uuid.UUID) -> str:
+    """``tenants/{tenant}/attempts/{uuid}``"""
+    try:
+        canonical = uuid.UUID(str(attempt_id))
+    except ValueError:
+        raise _malformed("an attempt's UUID", str(attempt_id)) from None
+    return f"{tenant_name(tenant)}/attempts/{canonical}"
+
+
 def secret_name(tenant: str, secret: str, *, owner: str | None = None) -> str:
     """``tenants/{tenant}/secrets/{secret}``, or with an owner (user-level)
     ``tenants/{tenant}/owners/{owner}/secrets/{secret}``.

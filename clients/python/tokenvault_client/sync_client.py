@@ -17,6 +17,7 @@ from tokenvault_client._calls import GrantsOf, PageOf
 from tokenvault_client._limits import TIMEOUT_DEFAULT_S
 from tokenvault_client._settings import Settings
 from tokenvault_client._sync import Runner
+from tokenvault_client._sync_attempts import AttemptMethods
 from tokenvault_client._sync_events import EventMethods
 from tokenvault_client._sync_secrets import SecretMethods, items
 from tokenvault_client.enums import GrantState
@@ -34,7 +35,7 @@ from tokenvault_client.models import (
 )
 
 
-class SyncTokenVaultClient(SecretMethods, EventMethods):
+class SyncTokenVaultClient(SecretMethods, EventMethods, AttemptMethods):
     """Calls tokenvault over mutual TLS. Make one per process, after it
     forked, and keep it; any number of threads may use it at once.
 

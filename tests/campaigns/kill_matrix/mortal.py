@@ -206,14 +206,14 @@ class MortalAttempts(PostgresAttemptStore):
         return done
 
     async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
     ) -> None:
         self._life.reach("k8.parsed")
         if _target(self._life).waits_for == "spool":
             await self._spool.stored.wait()
             self._life.reach("k8.kept")
         self._mortal_database.step = "k9"
-        await super().keep_orphan(attempt, envelope, record)
+        await super().keep_orphan(attempt, envelope, record, revision)
         self._life.mark(COMMITTED)
         self._life.reach("k10.committed")
 

@@ -17,9 +17,10 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 
-_ASK_S = (0.1, 1.0)  # between callers' questions: rarer the longer a run takes
-_SWEEP_S = (0.06, 0.3)
-_RARER = 0.03  # of what has passed
+# Rarer the longer a run takes: the campaign shall not spend its time on looking.
+_ASK_S = (0.1, 1.5)  # between callers' questions
+_SWEEP_S = (0.06, 0.6)  # that of a short grace: 0.25 s as it ships, times the scale, and some
+_RARER = 0.05  # of what has passed
 
 
 async def live(

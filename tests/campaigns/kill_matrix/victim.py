@@ -27,7 +27,7 @@ from vault_service.domain import limits
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.client import HttpClient
 
-_BEGIN_LIMIT_S, _AGAIN_S, _REPLY_S = 10.0, 0.2, 2.0
+_BEGIN_LIMIT_S, _AGAIN_S, _REPLY_S = 25.0, 0.2, 2.0
 MISSED = 3  # exit status: its refresh was over and the moment never came
 
 

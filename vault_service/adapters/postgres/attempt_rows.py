@@ -6,7 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
-from vault_service.domain.attempt import NO_SPOOL, AttemptState, RefreshAttempt
+from vault_service.domain import limits
+from vault_service.domain.attempt import (
+    NO_SPOOL,
+    READER,
+    AttemptState,
+    RefreshAttempt,
+    WaitsFor,
+)
+from vault_service.domain.grant import GrantState
 from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports.refresh import Ending
@@ -14,17 +22,29 @@ from vault_service.ports.refresh import Ending
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
-ATTEMPT: Final = """
+# What an attempt waits for may have come. While another attempt of the grant is unresolved, that
+# one goes first: its answer is the newer.
+DUE_ANEW: Final = f"""
+    (a.orphan_envelope IS NOT NULL OR a.waits_for <> 0)
+    AND (a.state IN (1, 5) OR NOT EXISTS (
+        SELECT FROM refresh_attempts o WHERE o.grant_id = a.grant_id AND o.state IN (1, 5)))
+    AND EXISTS (
+        SELECT FROM grants g JOIN providers p ON p.tenant = g.tenant AND p.provider = g.provider
+        WHERE g.tenant = a.tenant AND g.grant_id = a.grant_id
+            AND (a.read_by <> {READER} OR a.read_revision <> p.revision
+                OR g.generation <> a.base_generation OR g.state = {GrantState.REVOKED.value}))
+"""  # noqa: S608
+ATTEMPT: Final = f"""
     a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
     a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
-    clock_timestamp() AS read_time,
-    CASE WHEN a.update_time + {wait}::interval < clock_timestamp() THEN '{{}}'::uuid[]
+    a.waits_for, ({DUE_ANEW}) AS due_anew, clock_timestamp() AS read_time,
+    CASE WHEN a.update_time + {{wait}}::interval < clock_timestamp() THEN '{{{{}}}}'::uuid[]
         ELSE ARRAY(
             SELECT s FROM unnest(array_append(a.earlier_spools, a.spool_id)) s
             WHERE s <> '00000000-0000-0000-0000-000000000000'
                 AND NOT EXISTS (SELECT FROM abandoned_spools g WHERE g.spool_id = s))
         END AS awaited
-"""
+"""  # noqa: S608
 _UNRESOLVED: Final = "a.state IN (1, 5)"
 OPEN: Final = f"""
     SELECT {ATTEMPT.format(wait="$3")} FROM refresh_attempts a
@@ -67,8 +87,11 @@ _TO_STATE: Final = """
         state = $3::smallint, reason = $4, update_time = clock_timestamp(),
         spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
         until_it_answers = $7,
-        -- In doubt or lost: the answer that came too late may yet be what is missing.
-        orphan_envelope = CASE WHEN $3::smallint IN (5, 8) THEN orphan_envelope END,
+        -- In doubt, unchanged or lost: the answer that is kept may yet be what is missing.
+        orphan_envelope = CASE WHEN $3::smallint IN (5, 7, 8) THEN orphan_envelope END,
+        waits_for = $9::smallint,
+        read_revision = CASE WHEN $9::smallint = 0 THEN read_revision ELSE $10::bigint END,
+        read_by = CASE WHEN $9::smallint = 0 THEN read_by ELSE $11::integer END,
         -- No pause leaps over the last moment at which the predecessor still works.
         next_try_time = CASE
             WHEN refresh_class = 3
@@ -82,7 +105,7 @@ _PAST_GRACE: Final = f"""
     SELECT a.refresh_class = 3 AND NOT {_IN_GRACE} FROM refresh_attempts a
     WHERE a.tenant = $1 AND a.attempt_id = $2
 """  # noqa: S608
-_NOW: Final = timedelta(0)
+_UNTIL_TOLD: Final = timedelta(seconds=limits.WAIT_UNTIL_TOLD_S)
 
 
 async def is_strict(connection: Connection, attempt: RefreshAttempt) -> bool:
@@ -93,22 +116,21 @@ async def is_strict(connection: Connection, attempt: RefreshAttempt) -> bool:
     return over is True
 
 
-async def to_state(
-    connection: Connection,
-    attempt: RefreshAttempt,
-    state: AttemptState,
-    reason: str,
-    pause: timedelta = _NOW,
-    ending: Ending | None = None,
-) -> None:
-    """In this transaction; ``pause``: until the next try, where it stays in doubt."""
-    until_it_answers = ending is not None and ending.until_it_answers
-    # A refusal is confirmed after its own time, wherever the grace ends.
-    paced = ending is not None and not ending.refused
+async def to_state(connection: Connection, attempt: RefreshAttempt, ending: Ending) -> None:
+    """The attempt as it ends, in this transaction: until when, or for what, it waits in doubt."""
+    in_doubt = ending.state is AttemptState.IN_DOUBT
+    waits_for = ending.waits_for.value if in_doubt and ending.waits_for else 0
+    pause = timedelta(seconds=ending.pause_s if in_doubt else 0)
+    if waits_for and not pause:
+        pause = _UNTIL_TOLD
+    # A refusal is confirmed after its own time, and what waits has none, wherever the grace ends.
+    paced = not ending.refused and not waits_for
     room = timedelta(seconds=grace_room_s(attempt.grace_s)) if paced else None
-    key = (attempt.tenant, attempt.attempt_id)
-    how = (state.value, reason, pause, NO_SPOOL, until_it_answers, room)
-    await connection.execute(_TO_STATE, *key, *how)
+    until_it_answers = ending.until_it_answers and not waits_for
+    await connection.execute(
+        _TO_STATE, attempt.tenant, attempt.attempt_id, ending.state.value, ending.reason, pause,
+        NO_SPOOL, until_it_answers, room, waits_for, ending.revision, READER,
+    )  # fmt: skip
 
 
 def attempt_from(row: rows.Row) -> RefreshAttempt:
@@ -117,4 +139,5 @@ def attempt_from(row: rows.Row) -> RefreshAttempt:
     facts["refresh_class"] = RefreshClass(row["refresh_class"])
     facts["state"] = AttemptState(row["state"])
     facts["awaited"] = tuple(row["awaited"])
+    facts["waits_for"] = WaitsFor(row["waits_for"]) if row["waits_for"] else None
     return RefreshAttempt(**facts)

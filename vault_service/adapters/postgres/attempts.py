@@ -26,6 +26,11 @@ from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
 from vault_service.adapters.postgres.grant_bell import ring
 from vault_service.adapters.postgres.hindrances import held, hindrance, moved
+from vault_service.adapters.postgres.kept_answers import (
+    PostgresKeptAnswers,
+    is_kept,
+    supersede,
+)
 from vault_service.adapters.postgres.leases import (
     acquire_lease,
     end_lease,
@@ -76,18 +81,13 @@ _BEGIN: Final = f"""
 _RETRY: Final = """
     UPDATE refresh_attempts SET
         state = 1, instance = $3, spool_id = $4, earlier_spools = $5, retries = retries + 1,
-        until_it_answers = false, update_time = clock_timestamp()
+        until_it_answers = false, waits_for = 0, update_time = clock_timestamp()
     WHERE tenant = $1 AND attempt_id = $2
 """
 _OVERDUE: Final = """
     UPDATE refresh_attempts SET
         state = 5, reason = $3, update_time = clock_timestamp(), next_try_time = clock_timestamp()
     WHERE tenant = $1 AND attempt_id = $2 AND state IN (1, 5)
-"""
-_ORPHAN: Final = """
-    UPDATE refresh_attempts SET
-        orphan_envelope = $3, next_try_time = clock_timestamp()
-    WHERE tenant = $1 AND attempt_id = $2
 """
 _LOCK_GRANT: Final = f"""
     SELECT {rows.GRANT} FROM grants WHERE tenant = $1 AND grant_id = $2 FOR NO KEY UPDATE
@@ -114,12 +114,11 @@ _REFUSED: Final = """
     SELECT refused_time FROM grant_upkeep
     WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
 """
-_NOW: Final = timedelta(0)
 _CONDEMNED: Final = Reason.REAUTHORIZATION_REQUIRED.name
 _FIRST_PAUSE: Final = timedelta(seconds=limits.IN_DOUBT_RETRY_S)
 
 
-class PostgresAttemptStore:
+class PostgresAttemptStore(PostgresKeptAnswers):
     """ports.AttemptStore over two roles: the one of requests, and the worker's for ``unresolved``
     and ``abandon_spool``. ``spool_wait_s``: how long class S waits for a spool that is away."""
 
@@ -130,10 +129,8 @@ class PostgresAttemptStore:
         spool_wait_s: float,
         meter: AttemptMeter | None = None,
     ) -> None:
+        super().__init__(database, worker, timedelta(seconds=spool_wait_s))
         self._meter = meter or AttemptMeter(Metrics())
-        self._database = database
-        self._worker = worker
-        self._wait = timedelta(seconds=spool_wait_s)
         self._instance = database.settings.application_name
 
     async def begin(
@@ -181,6 +178,21 @@ class PostgresAttemptStore:
                 await end_lease(connection, tenant, lease)
                 return None
         return lease, current
+
+    async def take_ordered(
+        self, attempt: RefreshAttempt, lease_s: float
+    ) -> tuple[Lease, RefreshAttempt] | None:
+        """See ports.AttemptStore."""
+        tenant, grant_id = attempt.tenant, attempt.grant_id
+        async with self._database.tenant_transaction(tenant) as connection:
+            lease = await acquire_lease(connection, tenant, grant_id, self._instance, lease_s)
+            if lease is None:
+                return None
+            row = await connection.fetchrow(FIND, tenant, attempt.attempt_id, self._wait)
+            if row is None:
+                await end_lease(connection, tenant, lease)
+                return None
+        return lease, attempt_from(row)
 
     async def holder(self, grant: Grant) -> Deferred | Busy | None:
         """See ports.AttemptStore."""
@@ -247,7 +259,8 @@ class PostgresAttemptStore:
                 tokens.refresh_envelope, tokens.scopes, tokens.token_type,
                 tokens.unrenewed,
             )  # fmt: skip
-            await to_state(connection, attempt, state, "")
+            await to_state(connection, attempt, Ending(state, ""))
+            await supersede(connection, attempt)
             await ring(connection, attempt.grant_id)
             await note_refreshed(connection, grant, tokens)
             await insert_record(connection, record)
@@ -265,13 +278,12 @@ class PostgresAttemptStore:
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             # The provider may still be at work on it: where a second request would do harm, the
             # lease runs out by itself.
-            waits = in_doubt and await is_strict(connection, attempt)
+            waits = in_doubt and not ending.waits_for and await is_strict(connection, attempt)
             hold = holds_lease if waits else end_lease
             if not await hold(connection, attempt.tenant, lease):
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, ending.state, ending.reason)
-            pause = timedelta(seconds=ending.pause_s) if in_doubt else _NOW
-            await to_state(connection, attempt, ending.state, ending.reason, pause, ending)
+            await to_state(connection, attempt, ending)
             await ring(connection, attempt.grant_id)
             await note_failed(
                 connection, attempt.tenant, attempt.grant_id, attempt.base_generation, ending
@@ -292,28 +304,20 @@ class PostgresAttemptStore:
             if await _may_change(connection, lease, attempt) is None:
                 done = await is_recorded(connection, record)
                 return self._counted(done, lease, attempt, state, _CONDEMNED)
+            by_operator = cause is ReauthorizationCause.BY_OPERATOR
+            if not by_operator and await is_kept(connection, attempt):
+                return False
             condemned = GrantState.REAUTHORIZATION_REQUIRED.value
             row = await connection.fetchrow(
                 _CONDEMN, attempt.tenant, attempt.grant_id, condemned, cause.value
             )
-            await to_state(connection, attempt, state, cause.name)
+            await to_state(connection, attempt, Ending(state, cause.name))
             await ring(connection, attempt.grant_id)
             await insert_record(connection, record)
             assert row is not None, "its row is locked"
             grant, kind = rows.grant_from(row), EventKind.REAUTHORIZATION_REQUIRED
             await insert_event(connection, record.record_id, grant, kind)
         return self._counted(True, lease, attempt, state, _CONDEMNED)
-
-    async def keep_orphan(
-        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord
-    ) -> None:
-        """See ports.AttemptStore."""
-        async with self._database.tenant_transaction(attempt.tenant) as connection:
-            if await is_recorded(connection, record):
-                return
-            await connection.execute(_ORPHAN, attempt.tenant, attempt.attempt_id, envelope)
-            await ring(connection, attempt.grant_id)
-            await insert_record(connection, record)
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
@@ -353,7 +357,8 @@ class PostgresAttemptStore:
 
 
 def _may_resolve(attempt: RefreshAttempt, spools: Sequence[uuid.UUID]) -> bool:
-    return attempt.next_try_time <= attempt.read_time and resolvable(attempt, spools)
+    due = attempt.due_anew or attempt.next_try_time <= attempt.read_time
+    return due and resolvable(attempt, spools)
 
 
 async def _may_change(

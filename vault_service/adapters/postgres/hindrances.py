@@ -30,7 +30,8 @@ def _deferred(attempt: RefreshAttempt, left_s: float = 0.0) -> Deferred:
         pause = _A_MOMENT
     lease_end = attempt.read_time + timedelta(seconds=left_s)
     until = max(attempt.next_try_time, lease_end, attempt.read_time + pause)
-    return Deferred(until, attempt.read_time, Reason.REFRESH_IN_DOUBT.name)
+    reason = Reason.REFRESH_IN_DOUBT.name
+    return Deferred(until, attempt.read_time, reason, attempt.waits_for)
 
 
 async def held(

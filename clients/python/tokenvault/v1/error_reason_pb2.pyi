@@ -124,6 +124,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: No such webhook in this tenant."""
     ERROR_REASON_WEBHOOK_LIMIT: _ErrorReason.ValueType  # 54
     """FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
+    ERROR_REASON_ATTEMPT_NOT_FOUND: _ErrorReason.ValueType  # 58
+    """NOT_FOUND: No such refresh attempt in this tenant; ended ones are forgotten after a week."""
+    ERROR_REASON_ATTEMPT_MOVED_ON: _ErrorReason.ValueType  # 59
+    """ABORTED: Somebody is at work on the attempt, or it has moved on; read it again, then decide."""
+    ERROR_REASON_ATTEMPT_ACTION_NOT_POSSIBLE: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION: The attempt has ended, or has no kept answer, so that the action says nothing."""
     ERROR_REASON_ID_TOKEN_REFUSED: _ErrorReason.ValueType  # 61
     """FAILED_PRECONDITION: The id_token or subject beside the tokens is not believed; metadata says what, and what was expected. The tokens are revoked; compare the provider's profile, then start a new authorization."""
 
@@ -237,6 +243,12 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND: No such webhook in this tenant."""
 ERROR_REASON_WEBHOOK_LIMIT: ErrorReason.ValueType  # 54
 """FAILED_PRECONDITION: A tenant has at most ten webhooks; delete another one first."""
+ERROR_REASON_ATTEMPT_NOT_FOUND: ErrorReason.ValueType  # 58
+"""NOT_FOUND: No such refresh attempt in this tenant; ended ones are forgotten after a week."""
+ERROR_REASON_ATTEMPT_MOVED_ON: ErrorReason.ValueType  # 59
+"""ABORTED: Somebody is at work on the attempt, or it has moved on; read it again, then decide."""
+ERROR_REASON_ATTEMPT_ACTION_NOT_POSSIBLE: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION: The attempt has ended, or has no kept answer, so that the action says nothing."""
 ERROR_REASON_ID_TOKEN_REFUSED: ErrorReason.ValueType  # 61
 """FAILED_PRECONDITION: The id_token or subject beside the tokens is not believed; metadata says what, and what was expected. The tokens are revoked; compare the provider's profile, then start a new authorization."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,108 @@
+"""Answers that are kept with their attempts, and attempts that wait for something.
+
+A 2xx that cannot be read may hold the only successor. It stays in the attempt's row, sealed, and
+is read again once for each revision of the provider and each reader (``domain.attempt.READER``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from vault_service.adapters.postgres.attempt_rows import ATTEMPT, DUE_ANEW, attempt_from
+from vault_service.adapters.postgres.audit import insert_record, is_recorded
+from vault_service.adapters.postgres.grant_bell import ring
+from vault_service.adapters.postgres.leases import end_lease, holds_lease
+from vault_service.domain.attempt import READER, RefreshAttempt
+from vault_service.domain.audit import AuditRecord
+from vault_service.domain.grant import Lease
+
+if TYPE_CHECKING:
+    from vault_service.adapters.postgres.pool import Connection, Database
+
+_DUE: Final = f"""
+    SELECT {ATTEMPT.format(wait="$1")} FROM refresh_attempts a
+    LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+    WHERE (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND {DUE_ANEW}
+    ORDER BY a.next_try_time LIMIT $2
+"""  # noqa: S608
+_KEEP: Final = """
+    UPDATE refresh_attempts SET
+        orphan_envelope = $3, next_try_time = clock_timestamp(), read_revision = $4, read_by = $5
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+# Answers of attempts that have ended, which a newer one of the same grant makes worthless.
+_SUPERSEDE: Final = """
+    UPDATE refresh_attempts SET orphan_envelope = NULL
+    WHERE tenant = $1 AND grant_id = $2 AND attempt_id <> $3 AND state = 7
+        AND orphan_envelope IS NOT NULL
+"""
+_READ: Final = """
+    UPDATE refresh_attempts SET read_revision = $3, read_by = $4
+    WHERE tenant = $1 AND attempt_id = $2
+"""
+_FORGET: Final = """
+    UPDATE refresh_attempts SET orphan_envelope = NULL WHERE tenant = $1 AND attempt_id = $2
+"""
+_IS_KEPT: Final = """
+    SELECT orphan_envelope IS NOT NULL FROM refresh_attempts
+    WHERE tenant = $1 AND attempt_id = $2 FOR NO KEY UPDATE
+"""
+
+
+async def supersede(connection: Connection, attempt: RefreshAttempt) -> None:
+    """A newer answer of the grant is here than those of its attempts before."""
+    await connection.execute(_SUPERSEDE, attempt.tenant, attempt.grant_id, attempt.attempt_id)
+
+
+async def is_kept(connection: Connection, attempt: RefreshAttempt) -> bool:
+    """Whether its answer is kept; the row stays locked until commit."""
+    return await connection.fetchval(_IS_KEPT, attempt.tenant, attempt.attempt_id) is True
+
+
+class PostgresKeptAnswers:
+    """The part of ports.AttemptStore that keeps answers."""
+
+    def __init__(self, database: Database, worker: Database, wait: timedelta) -> None:
+        self._database = database
+        self._worker = worker
+        self._wait = wait
+
+    async def keep_orphan(
+        self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
+    ) -> None:
+        """See ports.AttemptStore."""
+        reader = READER if revision else 0
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await is_recorded(connection, record):
+                return
+            key = (attempt.tenant, attempt.attempt_id)
+            await connection.execute(_KEEP, *key, envelope, revision, reader)
+            await supersede(connection, attempt)
+            await ring(connection, attempt.grant_id)
+            await insert_record(connection, record)
+
+    async def read_in_vain(self, lease: Lease, attempt: RefreshAttempt, revision: int) -> None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await end_lease(connection, attempt.tenant, lease):
+                await connection.execute(
+                    _READ, attempt.tenant, attempt.attempt_id, revision, READER
+                )
+                await ring(connection, attempt.grant_id)
+
+    async def forget_answer(
+        self, lease: Lease, attempt: RefreshAttempt, record: AuditRecord
+    ) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if not await holds_lease(connection, attempt.tenant, lease):
+                return False
+            await connection.execute(_FORGET, attempt.tenant, attempt.attempt_id)
+            await insert_record(connection, record)
+        return True
+
+    async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
+        """See ports.AttemptStore."""
+        return [attempt_from(row) for row in await self._worker.call(_DUE, self._wait, limit)]
