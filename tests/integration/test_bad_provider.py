@@ -71,9 +71,7 @@ class Fault:
 
 _SECRETS = (CLIENT_SECRET, "rt-", "at-")
 _FAULTS = {
-    "HTML in a 200": Fault(
-        Answer.html(), "REFRESH_IN_DOUBT", "kept", "UNREADABLE_SUCCESS", "200"
-    ),
+    "HTML in a 200": Fault(Answer.html(), "REFRESH_IN_DOUBT", "kept", "UNREADABLE_SUCCESS", "200"),
     "HTML in a 502": Fault(Answer.html(502), "REFRESH_IN_DOUBT", "try again", "IN_DOUBT", "502"),
     "500": Fault(
         Answer.json({"error": "invalid_grant"}, 500),
