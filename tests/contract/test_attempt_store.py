@@ -133,10 +133,12 @@ async def test_class_s_waits_for_the_process_that_has_its_spool(stores: Stores) 
 async def test_an_abandoned_spool_is_waited_for_no_more(stores: Stores) -> None:
     """Once an operator has given its spool up, anybody may resolve an attempt of class S."""
     grant = await _put(stores)
-    begun = await begin(stores.attempts, grant, 0.1)
+    # A spool of its own: what one test gives up is given up for all tests of a database.
+    spool = new_id()
+    begun = await begin(stores.attempts, grant, 0.1, spools=(spool,))
     await stores.behind.advance(0.3)
     assert await stores.attempts.unresolved([], 10) == []
-    await stores.behind.abandon_spool(SPOOL)
+    await stores.behind.abandon_spool(spool)
     (due,) = await stores.attempts.unresolved([], 10)
     assert due.awaited == ()
     assert await stores.attempts.take_over(due, 25.0, []) is not None

@@ -83,6 +83,8 @@ async def test_on_the_command_line(
         listed = run("attempt", "list", TENANT, "--state", "waiting", "--client", file)
         assert name in listed.out
         assert max(map(len, listed.out.splitlines())) <= 80
+        as_json = run_json("attempt", "list", TENANT, "--state", "waiting", "--client", file)
+        assert attempt.name in {one["name"] for one in json.loads(as_json.out)["attempts"]}
         shown = run_json("attempt", "show", TENANT, name, "--client", file)
         received = json.loads(shown.out)["received"]
         assert received["status"] == 200
@@ -92,7 +94,7 @@ async def test_on_the_command_line(
             "--reason", "ticket 7", "--etag", attempt.etag,
         )  # fmt: skip
         assert json.loads(resolved.out)["state"] == "RESOLVED_LOST"
-        assert "canary" not in listed.out + shown.out + resolved.out
+        assert "canary" not in listed.out + as_json.out + shown.out + resolved.out
         call = app.get_access_token(alias=alias, timeout_s=ONCE_S)
         error = await refusal(call, "REAUTHORIZATION_REQUIRED", "consent")
         assert error.metadata["cause"] == "BY_OPERATOR"

@@ -72,7 +72,6 @@ ROWS: tuple[tuple[str, str], ...] = (
         "{tenant} json https://hooks.example.org/x --client {operator} "
         "--kind REVOKED --secret-file {webhook_secret}",
     ),
-    ("attempt list", "{tenant} --client {operator} --state all"),
     ("webhook list", "{tenant} --client {operator}"),
     ("webhook redeliver", "{tenant} json --client {operator}"),
     ("webhook delete", "{tenant} json --client {operator} --yes"),
@@ -99,6 +98,7 @@ _HOLD = (
 # What takes long, or an endpoint that fails, has a test of its own, which looks at its JSON too.
 ELSEWHERE = {
     "dev": "tests/integration/test_dev.py",
+    "attempt list": "tests/integration/test_attempts.py",
     "attempt show": "tests/integration/test_attempts.py",
     "attempt resolve": "tests/integration/test_attempts.py",
     "webhook dead-letters": "tests/integration/test_webhooks.py",

@@ -60,7 +60,7 @@ _FORBIDDEN_TO_WORKER = (
     "SELECT * FROM deks",
     "SELECT * FROM oauth_clients",
     "SELECT credential_envelope FROM oauth_clients",
-    "SELECT revision FROM providers",
+    "SELECT create_time FROM providers",
     "UPDATE grant_upkeep SET not_before = NULL",
     "UPDATE grant_upkeep SET warned_generation = 1",
     "DELETE FROM refresh_plans",

@@ -136,11 +136,9 @@ class House:
 
     def _build_registry(self) -> None:
         stores = self.stores
+        gate, clients, recorder = self.gate, stores.oauth_clients, self.recorder
         self.providers = Providers(
-            gate=self.gate,
-            providers=stores.providers,
-            guard=FakeEndpointGuard(),
-            recorder=self.recorder,
+            gate=gate, providers=stores.providers, guard=FakeEndpointGuard(), recorder=recorder
         )
         self.clients = OAuthClients(
             gate=self.gate,
@@ -151,15 +149,9 @@ class House:
             clock=self.clock,
         )
         self.client_credentials = ClientCredentials(
-            gate=self.gate,
-            clients=stores.oauth_clients,
-            envelopes=self.envelopes,
-            recorder=self.recorder,
+            gate=gate, clients=clients, envelopes=self.envelopes, recorder=recorder
         )
-        self.suspend = SuspendOAuthClient(
-            gate=self.gate, clients=stores.oauth_clients, recorder=self.recorder
-        )
-        gate, clients, recorder = self.gate, stores.oauth_clients, self.recorder
+        self.suspend = SuspendOAuthClient(gate=gate, clients=clients, recorder=recorder)
         self.holds = ClientHolds(gate=gate, holds=stores.budget, clients=clients, recorder=recorder)
         self.read_secrets = ReadSecrets(gate=self.gate, secrets=stores.secrets)
         self.destroy_secrets = DestroySecrets(

@@ -30,22 +30,16 @@ from vault_service.domain.oauth import ClientAuthMethod, ClientCredential
 from vault_service.domain.provider import BodyEncoding, ProviderProfile
 from vault_service.domain.provider_subject import SubjectRefusal, SubjectRefusedError
 from vault_service.domain.sensitive import Sensitive
-from vault_service.domain.token_answer import (
-    Expected,
-    read_refresh,
-    read_subject_of,
-    read_tokens,
-)
+from vault_service.domain.token_answer import Expected, read_refresh, read_subject_of, read_tokens
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
 from vault_service.ports import TokenEndpoint
 
 SECRET = "p@ss word+%/&=€:~*"
 CODE, VERIFIER, REFRESH = "co/de+1=", "verifier-._~", "rt-0123456789-abcdef"
-BASIC = ClientCredential(
-    "id:ü 1", Sensitive.from_text(SECRET), ClientAuthMethod.CLIENT_SECRET_BASIC
-)
-POST = replace(BASIC, auth_method=ClientAuthMethod.CLIENT_SECRET_POST)
+METHOD = ClientAuthMethod
+BASIC = ClientCredential("id:ü 1", Sensitive.from_text(SECRET), METHOD.CLIENT_SECRET_BASIC)
+POST = replace(BASIC, auth_method=METHOD.CLIENT_SECRET_POST)
 TOKENS = b'{"access_token":"at","token_type":"bearer","expires_in":60,"refresh_token":"rt2"}'
 
 
@@ -399,9 +393,8 @@ async def test_provider_without_revocation_endpoint(
     server: Server, endpoint: OAuthTokenEndpoint, profile: ProviderProfile
 ) -> None:
     """Where the provider has no revocation endpoint nothing is sent."""
+    bare = replace(profile, revocation_endpoint="")
     with pytest.raises(TokenEndpointError) as caught:
-        await endpoint.revoke(
-            replace(profile, revocation_endpoint=""), BASIC, token=Sensitive(b"rt")
-        )
+        await endpoint.revoke(bare, BASIC, token=Sensitive(b"rt"))
     assert caught.value.answer_class is AnswerClass.REQUEST_REFUSED
     assert server.requests == []

@@ -346,3 +346,13 @@ def test_hostile_bodies_are_refused_fast(body: bytes) -> None:
     with pytest.raises(JsonRefusedError):
         parse_object(body)
     assert time.monotonic() - start < 0.5
+
+
+def test_of_two_contents_the_whole_one_is_read() -> None:
+    """Where the framing cuts a body short, what came beyond it completes it."""
+    body = Sensitive(b'{"access_token":"at","refresh_token":"rt"}')
+    for framed in range(len(body)):
+        answer = HttpAnswer(200, "application/json", body, framed_bytes=framed)
+        read = read_refresh(answer, a_profile(), ())
+        assert read.refresh_token is not None
+        assert (read.refresh_token.reveal(), read.oddities) == (b"rt", ())

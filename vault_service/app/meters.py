@@ -13,13 +13,10 @@ from functools import partial
 from typing import Literal, Protocol
 
 from vault_service.adapters.postgres.pool import Database
-from vault_service.app.compose import Parts
+from vault_service.app import provider_numbers
 from vault_service.app.instruments import VERSION
-from vault_service.config import Config
+from vault_service.app.watched import Watched
 from vault_service.domain import limits
-from vault_service.domain.breaker import BreakerState
-from vault_service.domain.priority import Priority
-from vault_service.rpc.certificates import CertificateEnd
 from vault_service.telemetry.meters import (
     AttemptMeter,
     CommitMeter,
@@ -30,18 +27,6 @@ from vault_service.telemetry.meters import (
     TransitMeter,
 )
 from vault_service.telemetry.metrics import Described, Metrics, Numbers
-from vault_service.worker.readiness import Readiness
-
-
-class Watched:
-    """The objects that are asked."""
-
-    def __init__(self, config: Config, parts: Parts, readiness: Readiness) -> None:
-        self.config = config
-        self.parts = parts
-        self.readiness = readiness
-        self.certificate = CertificateEnd(config.server.certificate_file)
-        self.draining = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,66 +109,6 @@ def _transit_waiting(watched: Watched) -> Numbers:
 def _certificate(watched: Watched) -> Numbers:
     end_s = watched.certificate.unix_s()
     return {} if end_s is None else {(): end_s}
-
-
-def _breakers(watched: Watched) -> Numbers:
-    lanes = watched.parts.outages.view()
-    states = {
-        "provider": [*{lane.provider: lane.provider_state for lane in lanes}.values()],
-        "oauth_client": [lane.client_state for lane in lanes],
-    }
-    return {
-        (of, state.name): float(found.count(state))
-        for of, found in states.items()
-        for state in BreakerState
-    }
-
-
-def _waiting(watched: Watched) -> Numbers:
-    lanes = watched.parts.outages.view()
-    return {
-        (priority.name.lower(),): sum(lane.waiting.get(priority, 0) for lane in lanes)
-        for priority in Priority
-    }
-
-
-def _held(watched: Watched) -> Numbers:
-    return {(): sum(lane.held_s > 0 for lane in watched.parts.outages.view())}
-
-
-def _held_s(watched: Watched) -> Numbers:
-    return {(): max((lane.held_s for lane in watched.parts.outages.view()), default=0.0)}
-
-
-def _grants_limited(watched: Watched) -> Numbers:
-    return {(): sum(lane.grants_held for lane in watched.parts.outages.view())}
-
-
-def _shares(watched: Watched) -> Numbers:
-    parts = watched.parts
-    return {
-        ("refresh",): parts.outages.refreshes.inside,
-        ("consent",): parts.outages.consents.inside,
-        ("revocation",): parts.revoke_at_provider.places.inside,
-    }
-
-
-def _shares_waiting(watched: Watched) -> Numbers:
-    parts = watched.parts
-    return {
-        ("refresh",): parts.outages.refreshes.waiting,
-        ("consent",): parts.outages.consents.waiting,
-        ("revocation",): parts.revoke_at_provider.places.waiting,
-    }
-
-
-def _places(watched: Watched) -> Numbers:
-    return {(): sum(lane.inside for lane in watched.parts.outages.view())}
-
-
-def _late(watched: Watched) -> Numbers:
-    late = watched.parts.engine.late
-    return {("came",): late.came, ("missed",): late.missed}
 
 
 def _ahead(watched: Watched) -> Numbers:
@@ -302,7 +227,7 @@ ROWS = (
         "tokenvault_late_answers_total", "counter",
         "Requests past their limit by what became of them: came, or missed (no answer in time, or "
         "no place to wait).",
-        ("outcome",), _late,
+        ("outcome",), provider_numbers.late,
     ),
     Row(
         "tokenvault_scheduler_due", "gauge",
@@ -327,38 +252,38 @@ ROWS = (
     Row(
         "tokenvault_breakers", "gauge",
         "Circuit breakers of this process by whom they protect and their state.",
-        ("of", "state"), _breakers,
+        ("of", "state"), provider_numbers.breakers,
     ),
     Row(
         "tokenvault_provider_places", "gauge", "Requests that hold a place at a provider now.",
-        (), _places,
+        (), provider_numbers.places,
     ),
     Row(
         "tokenvault_provider_waiting", "gauge", "Requests that wait for one, by who goes first.",
-        ("priority",), _waiting,
+        ("priority",), provider_numbers.waiting,
     ),
     Row(
         "tokenvault_oauth_clients_held", "gauge",
         "OAuthClients of which this process sends no refresh because their provider asked for a "
-        "pause.", (), _held,
+        "pause.", (), provider_numbers.held,
     ),
     Row(
         "tokenvault_oauth_client_hold_left_seconds", "gauge",
-        "How long the longest of these pauses lasts.", (), _held_s,
+        "How long the longest of these pauses lasts.", (), provider_numbers.held_s,
     ),
     Row(
         "tokenvault_grants_rate_limited_total", "counter",
         "Answers 429, or 503 with Retry-After, that held back one grant and not its OAuthClient.",
-        (), _grants_limited,
+        (), provider_numbers.grants_limited,
     ),
     Row(
         "tokenvault_shared_places", "gauge",
         "Requests to providers that hold a place of their tenant's share, by kind.",
-        ("kind",), _shares,
+        ("kind",), provider_numbers.shares,
     ),
     Row(
         "tokenvault_shared_places_waiting", "gauge", "Requests that wait for one.",
-        ("kind",), _shares_waiting,
+        ("kind",), provider_numbers.shares_waiting,
     ),
     Row(
         "tokenvault_lookups_running", "gauge",

@@ -93,19 +93,7 @@ class RefreshEngine:
             store=store,
             recorder=parts.recorder,
         )
-        resolve = ResolveAttempt(
-            grants=parts.grants,
-            attempts=parts.attempts,
-            spool=parts.spool,
-            endpoint=parts.endpoint,
-            credentials=parts.credentials,
-            envelopes=parts.envelopes,
-            present=present,
-            outcomes=outcomes,
-            kept=kept,
-            recorder=parts.recorder,
-            outages=parts.outages,
-        )
+        resolve = _resolve(parts, present, outcomes, kept)
         self.kept = kept
         self.ordered = _ordered(parts, kept, outcomes, resolve)
         self.refresh = RefreshGrant(
@@ -133,6 +121,24 @@ class RefreshEngine:
             clock=parts.clock,
             times=parts.times,
         )
+
+
+def _resolve(
+    parts: EngineParts, present: PresentRefreshToken, outcomes: RefreshOutcomes, kept: KeptAnswers
+) -> ResolveAttempt:
+    return ResolveAttempt(
+        grants=parts.grants,
+        attempts=parts.attempts,
+        spool=parts.spool,
+        endpoint=parts.endpoint,
+        credentials=parts.credentials,
+        envelopes=parts.envelopes,
+        present=present,
+        outcomes=outcomes,
+        kept=kept,
+        recorder=parts.recorder,
+        outages=parts.outages,
+    )
 
 
 def _ordered(

@@ -22,12 +22,14 @@ from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.secret_upkeep import PostgresRequestSweeper
 from vault_service.adapters.process import harden
 from vault_service.adapters.status_http import StatusServer
-from vault_service.app.compose import Parts, servicers
+from vault_service.app.compose import Parts
 from vault_service.app.drain import StopSignals, drain, stop
 from vault_service.app.instruments import Instruments, traces_of
-from vault_service.app.meters import Watched, watch
+from vault_service.app.meters import watch
+from vault_service.app.servicers import servicers
 from vault_service.app.settings import database_settings
 from vault_service.app.status import status_server
+from vault_service.app.watched import Watched
 from vault_service.config import Config, ConfigInvalid, faults
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError

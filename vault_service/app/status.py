@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 
 from vault_service.adapters.status_http import Page, StatusServer
-from vault_service.app.meters import Watched
+from vault_service.app.watched import Watched
 from vault_service.telemetry.metrics import CONTENT_TYPE
 
 

@@ -26,17 +26,22 @@ _TELLING: Final = ("access_token", "error")
 
 
 def read_members(answer: HttpAnswer) -> Reading:
-    """What the body says. Raises ``JsonRefusedError`` with the reason why the first content to try
-    is not readable."""
-    why = ""
+    """What the body says: the first content that is whole, or else the first whose end is missing.
+    Raises ``JsonRefusedError`` with the reason why the first is not readable."""
+    why, cut = "", None
     for text, oddities in texts_of(answer):
         try:
             reading = _read(text, answer.content_type)
         except JsonRefusedError as error:
             why = why or str(error)
-        else:
-            return replace(reading, oddities=(*oddities, *reading.oddities))
-    raise JsonRefusedError(why)
+            continue
+        reading = replace(reading, oddities=(*oddities, *reading.oddities))
+        if not reading.cut:
+            return reading
+        cut = cut or reading
+    if cut is None:
+        raise JsonRefusedError(why)
+    return cut
 
 
 def texts_of(answer: HttpAnswer) -> list[tuple[str, tuple[str, ...]]]:

@@ -84,10 +84,13 @@ def raise_by_status(answer: HttpAnswer) -> None:
 def reading_of(answer: HttpAnswer) -> Reading:
     """The members in the body, whatever its content type, and what was odd about it."""
     try:
-        return read_members(answer)
+        reading = read_members(answer)
+        # What broke on its way condemns nobody: the next answer will be whole.
+        if is_success(answer) or not (reading.cut and answer.refusal):
+            return reading
+        why = answer.refusal
     except JsonRefusedError as error:
         why = answer.refusal or str(error)
-    # What broke on its way condemns nobody: the next answer will be whole.
     if 400 <= answer.status < 500 and not answer.refusal:
         for text, oddities in texts_of(answer):
             if code := error_code(text):

@@ -32,6 +32,9 @@ _NO_ESCAPE: Final = "\ufffd"  # stands in no token, so none is guessed
 _CUT_NUMBER: Final = re.compile(r',\s*"[A-Za-z_]{1,64}"\s*:\s*-?[0-9.eE+-]{1,40}\Z')
 
 
+_VALUES_MAX: Final = 8  # of one member: more would cost time and tell nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Contradiction:
     """Different values of one member. No value that anybody accepts."""
@@ -76,7 +79,7 @@ def merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         else:
             before = members[name]
             known = before.values if isinstance(before, Contradiction) else (before,)
-            members[name] = Contradiction((*known, value))
+            members[name] = Contradiction((*known, value)[:_VALUES_MAX])
     return members
 
 
