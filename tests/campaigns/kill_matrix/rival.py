@@ -19,8 +19,8 @@ from vault_service.egress.client import HttpClient
 
 # Rarer the longer a run takes: the campaign shall not spend its time on looking.
 _ASK_S = (0.1, 1.5)  # between callers' questions
-_SWEEP_S = (0.06, 0.6)  # that of a short grace: 0.25 s as it ships, times the scale, and some
-_RARER = 0.05  # of what has passed
+_SWEEP_S = (0.06, 0.8)
+_RARER = 0.05  # of what has passed: the sixtieth of a grace, from its beginning to its end
 
 
 async def live(
