@@ -89,6 +89,19 @@ class Case:
         return self.ending == Ending.WRAPPED.value
 
 
+WARM_UP = Case(
+    number=-1,
+    group="plain",
+    moment="k0.flight",
+    provider="n",
+    replicas=3,
+    spool_destroyed=False,
+    restart_s=0.0,
+    asks=True,
+    is_cold=True,
+    asks_after=0.0,
+)
+
 # One round: each point × class × {1, 3} once; each point × class once more with an odd ending; and
 # beside it so many of the others.
 _CELLS = [(point, name, count) for point in POINTS for name in CLASSES for count in (1, 3)]

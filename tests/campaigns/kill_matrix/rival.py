@@ -17,10 +17,12 @@ from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 
-# Rarer the longer a run takes: the campaign shall not spend its time on looking.
-_ASK_S = (0.1, 1.5)  # between callers' questions
-_SWEEP_S = (0.06, 0.8)
-_RARER = 0.05  # of what has passed: the sixtieth of a grace, from its beginning to its end
+_ASK_S = (0.15, 2.0)  # between callers' questions, rarer the longer a run takes
+_ASK_SHARE = 0.2  # of what has passed
+# Between sweeps: no later than something can be due, and rarer where that was in vain. A campaign
+# of thousands that looked all the time would do nothing else.
+_SWEEP_S = (0.06, 1.0)
+_SWEEP_IDLE_S = 0.2  # nothing is open
 
 
 async def live(
@@ -64,24 +66,26 @@ async def compete(
                 found = await vault.find(grant_id)
                 if found is not None and found.generation == 1:
                     await vault.refresh(found, budget_s=1.0)
-            await asyncio.sleep(_pause_s(_ASK_S, started))
+            least, most = _ASK_S
+            passed_s = time.monotonic() - started
+            await asyncio.sleep(min(most, max(least, passed_s * _ASK_SHARE)))
 
     async def sweep() -> None:
         await vault.sweep()
         await asyncio.sleep(idle_s)
+        least, most = _SWEEP_S
+        in_vain_s = least
         while True:
             await vault.sweep()
-            await asyncio.sleep(_pause_s(_SWEEP_S, started))
+            due_s = await vault.due_in_s()
+            in_vain_s = least if due_s is None or due_s > 0 else min(most, in_vain_s * 1.5)
+            pause_s = _SWEEP_IDLE_S if due_s is None else min(most, due_s)
+            await asyncio.sleep(max(in_vain_s, pause_s))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(sweep())
         if asks_after_s is not None:
             group.create_task(ask(asks_after_s))
-
-
-def _pause_s(bounds: tuple[float, float], started: float) -> float:
-    least, most = bounds
-    return min(most, max(least, (time.monotonic() - started) * _RARER))
 
 
 async def stop(at_work: asyncio.Task[None]) -> None:

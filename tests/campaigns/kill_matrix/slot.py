@@ -33,7 +33,7 @@ from tests.campaigns.kill_matrix.children import (
 )
 from tests.campaigns.kill_matrix.doubles import double_posts
 from tests.campaigns.kill_matrix.life import Life
-from tests.campaigns.kill_matrix.plan import RANDOM, Case, case
+from tests.campaigns.kill_matrix.plan import RANDOM, WARM_UP, Case, case
 from tests.campaigns.kill_matrix.rival import live
 from tests.campaigns.kill_matrix.scaling import scaled
 from tests.campaigns.kill_matrix.scripts import script, script_outage
@@ -73,7 +73,7 @@ class Slot:
                 fork(lambda end, n=name: live(self._place, n, self._folder / n, self._http, end))  # type: ignore[misc]
             )
         with contextlib.suppress(ChildError):
-            self._run(case(-1, self._seed))  # counts for nothing: the first one meets cold servers
+            self._run(WARM_UP)  # counts for nothing: the first one meets cold servers
         for line in self._orders.makefile("r"):
             number = int(line)
             started = time.monotonic()
@@ -145,7 +145,7 @@ class Slot:
         process = self._process or self._born(None)
         self._process = None
         life.begin()
-        order = {"number": case.number, "grant": str(before.grant_id), "family": issued.family}
+        order = {"case": asdict(case), "grant": str(before.grant_id), "family": issued.family}
         tokens = {"access_token": issued.access_token, "refresh_token": issued.refresh_token}
         process.say(order | tokens)
         if case.moment == RANDOM:
@@ -213,7 +213,7 @@ class Slot:
 
     def _born(self, before: Before | None) -> Conversation:
         self._life.begin()
-        birth = Birth(self._place, self._spools, self._http, self._life, self._seed, before)
+        birth = Birth(self._place, self._spools, self._http, self._life, before)
         return fork(lambda end: live_and_die(birth, end))
 
     def _end_process(self) -> None:

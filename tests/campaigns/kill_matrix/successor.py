@@ -27,7 +27,7 @@ from vault_service.domain.grant import Grant, GrantState
 from vault_service.domain.token_answer import TOKEN_MEMBERS
 
 _POLL_S = (0.05, 1.0)  # rarer the longer it takes
-_RARER = 0.05
+_RARER = 0.1
 _USE_LIMIT_S, _USE_POLL_S = 30.0, 0.15
 _LEASE_SPAN = 0.95  # of a lease; it had begun before the kill
 _GIVE_UP_S = 30.0  # of the machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -219,6 +220,13 @@ class Vault:
         except VaultError:
             return  # the next one does it
 
+    async def due_in_s(self) -> float | None:
+        """When recovery may find something to do, None: no attempt is open."""
+        with contextlib.suppress(VaultError):
+            ((due_s,),) = await self.worker.call(_DUE)
+            return None if due_s is None else float(due_s)
+        return None
+
     async def attempts_of(self, grant_id: uuid.UUID) -> list[dict[str, Any]]:
         """Its attempts, oldest first; one round trip."""
         found = await self.worker.call(_ATTEMPTS, TENANT, grant_id)
@@ -239,6 +247,12 @@ class Vault:
         await self.worker.close()
 
 
+_DUE = """
+    SELECT extract(epoch FROM
+        min(greatest(a.next_try_time, l.lease_until)) - clock_timestamp())::double precision
+    FROM refresh_attempts a LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+    WHERE a.state IN (1, 5)
+"""
 _ATTEMPTS = """
     SELECT state, retries FROM refresh_attempts
     WHERE tenant = $1 AND grant_id = $2 ORDER BY create_time

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 from tests.campaigns.kill_matrix.life import ENDED, POSTED, STARTED, Life
 from tests.campaigns.kill_matrix.moments import PROVIDER_BY_NAME
 from tests.campaigns.kill_matrix.mortal import watch_wire
-from tests.campaigns.kill_matrix.plan import RANDOM, Case, case
+from tests.campaigns.kill_matrix.plan import RANDOM, Case
 from tests.campaigns.kill_matrix.successor import Before, recover
 from tests.campaigns.kill_matrix.vault import OWNER, TENANT, Place, Vault, times_of
 from tests.support.samples import a_grant, a_record, an_authorization
@@ -33,13 +33,12 @@ MISSED = 3  # exit status: its refresh was over and the moment never came
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What a process gets from its fork server. ``seed``: of the plan; ``before``: to recover."""
+    """What a process gets from its fork server. ``before``: to recover."""
 
     place: Place
     spools: Path
     http: HttpClient
     life: Life
-    seed: int
     before: Before | None
 
 
@@ -56,7 +55,7 @@ async def live_and_die(birth: Birth, channel: socket.socket) -> None:
     line = await asyncio.to_thread(lines.readline)
     if line:
         order = json.loads(line)
-        await _die(vault, birth.place, case(order["number"], birth.seed), order)
+        await _die(vault, birth.place, Case(**order["case"]), order)
     await vault.close()
 
 

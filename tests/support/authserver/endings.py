@@ -13,6 +13,7 @@ import msgspec
 from tests.support.authserver.faults import Answer, Ending
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_SUCCESS = range(200, 300)
 _BOM = b"\xef\xbb\xbf"
 _MORE_BYTES = 7  # that are announced and never come
 _STRANGER = "Stra\u00dfe"  # no ASCII, and in Latin-1
@@ -20,8 +21,9 @@ WRAPPER = "data"
 
 
 def framed(answer: Answer, ending: Ending | None) -> tuple[bytes, bool]:
-    """The whole answer on the wire, and whether the connection must be closed after it."""
-    if ending is None:
+    """The whole answer on the wire, and whether the connection must be closed after it. Refusals
+    are as they are: what may be lost is in a success."""
+    if ending is None or answer.status not in _SUCCESS:
         return head(answer) + answer.body, False
     answer = _relabelled(answer, ending)
     if ending is Ending.NO_LAST_CHUNK:
