@@ -358,9 +358,10 @@ async def test_refused_refresh_token_is_not_revived(
     await refusal(
         app.get_access_token(alias=first.alias), "REAUTHORIZATION_REQUIRED", "consent again"
     )
-    provider.script(Answer.json({"access_token": "at-9", "expires_in": 0, "user": owner}))
+    provider.script(Answer.json({"access_token": "at-9", "expires_in": 1, "user": owner}))
     again = await provider.consent(app, owner)
     assert (again.grant.name, again.not_refreshable) == (first.grant.name, True)
+    await asyncio.sleep(1.1)  # the life of its access token
     await refusal(app.get_access_token(alias=first.alias), "NO_REFRESH_TOKEN", "offline")
     assert len(provider.sent("refresh_token")) == before + 1
 

@@ -288,7 +288,7 @@ def test_completion_scripts(shell: str) -> None:
     [
         ("tokenvault cli", {"client"}),
         ("tokenvault provider put acme google --refresh-class ", {"N", "M", "G", "S"}),
-        ("tokenvault client put acme web --auth ", {"basic", "post"}),
+        ("tokenvault client put acme web --auth ", {"basic", "post", "none"}),
         ("tokenvault grant list acme --state RE", {"REAUTHORIZATION_REQUIRED", "REVOKED"}),
         ("tokenvault audit list acme --output ", {"text", "json"}),
         ("tokenvault secret d", {"destroy", "delete"}),

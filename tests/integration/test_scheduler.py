@@ -41,12 +41,13 @@ async def _consents(vault: RealVault, port: int, provider: AuthServer) -> None:
 
 
 def _make_due(vault: RealVault, provider: AuthServer) -> None:
-    """All are in use, near their tokens' end, and due in the same moment."""
+    """All are in use, got their tokens long ago, are near their end, and due in the same moment."""
     client = provider.oauth_client.rpartition("/")[2]
     vault.sql(
         "WITH g AS (UPDATE tokenvault.grants SET access_expire_time = now() + interval '50 s'"
         f" WHERE oauth_client = '{client}' RETURNING grant_id)"
-        " UPDATE tokenvault.grant_upkeep u SET due_time = now(), last_used_time = now()"
+        " UPDATE tokenvault.grant_upkeep u SET due_time = now(), last_used_time = now(),"
+        f" refresh_time = now() - interval '{_LIFE_S - 50} s'"
         " FROM g WHERE u.grant_id = g.grant_id"
     )
 

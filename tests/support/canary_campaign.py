@@ -11,14 +11,16 @@ from tests.rpc.surface_whole_cases import ALL_CASES
 from tests.support.authserver import Answer, AuthServer
 from tests.support.canary_wire import APP, AUDITOR, OPERATOR, THIEF, Wire
 from tests.support.oidc import REDIRECT_URI
-from tokenvault.v1 import grant_service_pb2 as grants
+from tokenvault.v1 import attempt_service_pb2 as attempts
 from tokenvault.v1 import (
+    attempt_service_pb2_grpc,
     grant_service_pb2_grpc,
     provider_service_pb2_grpc,
     secret_service_pb2_grpc,
     token_service_pb2_grpc,
     webhook_service_pb2_grpc,
 )
+from tokenvault.v1 import grant_service_pb2 as grants
 from tokenvault.v1 import provider_service_pb2 as providers
 from tokenvault.v1 import resources_pb2 as resources
 from tokenvault.v1 import secret_service_pb2 as secrets
@@ -28,6 +30,7 @@ from vault_service.domain import limits
 from vault_service.embedded.settings_files import TENANT
 
 _PARENT = f"tenants/{TENANT}"
+_ATTEMPTS = attempt_service_pb2_grpc.AttemptServiceStub
 _GRANTS = grant_service_pb2_grpc.GrantServiceStub
 _PROVIDERS = provider_service_pb2_grpc.ProviderServiceStub
 _SECRETS = secret_service_pb2_grpc.SecretServiceStub
@@ -51,6 +54,7 @@ class Campaign:
         await self.secrets()
         await self.credentials()
         await self.consents()
+        await self.attempts()
         await self.webhooks()
         await self.every_rpc()
 
@@ -136,6 +140,23 @@ class Campaign:
         await ask(_PROVIDERS, "SuspendOAuthClient", suspend, OPERATOR)
         resume = providers.ResumeOAuthClientRequest(name=name)
         await ask(_PROVIDERS, "ResumeOAuthClient", resume, OPERATOR)
+        clear = providers.ClearClientHoldRequest(oauth_client=name, why="no pause is needed")
+        await ask(_PROVIDERS, "ClearClientHold", clear, OPERATOR)
+
+    async def attempts(self) -> None:
+        """Answers full of secrets that could not be read: shown to an operator, and given up."""
+        ask = self._wire.ask
+        waiting = attempts.ListAttemptsRequest(
+            parent=_PARENT, filter=attempts.ATTEMPT_FILTER_WAITING
+        )
+        listed = await ask(_ATTEMPTS, "ListAttempts", waiting, OPERATOR)
+        assert listed.attempts
+        name = listed.attempts[0].name
+        await ask(_ATTEMPTS, "GetAttempt", attempts.GetAttemptRequest(name=name), OPERATOR)
+        order = attempts.ResolveAttemptRequest(
+            name=name, action=attempts.ATTEMPT_ACTION_GIVE_UP, reason="a canary"
+        )
+        await ask(_ATTEMPTS, "ResolveAttempt", order, OPERATOR)
 
     async def webhooks(self) -> None:
         """Webhooks: their secrets put, exchanged and refused; what is delivered fails by itself."""
