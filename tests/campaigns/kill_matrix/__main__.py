@@ -47,7 +47,16 @@ def _chunk(known: Tally, options: argparse.Namespace, limit_s: float) -> None:
 
     started = time.monotonic()
     runs = options.runs - known.runs
-    chunk = Chunk(known.next, runs, limit_s, options.seed, options.slots, options.transit)
+    chunk = Chunk(
+        known.next,
+        runs,
+        limit_s,
+        options.seed,
+        options.slots,
+        options.transit,
+        frozenset(filter(None, options.kinds.split(","))),
+        frozenset(filter(None, options.groups.split(","))),
+    )
     done = 0
 
     def note(result: dict[str, Any]) -> None:
@@ -64,12 +73,14 @@ def _chunk(known: Tally, options: argparse.Namespace, limit_s: float) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kill_matrix")
     parser.add_argument("--runs", type=int, default=10_000, help="in all, with those of the file")
-    parser.add_argument("--chunk-s", type=float, default=3_600.0)
+    parser.add_argument("--chunk-s", type=float, default=1_200.0)
     parser.add_argument("--limit-s", type=float, default=86_400.0, help="of this call, in chunks")
     parser.add_argument("--resume", type=Path, default=_RESULT, help="the file to go on with")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--slots", type=int, default=48)
-    parser.add_argument("--scale", type=float, default=0.2, help="of all times of the engine")
+    parser.add_argument("--slots", type=int, default=80)
+    parser.add_argument("--scale", type=float, default=0.5, help="of all times of the engine")
+    parser.add_argument("--kinds", default="", help="of providers: n,m,g-60; none: all")
+    parser.add_argument("--groups", default="", help="of runs: plain,odd; none: all")
     parser.add_argument("--transit", action="store_true", help="every process asks OpenBao itself")
     return parser.parse_args()
 

@@ -58,7 +58,8 @@ class Tally:
         for result in results:
             self._count(chunk, result)
         facts = self.facts
-        facts["next"] = max(facts["next"], chunk.first + len(results))
+        latest = max((result["number"] for result in results), default=chunk.first - 1)
+        facts["next"] = max(facts["next"], latest + 1)
         for name, count in databases.items():
             facts["databases"][name] = facts["databases"].get(name, 0) + count
         facts["chunks"].append(
