@@ -206,9 +206,10 @@ class MortalAttempts(PostgresAttemptStore):
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
-    ) -> None:
-        await super().keep_orphan(attempt, envelope, record, revision)
+    ) -> bool:
+        kept = await super().keep_orphan(attempt, envelope, record, revision)
         self._life.mark(COMMITTED)
+        return kept
 
 
 class MortalClients(PostgresOAuthClientStore):
