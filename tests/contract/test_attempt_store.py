@@ -157,6 +157,28 @@ async def test_unresolved_waits_for_lease_and_time(stores: Stores) -> None:
     assert len(await stores.attempts.unresolved([SPOOL], 1)) == 1
 
 
+async def test_tenants_take_turns(stores: Stores) -> None:
+    """A tenant with many attempts that are due does not keep another one's from being looked at."""
+    for number in range(3):
+        await begin(stores.attempts, await _put(stores, label=f"many-{number}"), 0.05)
+    await begin(stores.attempts, await _put(stores, "globex"), 0.05)
+    await stores.behind.advance(0.3)
+    due = await stores.attempts.unresolved([SPOOL], 2)
+    assert [attempt.tenant for attempt in due] == ["acme", "globex"]
+
+
+async def test_what_is_put_off_is_left_alone(stores: Stores) -> None:
+    """Recovery that lacks something of ours ends its lease and looks again after the pause."""
+    begun = await begin(stores.attempts, await _put(stores), 0.05)
+    await stores.behind.advance(0.3)
+    taken = await stores.attempts.take_over(begun.attempt, 25.0, [SPOOL])
+    assert taken is not None
+    await stores.attempts.put_off(*taken, 0.4)
+    assert await stores.attempts.unresolved([SPOOL], 10) == []
+    await stores.behind.advance(0.6)
+    assert len(await stores.attempts.unresolved([SPOOL], 10)) == 1
+
+
 async def test_take_over_is_exclusive(stores: Stores) -> None:
     """Of many who take over one attempt at one moment one gets it; a resolved one nobody gets."""
     grant = await _put(stores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -251,7 +252,8 @@ class FakeAttemptStore(FakeKeptAnswers):
             leased = self._tables.leases.get(attempt.grant_id, (0, _NEVER))[1] >= now
             if attempt.next_try_time <= now and not leased and resolvable(attempt, spools):
                 found.append(attempt)
-        return sorted(found, key=lambda one: (not one.grace_left_s(now), one.next_try_time))[:limit]
+        found.sort(key=lambda one: (not one.grace_left_s(now), one.next_try_time))
+        return _by_turns(found)[:limit]
 
     async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
         await self._tables.reach()
@@ -315,7 +317,7 @@ class FakeAttemptStore(FakeKeptAnswers):
         return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name, attempt.waits_for)
 
     def _held(self, grant: Grant, attempt: RefreshAttempt | None) -> Deferred | Busy:
-        if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
+        if attempt is None or not (attempt.retries or attempt.state is AttemptState.IN_DOUBT):
             return Busy.HELD
         return self._deferred(attempt, self._tables.leases[grant.grant_id][1])
 
@@ -359,3 +361,13 @@ class FakeAttemptStore(FakeKeptAnswers):
         if ending.refused and known.refused_generation != attempt.base_generation:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now
         self._tables.upkeep[attempt.grant_id] = noted
+
+
+def _by_turns(found: list[RefreshAttempt]) -> list[RefreshAttempt]:
+    """The first of each tenant, then the second of each."""
+    seen: Counter[str] = Counter()
+    turns: list[tuple[int, int, RefreshAttempt]] = []
+    for attempt in found:
+        turns.append((seen[attempt.tenant], len(turns), attempt))
+        seen[attempt.tenant] += 1
+    return [attempt for _, _, attempt in sorted(turns, key=lambda one: one[:2])]

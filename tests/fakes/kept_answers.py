@@ -10,6 +10,7 @@ from datetime import timedelta
 from tests.fakes.tables import FakeTables
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
+    MAY_KEEP_AN_ANSWER,
     NO_SPOOL,
     READER,
     UNRESOLVED,
@@ -23,8 +24,6 @@ from vault_service.domain.names import ProviderName
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending
 
-_KEEPS = (AttemptState.IN_DOUBT, AttemptState.RESOLVED_UNCHANGED, AttemptState.RESOLVED_LOST)
-
 
 class FakeKeptAnswers:
     """The part of the fake AttemptStore that keeps answers."""
@@ -35,12 +34,14 @@ class FakeKeptAnswers:
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
-    ) -> None:
+    ) -> bool:
         await self._tables.reach()
         if self._tables.is_recorded(record):
-            return
-        self._tables.record(record)
+            return True
         current = self._tables.attempts[attempt.attempt_id]
+        if current.state not in MAY_KEEP_AN_ANSWER:
+            return False
+        self._tables.record(record)
         now = self._tables.clock.now()
         self._tables.attempts[attempt.attempt_id] = replace(
             current, orphan_envelope=envelope, next_try_time=now
@@ -48,6 +49,7 @@ class FakeKeptAnswers:
         self._note_read(attempt, revision, READER if revision else 0)
         self._supersede(attempt)
         self._tables.ring_grant(attempt.grant_id)
+        return True
 
     async def read_in_vain(self, lease: Lease, attempt: RefreshAttempt, revision: int) -> None:
         await self._tables.reach()
@@ -66,6 +68,19 @@ class FakeKeptAnswers:
         current = self._tables.attempts[attempt.attempt_id]
         self._tables.attempts[attempt.attempt_id] = replace(current, orphan_envelope=None)
         return True
+
+    async def put_off(self, lease: Lease, attempt: RefreshAttempt, pause_s: float) -> None:
+        await self._tables.reach()
+        if not self._holds(lease):
+            return
+        self._end_lease(lease)
+        now = self._tables.clock.now()
+        last_s = attempt.grace_left_s(now) - grace_room_s(attempt.grace_s)
+        pause_s = min(pause_s, last_s) if last_s > 0 else pause_s
+        current = self._tables.attempts[attempt.attempt_id]
+        due = now + timedelta(seconds=pause_s)
+        self._tables.attempts[attempt.attempt_id] = replace(current, next_try_time=due)
+        self._tables.ring_grant(attempt.grant_id)
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         await self._tables.reach()
@@ -104,7 +119,9 @@ class FakeKeptAnswers:
                 state=ending.state,
                 next_try_time=now + timedelta(seconds=pause_s),
                 spool_id=NO_SPOOL if in_doubt else current.spool_id,
-                orphan_envelope=current.orphan_envelope if ending.state in _KEEPS else None,
+                orphan_envelope=current.orphan_envelope
+                if ending.state in MAY_KEEP_AN_ANSWER
+                else None,
                 waits_for=waits_for,
             )
         )
@@ -121,6 +138,8 @@ class FakeKeptAnswers:
 
     def _due_anew(self, attempt: RefreshAttempt) -> bool:
         if attempt.orphan_envelope is None and attempt.waits_for is None:
+            return False
+        if attempt.state not in MAY_KEEP_AN_ANSWER:
             return False
         if attempt.state not in UNRESOLVED and any(
             one.grant_id == attempt.grant_id and one.state in UNRESOLVED

@@ -11,7 +11,7 @@ from tests.support.refreshing import expired
 from vault_service.domain.answers import AnswerClass
 from vault_service.domain.attempt import AttemptAction, AttemptFilter, AttemptState, WaitsFor
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import Reason
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, GrantState, ReauthorizationCause
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import AttemptName
@@ -118,15 +118,23 @@ async def test_give_up(house: House) -> None:
     assert (row.state, row.generation) == (GrantState.ACTIVE, 2)
 
 
-@pytest.mark.parametrize("waiting", [_unread, _manual])
-async def test_present_again(house: House, waiting: object) -> None:
-    """One presentation is ordered, whatever waits, and its answer is the grant's."""
-    assert callable(waiting)
-    grant: Grant = await waiting(house)
+async def test_present_again(house: House) -> None:
+    """One presentation is ordered, whatever the profile forbids, and its answer is the grant's."""
+    grant = await _manual(house)
     listed = await _resolve(house, AttemptAction.PRESENT_AGAIN)
     assert listed.attempt.state is AttemptState.RESOLVED_REFRESHED
     assert len(house.endpoint.ledger) == 2
     assert (await house.row(grant.name)).generation == 2
+
+
+async def test_no_token_is_presented_beside_its_answer(house: House) -> None:
+    """While an answer is kept the token is not presented again, whoever orders it."""
+    await _unread(house)
+    with pytest.raises(VaultError) as impossible:
+        await _resolve(house, AttemptAction.PRESENT_AGAIN)
+    assert impossible.value.reason is Reason.ATTEMPT_ACTION_NOT_POSSIBLE
+    assert len(house.endpoint.ledger) == 1
+    assert house.stores.tables.leases == {}
 
 
 async def test_presented_again_and_refused(house: House) -> None:

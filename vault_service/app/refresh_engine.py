@@ -147,6 +147,7 @@ def _ordered(
     return OrderedAttempts(
         grants=parts.grants,
         attempts=parts.attempts,
+        spool=parts.spool,
         credentials=parts.credentials,
         kept=kept,
         outcomes=outcomes,

@@ -73,6 +73,16 @@ _MAY_BE_FOUND: Final = frozenset(
 """Causes with which a grant was given up; its answer may turn up, or become readable, all the
 same."""
 
+MAY_KEEP_AN_ANSWER: Final = frozenset(
+    {
+        AttemptState.INTENT,
+        AttemptState.IN_DOUBT,
+        AttemptState.RESOLVED_UNCHANGED,
+        AttemptState.RESOLVED_LOST,
+    }
+)
+"""With an attempt in another state an answer is worth nothing: its grant has moved on."""
+
 RESOLVED: Final = frozenset(
     {
         AttemptState.RESOLVED_REFRESHED,

@@ -85,6 +85,10 @@ class AttemptStore(Protocol):
         """The lease goes on for so long from now: its holder's request is under way past its limit.
         The attempt is IN_DOUBT for everybody else from now on, and its spool still counts."""
 
+    async def put_off(self, lease: Lease, attempt: RefreshAttempt, pause_s: float) -> None:
+        """End the lease, and leave the attempt alone for ``pause_s``, but no longer than its grace
+        allows: something of ours is missing that recovery needs."""
+
     async def release(self, lease: Lease, tenant: str) -> None:
         """End it early, only if the fence is still ours."""
 
@@ -144,8 +148,9 @@ class AttemptStore(Protocol):
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
-    ) -> None:
-        """An answer that the row could not take: its sealed bytes go into the attempt.
+    ) -> bool:
+        """An answer that the row could not take: its sealed bytes go into the attempt. False, and
+        no record, where the attempt has ended so that no answer of it is missed.
         ``revision``: of the provider, with whose profile it could not be read; 0: not tried."""
 
     async def read_in_vain(self, lease: Lease, attempt: RefreshAttempt, revision: int) -> None:
@@ -164,8 +169,8 @@ class AttemptStore(Protocol):
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """Attempts whose time to be resolved has come, over all tenants: lease ended,
-        ``next_try_time`` reached, and ``resolvable`` with these spools. First those whose grace
-        runs out, then the oldest."""
+        ``next_try_time`` reached, and ``resolvable`` with these spools. Tenants take turns; of
+        each first those whose grace runs out, then the oldest."""
 
     async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
         """These providers answer again: attempts that were in doubt for a while, and whose pause

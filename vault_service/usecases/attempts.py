@@ -26,7 +26,7 @@ from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.gate import Gate, tenant_resource
 from vault_service.usecases.kept_answers import KeptAnswers
-from vault_service.usecases.ordered_attempts import OrderedAttempts
+from vault_service.usecases.ordered_attempts import OrderedAttempts, not_possible
 from vault_service.usecases.recorder import Recorder, shown
 
 _STAYS = frozenset({Reason.REFRESH_IN_DOUBT, Reason.REAUTHORIZATION_REQUIRED})
@@ -123,11 +123,12 @@ class Attempts:
 
     async def _carry_out(self, call: Call, seen: RefreshAttempt, action: AttemptAction) -> None:
         asked = self._clock.monotonic()
-        taken = await self._attempts.take_ordered(seen, self._times.lease_s)
+        lease_s = self._times.for_attempt(seen).lease_s
+        taken = await self._attempts.take_ordered(seen, lease_s)
         if taken is None:
             raise _moved_on()
         lease, attempt = taken
-        if (attempt.state, attempt.retries) != (seen.state, seen.retries):
+        if _standing(attempt) != _standing(seen):
             await self._attempts.release(lease, attempt.tenant)
             raise _moved_on()
         await self._ordered(call, lease, attempt, action, asked)
@@ -198,20 +199,18 @@ class Attempts:
         return self._gate.require(call, permission, tenant_resource(tenant))
 
 
+def _standing(attempt: RefreshAttempt) -> tuple[object, ...]:
+    """What an operator has decided upon."""
+    return (attempt.state, attempt.retries, attempt.orphan_envelope, attempt.waits_for)
+
+
 def _require_possible(attempt: RefreshAttempt, action: AttemptAction) -> None:
     kept = attempt.orphan_envelope is not None
     if action is AttemptAction.REREAD:
         if not kept:
-            raise _not_possible("no answer of it is kept")
+            raise not_possible("no answer of it is kept")
     elif attempt.state not in UNRESOLVED:
-        raise _not_possible("it has ended")
-
-
-def _not_possible(why: str) -> VaultError:
-    return VaultError(
-        Reason.ATTEMPT_ACTION_NOT_POSSIBLE,
-        f"the attempt takes no such action: {why}; read it to see what it waits for",
-    )
+        raise not_possible("it has ended")
 
 
 def _moved_on() -> VaultError:

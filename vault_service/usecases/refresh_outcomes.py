@@ -13,7 +13,7 @@ from typing import NoReturn
 from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.answers import AnswerClass, Counted, Fault, TokenEndpointError
-from vault_service.domain.attempt import AttemptState, RefreshAttempt, WaitsFor
+from vault_service.domain.attempt import UNRESOLVED, AttemptState, RefreshAttempt, WaitsFor
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.blame import may_be_the_grants
 from vault_service.domain.errors import Reason, VaultError
@@ -166,6 +166,11 @@ class RefreshOutcomes:
         if await self._attempts.condemn(tried.lease, tried.attempt, cause, state, record):
             fault.metadata["cause"] = cause.name
             raise fault
+        latest = await self._attempts.find(tried.attempt.tenant, tried.attempt.attempt_id)
+        if latest is not None and latest.state in UNRESOLVED and latest.orphan_envelope is not None:
+            # An answer that may hold the successor came meanwhile: it is waited for.
+            await self._audit.append(record)
+            raise waiting(WaitsFor.PROFILE, fault.recorded)
 
     async def _is_confirmed(self, tried: Attempted) -> bool:
         """Whether this generation was refused before, long enough ago, by the database's clock."""

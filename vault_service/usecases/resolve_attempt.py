@@ -20,6 +20,7 @@ from vault_service.domain.attempt import (
     SpoolEntry,
     SpoolMark,
     WaitsFor,
+    resolvable,
 )
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
@@ -118,6 +119,9 @@ class ResolveAttempt:
         try:
             if kept is not Kept.STORED:
                 await self._go_on(call, tried, entry, kept, permit, asked)
+            elif not attempt.may_change(grant):
+                # The answer was discarded or revoked: nobody misses it, and nobody looks again.
+                await self._outcomes.superseded(call, tried, "the grant has moved on")
         except VaultError as fault:
             # The database knows all that the spool did, and the wait may be long.
             if entry is not None and "waits_for" in fault.metadata:
@@ -126,9 +130,9 @@ class ResolveAttempt:
         if entry is not None:
             await self._spool.free(entry)
 
-    async def still_waits(self, call: Call, tried: Attempted, kept: Kept) -> None:
+    async def still_waits(self, call: Call, tried: Attempted, kept: Kept, asked: float) -> None:
         """An operator had the answer read again, in vain. Raises as a call."""
-        await self._go_on(call, tried, None, kept, None, 0.0)
+        await self._go_on(call, tried, None, kept, None, asked)
 
     async def present_again(self, call: Call, tried: Attempted, asked: float) -> None:
         """As an operator ordered, whatever the profile's ``recovery`` says. Raises as a call."""
@@ -173,21 +177,18 @@ class ResolveAttempt:
         await self._outcomes.wait_for(call, tried, waits_for, error)
 
     async def _is_told_alive(self, tried: Attempted, permit: Permit | None) -> bool:
-        prepared = await self._prepared(tried)
-        registration = prepared.registration
-        with (
-            contextlib.suppress(VaultError),
-            permit
-            or await self._outages.permit(
+        with contextlib.suppress(VaultError):
+            prepared = await self._present.prepare(tried.grant)
+            registration = prepared.registration
+            with permit or await self._outages.permit(
                 registration.client,
                 registration.provider,
                 tried.grant,
                 Priority.RECOVERY,
                 wait_s=0.0,
-            ),
-        ):
-            token = await self._introspect(prepared)
-            return token is Liveness.ACTIVE or await self._old_access_token_lives(tried)
+            ):
+                token = await self._introspect(prepared)
+                return token is Liveness.ACTIVE or await self._old_access_token_lives(tried)
         return False
 
     async def _by_class(
@@ -202,6 +203,8 @@ class ResolveAttempt:
         if tried.keeps_its_token:
             await self._outcomes.unchanged(call, tried, "the old refresh token works on")
             return
+        if self._may_lie_elsewhere(tried.attempt):
+            await self._outcomes.wait(call, tried, "a spool that is away may hold its answer")
         if not in_grace and tried.profile.recovery is Recovery.MANUAL:
             await self._wait_for_operator(call, tried, "an operator decides")
         prepared = await self._prepared(tried)
@@ -210,6 +213,11 @@ class ResolveAttempt:
                 await self._retry(call, tried, prepared, allowed, entry, asked)
             else:
                 await self._ask_about(call, tried, prepared, allowed, entry, asked)
+
+    def _may_lie_elsewhere(self, attempt: RefreshAttempt) -> bool:
+        """Whether it was open to this process only for an answer that turned out to be none."""
+        without = replace(attempt, orphan_envelope=None)
+        return attempt.orphan_envelope is not None and not resolvable(without, self._spool.holds())
 
     async def _permit_now(self, call: Call, tried: Attempted, prepared: Prepared) -> Permit:
         """Under the lease nobody waits for a place: without one it stays in doubt for a while."""
@@ -280,11 +288,14 @@ class ResolveAttempt:
         return alive is Liveness.ACTIVE
 
     async def _prepared(self, tried: Attempted) -> Prepared:
-        """As for a first request; what fails here ends the lease, so that it can be tried soon."""
+        """As for a first request. What fails here is ours: it is tried again in a while, and not at
+        every look, since a suspended OAuthClient or a key store that is away may last."""
         try:
             return await self._present.prepare(tried.grant)
-        except VaultError:
-            await self._release(tried)
+        except VaultError as fault:
+            pause_s = max(fault.retry_after_s or 0.0, limits.IN_DOUBT_RETRY_S)
+            with contextlib.suppress(VaultError):
+                await self._attempts.put_off(tried.lease, tried.attempt, pause_s)
             raise
 
     async def _release(self, tried: Attempted) -> None:

@@ -79,9 +79,14 @@ class StoreSuccessor:
         """The sealed answer, which cannot be read, into the attempt. Raises as ``__call__``."""
         facts = {"attempt": str(tried.attempt.attempt_id), **detail}
         record = self._done(call, AuditAction.REFRESH_ORPHAN_KEPT, tried, facts)
-        await self._patiently(
-            lambda: self._attempts.keep_orphan(tried.attempt, envelope, record, tried.revision)
-        )
+        discarded = self._done(call, AuditAction.REFRESH_RESULT_DISCARDED, tried, facts)
+
+        async def keep() -> None:
+            attempt, revision = tried.attempt, tried.revision
+            if not await self._attempts.keep_orphan(attempt, envelope, record, revision):
+                await self._audit.append(discarded)
+
+        await self._patiently(keep)
 
     async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
         give_up = self._clock.monotonic() + self._times.commit_retry_s

@@ -207,15 +207,17 @@ class MortalAttempts(PostgresAttemptStore):
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
-    ) -> None:
+    ) -> bool:
         self._life.reach("k8.parsed")
         if _target(self._life).waits_for == "spool":
             await self._spool.stored.wait()
             self._life.reach("k8.kept")
         self._mortal_database.step = "k9"
-        await super().keep_orphan(attempt, envelope, record, revision)
-        self._life.mark(COMMITTED)
+        kept = await super().keep_orphan(attempt, envelope, record, revision)
+        if kept:
+            self._life.mark(COMMITTED)
         self._life.reach("k10.committed")
+        return kept
 
 
 class MortalClients(PostgresOAuthClientStore):

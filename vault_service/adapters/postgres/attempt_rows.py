@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vault_service.adapters.postgres import rows
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
+    MAY_KEEP_AN_ANSWER,
     NO_SPOOL,
     READER,
     AttemptState,
@@ -22,10 +23,11 @@ from vault_service.ports.refresh import Ending
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
+_MAY_KEEP: Final = ", ".join(str(state.value) for state in MAY_KEEP_AN_ANSWER)
 # What an attempt waits for may have come. While another attempt of the grant is unresolved, that
 # one goes first: its answer is the newer.
 DUE_ANEW: Final = f"""
-    (a.orphan_envelope IS NOT NULL OR a.waits_for <> 0)
+    (a.orphan_envelope IS NOT NULL OR a.waits_for <> 0) AND a.state IN ({_MAY_KEEP})
     AND (a.state IN (1, 5) OR NOT EXISTS (
         SELECT FROM refresh_attempts o WHERE o.grant_id = a.grant_id AND o.state IN (1, 5)))
     AND EXISTS (
@@ -58,16 +60,20 @@ FIND: Final = f"""
 _IN_GRACE: Final = """
     (a.refresh_class = 3 AND a.create_time + make_interval(secs => a.grace_s) > clock_timestamp())
 """
-# domain.attempt.resolvable, as a condition.
+# domain.attempt.resolvable, as a condition. Tenants take turns: one with many does not keep the
+# others from their recovery.
 DUE: Final = f"""
     SELECT * FROM (
-        SELECT {ATTEMPT.format(wait="$1")}, {_IN_GRACE} AS in_grace FROM refresh_attempts a
+        SELECT {ATTEMPT.format(wait="$1")}, {_IN_GRACE} AS in_grace,
+            row_number() OVER (
+                PARTITION BY a.tenant ORDER BY {_IN_GRACE} DESC, a.next_try_time) AS turn
+        FROM refresh_attempts a
         LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
         WHERE {_UNRESOLVED} AND a.next_try_time <= clock_timestamp()
             AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp())) due
     WHERE refresh_class IN (1, 2) OR in_grace OR orphan_envelope IS NOT NULL
         OR awaited <@ $2::uuid[]
-    ORDER BY in_grace DESC, next_try_time LIMIT $3
+    ORDER BY turn, in_grace DESC, next_try_time LIMIT $3
 """  # noqa: S608
 # One that was tried a moment ago has its first pause: a provider that answers every second request
 # is not asked in a loop.
@@ -82,13 +88,13 @@ HASTEN: Final = """
         ORDER BY a.next_try_time LIMIT $4 FOR UPDATE OF a SKIP LOCKED)
     RETURNING true
 """
-_TO_STATE: Final = """
+_TO_STATE: Final = f"""
     UPDATE refresh_attempts SET
         state = $3::smallint, reason = $4, update_time = clock_timestamp(),
         spool_id = CASE WHEN $3::smallint = 5 THEN $6::uuid ELSE spool_id END,
         until_it_answers = $7,
         -- In doubt, unchanged or lost: the answer that is kept may yet be what is missing.
-        orphan_envelope = CASE WHEN $3::smallint IN (5, 7, 8) THEN orphan_envelope END,
+        orphan_envelope = CASE WHEN $3::smallint IN ({_MAY_KEEP}) THEN orphan_envelope END,
         waits_for = $9::smallint,
         read_revision = CASE WHEN $9::smallint = 0 THEN read_revision ELSE $10::bigint END,
         read_by = CASE WHEN $9::smallint = 0 THEN read_by ELSE $11::integer END,
@@ -100,11 +106,20 @@ _TO_STATE: Final = """
                 create_time + make_interval(secs => grace_s) - $8::interval)
             ELSE clock_timestamp() + $5::interval END
     WHERE tenant = $1 AND attempt_id = $2
-"""
+"""  # noqa: S608
 _PAST_GRACE: Final = f"""
     SELECT a.refresh_class = 3 AND NOT {_IN_GRACE} FROM refresh_attempts a
     WHERE a.tenant = $1 AND a.attempt_id = $2
 """  # noqa: S608
+_PUT_OFF: Final = """
+    UPDATE refresh_attempts SET next_try_time = CASE
+        WHEN refresh_class = 3
+            AND create_time + make_interval(secs => grace_s) - $4::interval > clock_timestamp()
+        THEN least(clock_timestamp() + $3::interval,
+            create_time + make_interval(secs => grace_s) - $4::interval)
+        ELSE clock_timestamp() + $3::interval END
+    WHERE tenant = $1 AND attempt_id = $2
+"""
 _UNTIL_TOLD: Final = timedelta(seconds=limits.WAIT_UNTIL_TOLD_S)
 
 
@@ -131,6 +146,13 @@ async def to_state(connection: Connection, attempt: RefreshAttempt, ending: Endi
         _TO_STATE, attempt.tenant, attempt.attempt_id, ending.state.value, ending.reason, pause,
         NO_SPOOL, until_it_answers, room, waits_for, ending.revision, READER,
     )  # fmt: skip
+
+
+async def put_off(connection: Connection, attempt: RefreshAttempt, pause_s: float) -> None:
+    """Not tried again before ``pause_s`` have passed, but before its grace ends."""
+    room = timedelta(seconds=grace_room_s(attempt.grace_s))
+    key = (attempt.tenant, attempt.attempt_id)
+    await connection.execute(_PUT_OFF, *key, timedelta(seconds=pause_s), room)
 
 
 def attempt_from(row: rows.Row) -> RefreshAttempt:

@@ -20,6 +20,7 @@ from vault_service.adapters.postgres.attempt_rows import (
     OPEN,
     attempt_from,
     is_strict,
+    put_off,
     to_state,
 )
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
@@ -214,6 +215,13 @@ class PostgresAttemptStore(PostgresKeptAnswers):
             await connection.execute(_OVERDUE, attempt.tenant, attempt.attempt_id, doubt)
             await ring(connection, attempt.grant_id)
         return True
+
+    async def put_off(self, lease: Lease, attempt: RefreshAttempt, pause_s: float) -> None:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await end_lease(connection, attempt.tenant, lease):
+                await put_off(connection, attempt, pause_s)
+                await ring(connection, attempt.grant_id)
 
     async def release(self, lease: Lease, tenant: str) -> None:
         """See ports.AttemptStore."""

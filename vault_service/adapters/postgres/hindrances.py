@@ -37,8 +37,8 @@ def _deferred(attempt: RefreshAttempt, left_s: float = 0.0) -> Deferred:
 async def held(
     connection: Connection, grant: Grant, attempt: RefreshAttempt | None
 ) -> Deferred | Busy:
-    """What the lease of another means: it is at work, or knows no more than that it asked."""
-    if attempt is None or attempt.state is not AttemptState.IN_DOUBT:
+    """What the lease of another process means: it asks for the first time, or is in doubt."""
+    if attempt is None or not (attempt.retries or attempt.state is AttemptState.IN_DOUBT):
         return Busy.HELD
     left_s = await leased_s(connection, grant.tenant, grant.grant_id)
     return _deferred(attempt, left_s or 0.0)

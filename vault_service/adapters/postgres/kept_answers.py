@@ -14,7 +14,7 @@ from vault_service.adapters.postgres.attempt_rows import ATTEMPT, DUE_ANEW, atte
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.grant_bell import ring
 from vault_service.adapters.postgres.leases import end_lease, holds_lease
-from vault_service.domain.attempt import READER, RefreshAttempt
+from vault_service.domain.attempt import MAY_KEEP_AN_ANSWER, READER, RefreshAttempt
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Lease
 
@@ -30,8 +30,10 @@ _DUE: Final = f"""
 _KEEP: Final = """
     UPDATE refresh_attempts SET
         orphan_envelope = $3, next_try_time = clock_timestamp(), read_revision = $4, read_by = $5
-    WHERE tenant = $1 AND attempt_id = $2
+    WHERE tenant = $1 AND attempt_id = $2 AND state = ANY ($6::smallint[])
+    RETURNING true
 """
+_MAY_KEEP: Final = [state.value for state in MAY_KEEP_AN_ANSWER]
 # Answers of attempts that have ended, which a newer one of the same grant makes worthless.
 _SUPERSEDE: Final = """
     UPDATE refresh_attempts SET orphan_envelope = NULL
@@ -71,17 +73,20 @@ class PostgresKeptAnswers:
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
-    ) -> None:
+    ) -> bool:
         """See ports.AttemptStore."""
         reader = READER if revision else 0
         async with self._database.tenant_transaction(attempt.tenant) as connection:
             if await is_recorded(connection, record):
-                return
+                return True
             key = (attempt.tenant, attempt.attempt_id)
-            await connection.execute(_KEEP, *key, envelope, revision, reader)
+            how = (envelope, revision, reader, _MAY_KEEP)
+            if not await connection.fetchval(_KEEP, *key, *how):
+                return False
             await supersede(connection, attempt)
             await ring(connection, attempt.grant_id)
             await insert_record(connection, record)
+        return True
 
     async def read_in_vain(self, lease: Lease, attempt: RefreshAttempt, revision: int) -> None:
         """See ports.AttemptStore."""
