@@ -82,7 +82,7 @@ async def play(
     grants: int,
     callers: int,
     seconds: float,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = Settings(),
 ) -> Found:
     """Callers ask four replicas for grants whose tokens end every few seconds, while the clock of
     one jumps by a day to and fro."""

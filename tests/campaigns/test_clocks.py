@@ -15,9 +15,9 @@ from tests.support.vault import RealVault, running_vault
 _WHAT = """\
 Four `serve` processes on one database: one with the right wall clock, one a day ahead, one a day
 behind, and one whose clock jumps by a day to and fro every 1.5 s (libfaketime, wall clock only).
-64 callers ask them without a pause for 16 class S grants, for 90 s: once tokens live 5 s and callers
-want 0.5 s of it; once, as when the campaign first failed, they live 3 s and callers say nothing of
-how much they want."""
+64 callers ask them without a pause for 16 class S grants, for 90 s: once tokens live 5 s and
+callers want 0.5 s of it; once, as when the campaign first failed, they live 3 s and callers say
+nothing of how much they want."""
 
 
 @pytest.fixture(scope="module")

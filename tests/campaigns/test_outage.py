@@ -16,11 +16,11 @@ _PROCESSES = 2
 # As docs/how-to/provider-outage.md has it.
 _BACK_WITHIN_S = 30.0
 _WHAT = """\
-Two `serve` processes with the settings that ship; fifteen providers answer 503 for 10 to 240 s at the
-same time, each with 20 grants whose tokens are over and a caller for each that comes again when it
-is told to. carried: the first request of each grant was carried out and answered 503 all the same,
-so that the refresh token that is held is over with its grace. Times are since the provider was
-back."""
+Two `serve` processes with the settings that ship; fifteen providers answer 503 for 10 to 240 s at
+the same time, each with 20 grants whose tokens are over and a caller for each that comes again when
+it is told to. carried: the first request of each grant was carried out and answered 503 all the
+same, so that the refresh token that is held is over with its grace. Times are since the provider
+was back."""
 
 
 @pytest.fixture(scope="module")
