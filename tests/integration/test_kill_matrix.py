@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.campaigns.kill_matrix.moments import CLASSES, POINTS
-from tests.campaigns.kill_matrix.plan import ROUND
+from tests.campaigns.kill_matrix.moments import POINTS
+from tests.campaigns.kill_matrix.plan import cases_of_round
 
 _ROOT = Path(__file__).parents[2]
+_SEED = 1
+# Those for which a machine that is busy with other tests cannot be too late, as it can for a grace
+# that is a part of a second here.
+_KINDS = ("n", "m", "s", "s-introspects", "s-probed")
+_GROUPS = ("plain", "odd")
 
 
 def _campaign(file: Path, *arguments: str, limit_s: float) -> dict[str, Any]:
@@ -33,9 +38,9 @@ def _campaign(file: Path, *arguments: str, limit_s: float) -> dict[str, Any]:
 
 def _require_nothing_lost(facts: dict[str, Any]) -> None:
     findings = facts["findings"]
-    for group in (facts, facts["spool_destroyed"]):
-        assert group["loss_outside_window"] == 0, findings
-        assert {name: group["loss"][name] for name in ("N", "M", "G")} == {"N": 0, "M": 0, "G": 0}
+    assert facts["loss_outside_window"] == 0, findings
+    assert (facts["loss"]["N"], facts["loss"]["M"]) == (0, 0), findings
+    assert facts["grace"]["kept"]["lost"] == 0, findings
     for name in ("never_resolved", "double_posts", "not_usable_afterwards", "spool_entries_left"):
         assert facts[name] == 0, (name, findings)
     wrong = {name: count for name, count in facts["databases"].items() if count}
@@ -43,13 +48,21 @@ def _require_nothing_lost(facts: dict[str, Any]) -> None:
 
 
 def test_one_round_of_kills(tmp_path: Path) -> None:
-    """SIGKILL at each point, for each class, with one replica and with three, and at random
-    moments: nothing is lost but in the named window of class S, and nothing is left open. How fast
-    it is recovered is measured by the campaign and not here, where tests run beside it."""
-    facts = _campaign(tmp_path / "round.json", "--runs", str(ROUND), limit_s=110)
+    """SIGKILL at each point, for each class without a grace, with one replica and with three, after
+    answers in every odd form too: nothing is lost but in the named window of class S, and nothing
+    is left open. What must be done in time, inside a grace, is for the campaign and not for here,
+    where tests run beside it."""
+    wanted = [
+        case
+        for case in cases_of_round(0, _SEED)
+        if case.provider in _KINDS and case.group in _GROUPS
+    ]
+    options = ["--runs", str(len(wanted)), "--scale", "0.04", "--slots", "16"]
+    options += ["--kinds", ",".join(_KINDS), "--groups", ",".join(_GROUPS)]
+    facts = _campaign(tmp_path / "round.json", *options, limit_s=110)
     _require_nothing_lost(facts)
     for point in POINTS:
-        for name in CLASSES:
+        for name in ("N", "M", "S"):
             assert facts["by_point_and_class"][point][name]["runs"] == 2, (point, name)
     before_the_request = ("K0", "K1", "K2", "K3")
     after_the_answer = ("K10", "K11", "K12")
@@ -59,14 +72,13 @@ def test_one_round_of_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("transit", [False, True])
 def test_many_kills(tmp_path: Path, transit: bool) -> None:
-    """The same for some minutes, all resolved within five seconds of their lease's end; once with
-    every process asking the key store for its own keys."""
+    """The same for some minutes with all that a campaign has; once with every process asking the
+    key store for its own keys."""
     more = ["--transit"] if transit else []
-    options = ["--runs", "100000", "--limit-s", "420", "--seed", "2", *more]
-    facts = _campaign(tmp_path / "many.json", *options, limit_s=900)
+    options = ["--runs", "100000", "--limit-s", "300", "--seed", "2", "--slots", "48", *more]
+    facts = _campaign(tmp_path / "many.json", *options, limit_s=1_200)
     _require_nothing_lost(facts)
     assert facts["runs"] >= 500
-    assert facts["unresolved"] <= facts["runs"] // 100, facts["findings"]

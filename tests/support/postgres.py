@@ -17,22 +17,22 @@ from vault_service.adapters.postgres.pool import Database, DatabaseSettings
 from vault_service.embedded.postgres import EmbeddedPostgres, PostgresHandle
 
 OWNER, APP, WORKER = "tokenvault_owner", "tokenvault_app", "tokenvault_worker"
-_TEMPLATE = "migrated"
+TEMPLATE = "migrated"
 
 
 class DevPostgres:
     """One server; tests take databases of it that are copied from a migrated one."""
 
-    def __init__(self, directory: Path) -> None:
-        self._embedded = EmbeddedPostgres(directory, durable=False)
+    def __init__(self, directory: Path, *, connections_max: int = 200) -> None:
+        self._embedded = EmbeddedPostgres(directory, durable=False, connections_max=connections_max)
         self._databases = 0
         self._handle: PostgresHandle | None = None
 
     def start(self) -> DevPostgres:
         """Start the server, and make the migrated template."""
         self.run()
-        self.sql(f"CREATE DATABASE {_TEMPLATE} OWNER {OWNER}")
-        asyncio.run(migrate(Database(self.settings(OWNER, _TEMPLATE))))
+        self.sql(f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
+        asyncio.run(migrate(Database(self.settings(OWNER, TEMPLATE))))
         return self
 
     def run(self) -> None:
@@ -87,7 +87,7 @@ class DevPostgres:
 
     def migrated_database(self) -> str:
         """The name of a new database with all migrations."""
-        return self._create(f"TEMPLATE {_TEMPLATE} OWNER {OWNER}")
+        return self._create(f"TEMPLATE {TEMPLATE} OWNER {OWNER}")
 
     def drop(self, name: str) -> None:
         """Drop a database, whoever is connected."""

@@ -39,10 +39,10 @@ _START_LIMIT_S: Final = 60.0  # replay after a crash on a slow disk
 _ORPHAN_LIMIT_S: Final = 20.0
 _NEED_BYTES: Final = 256 * 1024 * 1024  # a new cluster has 40 MB, its log files grow to 100 MB
 _STATUS_LINE: Final = 7  # of postmaster.pid, counted from 0: where pg_ctl looks
+_CONNECTIONS_MAX: Final = 200
 _SETTINGS: Final = {
     "listen_addresses": "",
     "unix_socket_permissions": "0600",
-    "max_connections": "200",
     "shared_buffers": "32MB",
     "max_wal_size": "128MB",
     "log_min_messages": "warning",
@@ -78,13 +78,19 @@ class EmbeddedPostgres:
     """
 
     def __init__(
-        self, state_dir: Path, *, binaries: Path | None = None, durable: bool = True
+        self,
+        state_dir: Path,
+        *,
+        binaries: Path | None = None,
+        durable: bool = True,
+        connections_max: int = _CONNECTIONS_MAX,
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._own = self._state_dir / "postgres"
         self._marker = self._own / "roles.sha256"
         self._given = binaries
         self._durable = durable
+        self._connections_max = connections_max
         self._lock = Lock(self._own / "lock", "PostgreSQL")
         self._child: Child | None = None
 
@@ -153,7 +159,10 @@ class EmbeddedPostgres:
         return self._handle(place)
 
     def _new_child(self, binaries: Binaries, place: Place) -> Child:
-        settings = _SETTINGS | {"unix_socket_directories": str(place.socket_dir)}
+        settings = _SETTINGS | {
+            "unix_socket_directories": str(place.socket_dir),
+            "max_connections": str(self._connections_max),
+        }
         if not self._durable:
             settings["fsync"] = "off"
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]

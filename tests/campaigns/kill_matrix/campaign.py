@@ -14,15 +14,19 @@ from typing import Any
 
 from tests.campaigns.kill_matrix import ledgers
 from tests.campaigns.kill_matrix.place import prepared
+from tests.campaigns.kill_matrix.plan import case
 from tests.campaigns.kill_matrix.slot import run_slot
 from tests.campaigns.kill_matrix.vault import Place
 
-_WAIT_S = 60.0  # a slot that says nothing for so long is stuck
+_WAIT_S = 600.0  # a slot that says nothing for so long is stuck
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Which runs: from number ``first`` on, at most ``runs``, none begun after ``limit_s``."""
+    """Which: from run ``first`` on, at most ``runs`` of them, none begun after ``limit_s``.
+
+    ``kinds`` of providers and ``groups`` of cases: what others would be is left out; none: all.
+    """
 
     first: int
     runs: int
@@ -30,6 +34,14 @@ class Chunk:
     seed: int
     slots: int = 8
     transit: bool = False
+    kinds: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+
+    def takes(self, number: int) -> bool:
+        """Whether this run is wanted."""
+        this = case(number, self.seed)
+        kind = not self.kinds or this.provider in self.kinds
+        return kind and (not self.groups or this.group in self.groups)
 
 
 @dataclass(slots=True)
@@ -55,16 +67,18 @@ def run_chunk(
 
 
 def _results(chunk: Chunk, workers: list[_Worker]) -> Iterator[dict[str, Any]]:
-    number, end = chunk.first, time.monotonic() + chunk.limit_s
+    number, given, end = chunk.first, 0, time.monotonic() + chunk.limit_s
     busy = selectors.DefaultSelector()
 
     def give(worker: _Worker) -> None:
-        nonlocal number
+        nonlocal number, given
         worker.number = None
-        if number < chunk.first + chunk.runs and time.monotonic() < end:
+        while not chunk.takes(number):
+            number += 1
+        if given < chunk.runs and time.monotonic() < end:
             worker.number = number
             worker.orders.sendall(b"%d\n" % number)
-            number += 1
+            number, given = number + 1, given + 1
 
     for worker in workers:
         busy.register(worker.orders, selectors.EVENT_READ, worker)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 _LIMIT_S = 30.0
-_ANSWER_LIMIT_S = 60.0
+_ANSWER_LIMIT_S = 600.0
 _POLL_S = 0.002
 
 

@@ -25,6 +25,7 @@ class Life:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _CELL.size * len(_INDEX))
         self.target = ""
+        self.post_limit_s = 0.0
 
     def begin(self) -> None:
         """Forget everything: another life begins, or a process's next task."""

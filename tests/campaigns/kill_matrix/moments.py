@@ -5,26 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.support.authserver import Cut, Fault
+from tests.support.authserver import Cut, Ending, Fault
+from vault_service.domain import limits
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """``fault``: what the authorization server does with the victim's request meanwhile.
+    """What the authorization server does with the victim's request meanwhile: how long it takes
+    ``before`` and ``after`` it is carried out, and between pieces of the answer (``drip``). All are
+    shares of the POST limit of the grant, so that a provider is as slow as its limit allows.
 
     ``waits_for``: the step that shall be over before the other of the two ways to durability goes
     on: "spool" holds the commit back, "database" the spool, "" neither.
     """
 
     name: str
-    fault: Fault | None = None
+    before: float = 0.0
+    after: float = 0.0
+    cut: Cut | None = None
+    drip: float = 0.0
     waits_for: str = ""
-    after_s: float = 0.0  # of the victim's own, from the moment on
+    dies_after: float = 0.0  # of the victim's own, from the moment on
 
     @property
     def point(self) -> str:
         """K0 to K12."""
         return self.name.partition(".")[0].upper()
+
+    def fault(self, post_limit_s: float, ending: Ending | None) -> Fault | None:
+        """For the victim's request; None where it is answered as any other."""
+        if not (self.before or self.after or self.cut or self.drip or ending):
+            return None
+        return Fault(
+            delay_before_s=self.before * post_limit_s,
+            delay_after_s=self.after * post_limit_s,
+            cut=self.cut,
+            drip_bytes=_PIECE_BYTES if self.drip else 0,
+            drip_s=self.drip * post_limit_s,
+            ending=ending,
+        )
+
+
+_PIECE_BYTES = 100
+_SLOW = 0.6  # of the POST limit: 12 s of 20
 
 
 def _spool(*names: str) -> list[Moment]:
@@ -50,11 +73,11 @@ MOMENTS: tuple[Moment, ...] = (
     Moment("k3.marked"),
     Moment("k3.connect"),  # no connection yet
     Moment("k3.connected"),  # TLS is up, nothing was sent
-    Moment("k4.dropped", Fault(delay_before_s=0.05, cut=Cut.BEFORE_COMMIT)),  # never carried out
+    Moment("k4.dropped", before=0.1, cut=Cut.BEFORE_COMMIT),  # never carried out
     Moment("k4.sent"),  # carried out at once
-    Moment("k4.slow", Fault(delay_before_s=0.3)),  # carried out when the victim is dead already
-    Moment("k4.waiting", Fault(delay_after_s=0.3), after_s=0.1),  # carried out, no answer yet
-    Moment("k5.first", Fault(drip_bytes=100, drip_s=0.2)),  # a part of the answer is here
+    Moment("k4.slow", before=_SLOW),  # carried out when the victim is dead already
+    Moment("k4.waiting", after=_SLOW, dies_after=0.2),  # carried out, no answer yet
+    Moment("k5.first", drip=0.4),  # a part of the answer is here
     Moment("k5.whole"),  # all of its bytes are, and nothing has read them
     Moment("k6.body"),  # read, not sealed
     *_spool("k7.sealed", "k7.half", "k7.written", "k7.stored"),
@@ -73,6 +96,9 @@ POINTS = tuple(dict.fromkeys(moment.point for moment in MOMENTS))
 assert tuple(f"K{number}" for number in range(13)) == POINTS, POINTS
 
 
+GRACES_S = (limits.GRACE_MIN_S, 5, 10, 30, 60)  # as they ship; the first is the least allowed
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One kind of authorization server: ``behaviour`` of its realm, ``profile`` of the vault."""
@@ -81,13 +107,14 @@ class Provider:
     refresh_class: str
     behaviour: Mapping[str, object] = field(default_factory=dict)
     profile: Mapping[str, object] = field(default_factory=dict)
+    grace_s: int = 0  # class G, as it ships
 
 
 _S = {"family_kill_on_reuse": True}
 PROVIDERS: tuple[Provider, ...] = (
     Provider("n", "N"),
     Provider("m", "M"),
-    Provider("g", "G", {"grace_s": 30, "family_kill_on_reuse": True}),
+    *(Provider(f"g-{grace_s}", "G", _S, grace_s=grace_s) for grace_s in GRACES_S),
     Provider("s", "S", _S | {"introspects": False}),
     Provider("s-introspects", "S", _S, {"introspection_endpoint": "/introspect"}),
     Provider(
@@ -99,3 +126,4 @@ PROVIDERS: tuple[Provider, ...] = (
 )
 PROVIDER_BY_NAME = {provider.name: provider for provider in PROVIDERS}
 CLASSES = ("N", "M", "G", "S")
+ENDINGS = tuple(Ending)

@@ -33,6 +33,7 @@ from vault_service.domain.oauth import ClientCredential, OAuthClient
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.client import HttpClient
+from vault_service.egress.connection import Connection as WireConnection
 from vault_service.ports import Clock, Entropy, NewAttempt
 
 if TYPE_CHECKING:
@@ -207,8 +208,15 @@ class MortalAttempts(PostgresAttemptStore):
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
     ) -> bool:
+        self._life.reach("k8.parsed")
+        if _target(self._life).waits_for == "spool":
+            await self._spool.stored.wait()
+            self._life.reach("k8.kept")
+        self._mortal_database.step = "k9"
         kept = await super().keep_orphan(attempt, envelope, record, revision)
-        self._life.mark(COMMITTED)
+        if kept:
+            self._life.mark(COMMITTED)
+        self._life.reach("k10.committed")
         return kept
 
 
@@ -256,10 +264,10 @@ class MortalEndpoint(OAuthTokenEndpoint):
 
 
 def watch_wire(life: Life) -> None:
-    """For the rest of this process: each step of a connection to a provider."""
-    import asyncio.sslproto
+    """For the rest of this process: each step of a connection to a provider.
 
-    from aiohttp.client_proto import ResponseHandler
+    ``life.post_limit_s``: of the grant whose refresh is watched."""
+    import asyncio.sslproto
 
     loop = asyncio.get_running_loop()
     connect = loop.create_connection  # the database is on a socket of the file system
@@ -273,15 +281,15 @@ def watch_wire(life: Life) -> None:
     loop.create_connection = create_connection  # type: ignore[method-assign]
     _patch(asyncio.sslproto._SSLProtocolTransport, "write", life)
     _patch(asyncio.sslproto._SSLProtocolTransport, "writelines", life)
-    received: Callable[..., None] = ResponseHandler.data_received
+    received: Callable[..., None] = WireConnection.data_received
 
-    def data_received(self: ResponseHandler, data: bytes) -> None:
+    def data_received(self: WireConnection, data: bytes) -> None:
         if life.at(POSTED):
             life.reach("k5.first")
             life.reach("k5.whole")
         received(self, data)
 
-    ResponseHandler.data_received = data_received  # type: ignore[method-assign]
+    WireConnection.data_received = data_received  # type: ignore[method-assign]
 
 
 def _patch(transport: Any, method: str, life: Life) -> None:
@@ -303,4 +311,5 @@ def _sent(life: Life) -> None:
     life.mark("k4.waiting")
     if life.target == "k4.waiting":
         # Later, when the server has carried it out; the loop runs meanwhile.
-        asyncio.get_running_loop().call_later(BY_NAME["k4.waiting"].after_s, die)
+        dies_after_s = BY_NAME["k4.waiting"].dies_after * life.post_limit_s
+        asyncio.get_running_loop().call_later(dies_after_s, die)

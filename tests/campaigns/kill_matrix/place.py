@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.campaigns.kill_matrix.moments import PROVIDERS, Provider
+from tests.campaigns.kill_matrix.scaling import scaled
 from tests.campaigns.kill_matrix.vault import DEPLOYMENT, OWNER, TENANT, Place
 from tests.support.authserver import (
     CLIENT_ID,
@@ -21,7 +21,7 @@ from tests.support.authserver import (
     RemoteAuthServer,
 )
 from tests.support.openbao import DevOpenBao
-from tests.support.postgres import APP, WORKER, DevPostgres
+from tests.support.postgres import APP, TEMPLATE, WORKER, DevPostgres
 from tests.support.postgres import OWNER as OWNER_ROLE
 from tests.support.samples import a_profile, a_record, an_oauth_client
 from vault_service.adapters.clock import SystemClock, SystemEntropy
@@ -33,14 +33,17 @@ from vault_service.adapters.postgres.tenants import PostgresTenantStore
 from vault_service.adapters.transit import TransitAdmin, TransitKeyWrapper
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.crypto.ring import DekRing
+from vault_service.domain import limits
 from vault_service.domain.envelope import DekOwner, Level
 from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import credential_binding
-from vault_service.domain.provider import RefreshClass
+from vault_service.domain.provider import ProviderProfile, RefreshClass
 from vault_service.domain.sensitive import Sensitive
 from vault_service.embedded.devca import DevCA
 
 _ROLES = (APP, WORKER, OWNER_ROLE)
+_GRACE = "ALTER TABLE refresh_attempts ALTER COLUMN grace_s TYPE double precision"
+_CONNECTIONS_OF_A_SLOT = 24  # three processes and one that has just died, two roles, three each
 _TRANSIT = ("address", "mount", "key_prefix", "auth_mount", "deployment")
 _TRANSIT_PATHS = ("ca_file", "role_id_file", "secret_id_file")
 
@@ -55,9 +58,14 @@ def prepared(slots: int, *, transit: bool) -> Iterator[tuple[list[Place], DevPos
     # short.
     folder = Path(tempfile.mkdtemp(prefix="tvk-"))
     folder.chmod(0o711)
-    postgres, bao = DevPostgres(folder / "db"), DevOpenBao(_made(folder / "bao"))
+    connections_max = 100 + slots * _CONNECTIONS_OF_A_SLOT
+    postgres = DevPostgres(folder / "db", connections_max=connections_max)
+    bao = DevOpenBao(_made(folder / "bao"))
     try:
         postgres.start()
+        # A grace that is a part of a second here.
+        postgres.sql(_GRACE, TEMPLATE)
+        _sign_in_cheaply(postgres)
         bao.start()
         ca = DevCA(_made(folder / "ca"))
         with AuthServerProcess(folder, ca) as server:
@@ -77,6 +85,15 @@ def prepared(slots: int, *, transit: bool) -> Iterator[tuple[list[Place], DevPos
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _sign_in_cheaply(postgres: DevPostgres) -> None:
+    """Every run makes connections; 4,096 rounds of hashing for each would be half of its work."""
+    postgres.sql("ALTER SYSTEM SET scram_iterations = 1")
+    postgres.sql("SELECT pg_reload_conf()")
+    for role in (APP, WORKER):
+        password = postgres.handle.password_file(role).read_text().strip()
+        postgres.sql(f"ALTER ROLE {role} PASSWORD '{password}'")
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(mode=0o700)
     return folder
@@ -91,7 +108,12 @@ def _place(
     transit: bool,
 ) -> Place:
     for provider in PROVIDERS:
-        behaviour = Behaviour(refresh_class=provider.refresh_class, **provider.behaviour)  # type: ignore[arg-type]
+        grace_s = scaled(provider.grace_s)
+        behaviour = Behaviour(
+            refresh_class=provider.refresh_class,  # type: ignore[arg-type]
+            grace_s=grace_s,
+            **provider.behaviour,  # type: ignore[arg-type]
+        )
         server.realm(provider.name, behaviour)
     settings = bao.settings(deployment=DEPLOYMENT)
     names = (*_TRANSIT, *_TRANSIT_PATHS) if transit else ()
@@ -142,25 +164,9 @@ async def _prepare(place: Place, bao: DevOpenBao) -> dict[str, str]:
 async def _register(
     place: Place, database: Database, envelopes: Envelopes, provider: Provider
 ) -> None:
-    issuer = f"https://127.0.0.1:{place.provider_port}/{provider.name}"
-    more = {
-        name: f"{issuer}{value}" if isinstance(value, str) else value
-        for name, value in provider.profile.items()
-    }
-    grace_s = provider.behaviour.get("grace_s", 0)
-    profile = a_profile(
-        issuer=issuer,
-        authorization_endpoint=f"{issuer}/authorize",
-        token_endpoint=f"{issuer}/token",
-        revocation_endpoint=f"{issuer}/revoke",
-        refresh_class=RefreshClass[provider.refresh_class],
-        grace_s=grace_s,
-        # Straight into the table: the interface takes no less than a minute's worth of patience.
-        confirm_after_s=0,
-        **more,
-    )
+    profile = profile_of(place, provider)
     name = f"op-{provider.name}"
-    await PostgresProviderStore(database).put(ProviderName(TENANT, name), profile, a_record(TENANT))
+    await put_profile(place, database, provider)
     client = OAuthClientName(TENANT, f"crm-{provider.name}")
     binding = credential_binding(client, 1, name)
     sealer = await envelopes.sealer(binding.dek_owner)
@@ -168,13 +174,36 @@ async def _register(
         TENANT,
         client.oauth_client,
         provider=name,
-        issuer=issuer,
+        issuer=profile.issuer,
         client_id=CLIENT_ID,
         credential_envelope=sealer.seal(binding, Sensitive.from_text(CLIENT_SECRET)),
     )
     assert await PostgresOAuthClientStore(database).put(registered, 0, a_record(TENANT))
 
 
-def machine() -> str:
-    """What it ran on, for the result."""
-    return f"{os.uname().machine}, {os.cpu_count()} cores, shared"
+def profile_of(place: Place, provider: Provider, **changes: object) -> ProviderProfile:
+    """Straight into the table: the interface takes whole seconds of grace and confirmation."""
+    issuer = f"https://127.0.0.1:{place.provider_port}/{provider.name}"
+    more = {
+        name: f"{issuer}{value}" if isinstance(value, str) else value
+        for name, value in provider.profile.items()
+    }
+    return a_profile(
+        issuer=issuer,
+        authorization_endpoint=f"{issuer}/authorize",
+        token_endpoint=f"{issuer}/token",
+        revocation_endpoint=f"{issuer}/revoke",
+        refresh_class=RefreshClass[provider.refresh_class],
+        grace_s=scaled(provider.grace_s),
+        confirm_after_s=limits.CONFIRM_AFTER_S,
+        **{**more, **changes},
+    )
+
+
+async def put_profile(
+    place: Place, database: Database, provider: Provider, **changes: object
+) -> None:
+    """Register this provider, or change what is known of it."""
+    name = ProviderName(TENANT, f"op-{provider.name}")
+    profile = profile_of(place, provider, **changes)
+    await PostgresProviderStore(database).put(name, profile, a_record(TENANT))

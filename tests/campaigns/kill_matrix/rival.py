@@ -8,25 +8,28 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 import uuid
 from pathlib import Path
 
-from tests.campaigns.kill_matrix.vault import SPOOL_GONE_S, Place, Vault
+from tests.campaigns.kill_matrix.vault import Place, Vault
 from vault_service.domain import limits
 from vault_service.domain.errors import VaultError
 from vault_service.egress.client import HttpClient
 
-ASK_S, SWEEP_S = 0.1, 0.15
+_ASK_S = (0.15, 2.0)  # between callers' questions, rarer the longer a run takes
+_ASK_SHARE = 0.2  # of what has passed
+# Between sweeps: no later than something can be due, and rarer where that was in vain. A campaign
+# of thousands that looked all the time would do nothing else.
+_SWEEP_S = (0.06, 1.0)
+_SWEEP_IDLE_S = 0.2  # nothing is open
 
 
 async def live(
     place: Place, name: str, folder: Path, http: HttpClient, orders: socket.socket
 ) -> None:
     """Until the other end closes. An order with a grant begins, {} ends and is answered."""
-    vaults = {
-        False: Vault(place, name, folder, http),
-        True: Vault(place, f"{name}-d", folder.with_suffix(".d"), http, spool_wait_s=SPOOL_GONE_S),
-    }
+    vault = Vault(place, name, folder, http)
     orders.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=orders)
     at_work: asyncio.Task[None] | None = None
@@ -36,16 +39,13 @@ async def live(
             await stop(at_work)
             at_work = None
         if order:
-            vault, grant_id = vaults[order["destroyed"]], uuid.UUID(order["grant"])
-            work = compete(vault, grant_id, order["asks"], order["idle"])
+            work = compete(vault, uuid.UUID(order["grant"]), order["asks"], order["idle"])
             at_work = asyncio.create_task(work)
         else:
-            for vault in vaults.values():
-                await quiet(vault)
+            await quiet(vault)
             writer.write(b"{}\n")
             await writer.drain()
-    for vault in vaults.values():
-        await vault.close()
+    await vault.close()
 
 
 async def compete(
@@ -57,6 +57,8 @@ async def compete(
     on there is nothing to find, and a campaign of thousands would look for it all the time.
     """
 
+    started = time.monotonic()
+
     async def ask(after_s: float) -> None:
         await asyncio.sleep(after_s)
         while True:
@@ -64,14 +66,21 @@ async def compete(
                 found = await vault.find(grant_id)
                 if found is not None and found.generation == 1:
                     await vault.refresh(found, budget_s=1.0)
-            await asyncio.sleep(ASK_S)
+            least, most = _ASK_S
+            passed_s = time.monotonic() - started
+            await asyncio.sleep(min(most, max(least, passed_s * _ASK_SHARE)))
 
     async def sweep() -> None:
         await vault.sweep()
         await asyncio.sleep(idle_s)
+        least, most = _SWEEP_S
+        in_vain_s = least
         while True:
             await vault.sweep()
-            await asyncio.sleep(SWEEP_S)
+            due_s = await vault.due_in_s()
+            in_vain_s = least if due_s is None or due_s > 0 else min(most, in_vain_s * 1.5)
+            pause_s = _SWEEP_IDLE_S if due_s is None else min(most, due_s)
+            await asyncio.sleep(max(in_vain_s, pause_s))
 
     async with asyncio.TaskGroup() as group:
         group.create_task(sweep())

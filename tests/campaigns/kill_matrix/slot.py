@@ -31,14 +31,16 @@ from tests.campaigns.kill_matrix.children import (
     status_of,
     wait_until,
 )
+from tests.campaigns.kill_matrix.doubles import double_posts
 from tests.campaigns.kill_matrix.life import Life
-from tests.campaigns.kill_matrix.moments import BY_NAME
-from tests.campaigns.kill_matrix.plan import RANDOM, Case, case
+from tests.campaigns.kill_matrix.plan import RANDOM, WARM_UP, Case, case
 from tests.campaigns.kill_matrix.rival import live
-from tests.campaigns.kill_matrix.successor import LEASE_SPAN_S, RESOLVE_LIMIT_S, Before
+from tests.campaigns.kill_matrix.scaling import scaled
+from tests.campaigns.kill_matrix.scripts import script, script_outage
+from tests.campaigns.kill_matrix.successor import Before
 from tests.campaigns.kill_matrix.vault import Place
 from tests.campaigns.kill_matrix.victim import MISSED, Birth, live_and_die
-from tests.support.authserver import Fault, Held, Issued, RemoteAuthServer, Rule
+from tests.support.authserver import Held, Issued, RemoteAuthServer
 from vault_service.adapters.clock import SystemEntropy
 from vault_service.telemetry import configure_logging
 
@@ -71,7 +73,7 @@ class Slot:
                 fork(lambda end, n=name: live(self._place, n, self._folder / n, self._http, end))  # type: ignore[misc]
             )
         with contextlib.suppress(ChildError):
-            self._run(case(-1, self._seed))  # counts for nothing: the first one meets cold servers
+            self._run(WARM_UP)  # counts for nothing: the first one meets cold servers
         for line in self._orders.makefile("r"):
             number = int(line)
             started = time.monotonic()
@@ -92,19 +94,30 @@ class Slot:
     def _run(self, case: Case) -> dict[str, Any]:
         (issued,) = self._server.new_families(1, realm=case.provider)
         before = Before(case, self._entropy.uuid7(), issued.family, 0.0, False)
-        self._script(case, issued.family)
+        outage_end_s = script(self._server, case, issued.family)
         if case.rivals_first:
             self._compete(before, 0.0, 0.0)
         died_at = self._kill_victim(before, issued)
         window_ms = round(self._life.window_ms(), 1)
-        before = replace(before, killed_s=time.monotonic(), in_danger=self._danger(case) is True)
+        danger = self._danger(case)
+        before = replace(
+            before,
+            killed_s=time.monotonic(),
+            in_danger=danger is True,
+            kept=danger is False,
+            sent_s=self._life.at("k2.before"),
+            outage_end_s=outage_end_s or script_outage(self._server, case, issued.family),
+        )
         if not case.rivals_first:
-            self._compete(before, case.asks_after_s, LEASE_SPAN_S)
+            idle_s = max(0.0, before.idle_until_s - time.monotonic())
+            self._compete(before, case.asks_after * before.lease_s, idle_s)
         if case.spool_destroyed:
             shutil.rmtree(self._spools, ignore_errors=True)
-        time.sleep(case.restart_s)
-        if case.again_at_s:
+        time.sleep(scaled(case.restart_s))
+        if case.again_at:
             before = self._kill_successor(before)
+        alive_s = before.killed_s if case.replicas > 1 else time.monotonic()
+        before = replace(before, alive_s=alive_s)
         outcome = self._recover(before)
         return {
             **asdict(case),
@@ -112,6 +125,7 @@ class Slot:
             "refresh_class": case.refresh_class,
             "died_at": died_at,
             "in_danger": before.in_danger,
+            "grace_missed": before.grace_missed,
             "window_ms": window_ms,
             **outcome,
         }
@@ -119,21 +133,11 @@ class Slot:
     def _danger(self, case: Case) -> bool | None:
         return self._life.left_in_danger(with_spool=not case.spool_destroyed)
 
-    def _script(self, case: Case, family: str) -> None:
-        fault = None
-        if case.moment == RANDOM:
-            fault = Fault(delay_before_s=case.server_before_s, delay_after_s=case.server_after_s)
-        else:
-            fault = BY_NAME[case.moment].fault
-        if fault is not None:
-            self._server.add_rules(Rule(fault=fault, family=family, kind="refresh_token"))
-
     def _compete(self, before: Before, after_s: float, idle_s: float) -> None:
         if before.case.replicas == 1:
             return
-        about = {"grant": str(before.grant_id), "destroyed": before.case.spool_destroyed}
         for rival, asks in zip(self._rivals, (after_s, None), strict=True):
-            rival.say({**about, "asks": asks, "idle": idle_s})
+            rival.say({"grant": str(before.grant_id), "asks": asks, "idle": idle_s})
 
     def _kill_victim(self, before: Before, issued: Issued) -> str:
         """The latest moment that it had come to."""
@@ -141,7 +145,7 @@ class Slot:
         process = self._process or self._born(None)
         self._process = None
         life.begin()
-        order = {"number": case.number, "grant": str(before.grant_id), "family": issued.family}
+        order = {"case": asdict(case), "grant": str(before.grant_id), "family": issued.family}
         tokens = {"access_token": issued.access_token, "refresh_token": issued.refresh_token}
         process.say(order | tokens)
         if case.moment == RANDOM:
@@ -160,13 +164,17 @@ class Slot:
     def _kill_successor(self, before: Before) -> Before:
         process = self._born(before)
         wait_until(lambda: self._life.is_started or has_ended(process.pid), "a successor's start")
-        time.sleep(before.case.again_at_s)
+        time.sleep(before.case.again_at * before.lease_s)
         kill(process.pid)
         status_of(process.pid)
         process.close()
         killed_s, danger = time.monotonic(), self._danger(before.case)
         return replace(
-            before, killed_s=killed_s, in_danger=before.in_danger if danger is None else danger
+            before,
+            killed_s=killed_s,
+            in_danger=before.in_danger if danger is None else danger,
+            kept=before.kept if danger is None else not danger,
+            sent_s=before.sent_s or self._life.at("k2.before"),
         )
 
     def _recover(self, before: Before) -> dict[str, Any]:
@@ -178,17 +186,20 @@ class Slot:
                 rival.hear()
         process.say({})
         then = process.hear()
+        self._server.clear_rules(before.family)
         held = msgspec.convert(then["held"], Held)
         (first,) = self._server.judge([held])
         process.say({})
         later = process.hear()
         (second,) = self._server.judge([msgspec.convert(later["held"], Held)])
         process.say({})
+        entries = self._server.entries(kind="refresh_token", families=[before.family])
+        doubles = double_posts(entries, before)
         return {
             "verdict": first.verdict.value,
             "why": first.why,
             "resolved_s": resolved_s,
-            "is_resolved": resolved_s <= RESOLVE_LIMIT_S,
+            "is_resolved": resolved_s > 0,
             "gave_up": held.gave_up,
             "cause": held.cause,
             "generation": held.generation,
@@ -197,12 +208,12 @@ class Slot:
             "used_again": later["used_again"],
             "spool_left": later["spool_left"],
             "verdict_after_use": second.verdict.value,
-            "double_posts": len({*first.double_posts, *second.double_posts}),
+            "double_posts": len({*first.double_posts, *second.double_posts, *doubles}),
         }
 
     def _born(self, before: Before | None) -> Conversation:
         self._life.begin()
-        birth = Birth(self._place, self._spools, self._http, self._life, self._seed, before)
+        birth = Birth(self._place, self._spools, self._http, self._life, before)
         return fork(lambda end: live_and_die(birth, end))
 
     def _end_process(self) -> None:

@@ -1,64 +1,36 @@
-"""What a campaign has come to: counts by point, class and replicas, and each run that is a finding.
+"""What a campaign has come to: counts by point, class, group and ending, and each run that is a
+finding.
 
 The file is the campaign's memory too: ``next`` is the run to go on with. A chunk that was
-interrupted counts for nothing and is done again.
+interrupted counts for nothing and is done again. A file of another state of the source, of another
+scale or another seed is not gone on with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-import vault_service
+from tests.campaigns.kill_matrix import scaling
 from tests.campaigns.kill_matrix.campaign import Chunk
-from tests.campaigns.kill_matrix.moments import CLASSES, MOMENTS, POINTS
-from tests.campaigns.kill_matrix.place import machine
+from tests.campaigns.kill_matrix.method import METHOD
+from tests.campaigns.kill_matrix.moments import CLASSES, ENDINGS, GRACES_S, MOMENTS, POINTS
 from tests.campaigns.kill_matrix.plan import RANDOM
+from tests.campaigns.results import SOURCE, machine
 from tests.support.authserver import Verdict
 
-METHOD: Final = " ".join(
-    """
-    One run: a forked process with the whole refresh engine (no gRPC) refreshes a grant of its
-    own at a real PostgreSQL (a database for each slot, copied from a template; fsync off, which
-    matters to power cuts only), on a real spool with its syncs, over TLS to the scripted
-    authorization server, and dies by SIGKILL to itself at one moment of it, or by a timer at a
-    random one. Lease 1.5 s (POST 0.5 s + margin 1.0 s). The next process of the slot has the
-    victim's spool (or none, counted apart) and sweeps every 0.15 s from the end of the lease
-    on, alone or beside two live replicas with spools of their own, one of which has callers. It
-    has 5 s from the end of the lease on to resolve the attempt; then the authorization server
-    judges from its ledger, the grant is refreshed once more, and judged again. Class S kills
-    the family on reuse; a third of its runs each can introspect, can probe, can only retry. A
-    refusal is confirmed at once (confirm_after_s 0, written to the table; 60 s in life), and
-    class S waits 0.3 s for a spool that was destroyed. DEKs were unwrapped by OpenBao at the
-    preparation; in transit_runs each process does so itself. A process recovers the run before
-    it and is the next victim. What was durable at a kill is told by acknowledged syncs and
-    commits in shared memory. by_point_and_class of a point counts its moments evenly, so a loss
-    there is a share of deaths at that point, not of refreshes.
-    """.split()
-)
 _LOSSES = (Verdict.LOST.value, Verdict.KILLED_FAMILY.value)
 _IN_WINDOW = Verdict.LOST_IN_WINDOW.value
+GROUPS: Final = ("plain", "odd", "destroyed", RANDOM, "outage", "away")
 _FINDINGS_MAX = 50
-_RESOLVED_S = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 10.0, 20.0)
+_RESOLVED_S = (1.0, 5.0, 10.0, 20.0, 26.0, 30.0, 40.0, 60.0, 90.0, 180.0, 300.0, 600.0, 900.0)
 _WINDOW_MS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0)
 # Deaths behind the window, to which nothing was held back.
 _UNHINDERED = frozenset({m.name for m in MOMENTS if m.point in ("K11", "K12") and not m.waits_for})
-
-
-def _source_digest() -> str:
-    """Of the service's source: which engine a chunk was about."""
-    package = Path(vault_service.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-_SOURCE: Final = _source_digest()  # as it was when this process took it in
+_LATER: Final = {"UNTIL_SUCCESSOR_USED": "this class is not built yet"}
 
 
 class Tally:
@@ -75,8 +47,8 @@ class Tally:
 
     @property
     def runs(self) -> int:
-        """Kills whose outcome is known, on spools that stayed and on spools that did not."""
-        count: int = self.facts["runs"] + self.facts["spool_destroyed"]["runs"]
+        """Kills whose outcome is known."""
+        count: int = self.facts["runs"]
         return count
 
     def add(
@@ -86,7 +58,8 @@ class Tally:
         for result in results:
             self._count(chunk, result)
         facts = self.facts
-        facts["next"] = max(facts["next"], chunk.first + len(results))
+        latest = max((result["number"] for result in results), default=chunk.first - 1)
+        facts["next"] = max(facts["next"], latest + 1)
         for name, count in databases.items():
             facts["databases"][name] = facts["databases"].get(name, 0) + count
         facts["chunks"].append(
@@ -95,7 +68,6 @@ class Tally:
                 "runs": len(results),
                 "slots": chunk.slots,
                 "transit": chunk.transit,
-                "source": _SOURCE,
                 "took_s": round(took_s, 1),
             }
         )
@@ -106,33 +78,42 @@ class Tally:
             facts["harness_faults"] += 1
             self._finding(result)
             return
-        destroyed = result["spool_destroyed"]
-        group = facts["spool_destroyed"] if destroyed else facts
-        group["runs"] += 1
-        facts["transit_runs"] += chunk.transit
-        facts["by_replicas"][str(result["replicas"])] += 1
-        facts["killed_twice"] += bool(result["again_at_s"])
         verdict, refresh_class = _worst(result), result["refresh_class"]
         lost = verdict in (*_LOSSES, _IN_WINDOW)
-        cell = group["by_point_and_class"][result["point"]][refresh_class]
-        for name, count in _counted(result, verdict, lost).items():
-            cell[name] += count
-        group["loss"][refresh_class] += lost
-        outside = verdict in _LOSSES or (lost and refresh_class != "S")
-        group["loss_outside_window"] += outside
-        if not destroyed:
-            by_moment = facts["by_moment"][result["moment"]]
-            by_moment["runs"] += 1
-            by_moment["lost"] += lost
-            kind = facts["s_by_provider"].setdefault(result["provider"], Counter(runs=0, lost=0))
-            kind["runs"] += 1
-            kind["lost"] += lost
-        facts["unresolved"] += not result["is_resolved"]
-        facts["never_resolved"] += result["resolved_s"] >= 20.0
+        missed = bool(result["grace_missed"])
+        outside = verdict in _LOSSES or (lost and refresh_class != "S" and not missed)
+        facts["transit_runs"] += chunk.transit
+        facts["by_replicas"][str(result["replicas"])] += 1
+        facts["killed_twice"] += bool(result["again_at"])
+        for group in (facts, facts["by_group"][result["group"]]):
+            group["runs"] += 1
+            group["loss"][refresh_class] += lost
+            group["loss_outside_window"] += outside
+        cells = [facts["by_kind"].setdefault(result["provider"], Counter(runs=0, lost=0))]
+        if result["group"] in ("plain", RANDOM):
+            cell = facts["by_point_and_class"][result["point"]][refresh_class]
+            for name, count in _counted(result, verdict, lost).items():
+                cell[name] += count
+            cells.append(facts["by_moment"][result["moment"]])
+        if result["ending"]:
+            cells.append(facts["by_ending"][result["ending"]])
+        if refresh_class == "G":
+            cells.append(facts["grace"]["missed" if missed else "kept"])
+        for counted in cells:
+            counted["runs"] += 1
+            counted["lost"] += lost
+        self._count_ends(result, outside)
+
+    def _count_ends(self, result: dict[str, Any], outside: bool) -> None:
+        facts, resolved_s = self.facts, result["resolved_s"]
+        facts["never_resolved"] += not result["is_resolved"]
         facts["double_posts"] += result["double_posts"]
         facts["not_usable_afterwards"] += not result["used_again"]
         facts["spool_entries_left"] += result["spool_left"]
-        facts["resolved_s"] = _spread(facts["resolved_s"], result["resolved_s"], _RESOLVED_S)
+        if result["is_resolved"]:
+            known, shipped_s = facts["resolved_s"], resolved_s / scaling.factor()
+            of_group = known.setdefault(result["group"], {})
+            known[result["group"]] = _spread(of_group, shipped_s, _RESOLVED_S)
         if result["moment"] in _UNHINDERED and result["window_ms"]:
             spread = _spread(facts["answer_to_durable_ms"], result["window_ms"], _WINDOW_MS)
             facts["answer_to_durable_ms"] = spread
@@ -147,10 +128,12 @@ class Tally:
 
 
 def read(file: Path, seed: int) -> Tally:
-    """What the file has, or a campaign that begins."""
+    """What the file has, or a campaign that begins. ValueError: it is of another one."""
     known = json.loads(file.read_text()) if file.exists() else None
-    if known is not None and known["seed"] != seed:
-        raise ValueError(f"{file} is of seed {known['seed']}")
+    if known is not None:
+        for name, wanted in _identity(seed).items():
+            if known.get(name) != wanted:
+                raise ValueError(f"{file} is of {name} {known.get(name)}, and this is {wanted}")
     return Tally(seed, known)
 
 
@@ -161,26 +144,25 @@ def write(tally: Tally, file: Path) -> None:
     partial.rename(file)
 
 
-def _empty(seed: int) -> dict[str, Any]:
-    def group() -> dict[str, Any]:
-        return {
-            "runs": 0,
-            "loss": dict.fromkeys(CLASSES, 0),
-            "loss_outside_window": 0,
-            "by_point_and_class": {
-                point: {name: _counted(None, "", False) for name in CLASSES}
-                for point in (*POINTS, RANDOM)
-            },
-        }
+def _identity(seed: int) -> dict[str, Any]:
+    return {"source": SOURCE, "scale": scaling.factor(), "seed": seed}
 
+
+def _empty(seed: int) -> dict[str, Any]:
+    post_limit_s = scaling.shipped("POST_LIMIT_S")
     return {
         "method": METHOD,
         "machine": machine(),
         "python": platform.python_version(),
-        "seed": seed,
+        **_identity(seed),
+        "shipped": {
+            "lease_s": post_limit_s + scaling.shipped("LEASE_MARGIN_S"),
+            "grace_s": list(GRACES_S),
+            "post_limit_s": post_limit_s,
+        },
         "next": 0,
-        **group(),
-        "unresolved": 0,
+        **_losses(),
+        "not_built": _LATER,
         "never_resolved": 0,
         "double_posts": 0,
         "not_usable_afterwards": 0,
@@ -188,18 +170,28 @@ def _empty(seed: int) -> dict[str, Any]:
         "killed_twice": 0,
         "transit_runs": 0,
         "harness_faults": 0,
+        "grace": {"kept": {"runs": 0, "lost": 0}, "missed": {"runs": 0, "lost": 0}},
+        "by_group": {name: _losses() for name in GROUPS},
         "by_replicas": {"1": 0, "3": 0},
-        "resolved_s": {},
-        "answer_to_durable_ms": {},
-        "s_by_provider": {},
+        "by_kind": {},
+        "by_ending": {ending.value: {"runs": 0, "lost": 0} for ending in ENDINGS},
+        "by_point_and_class": {
+            point: {name: _counted(None, "", False) for name in CLASSES}
+            for point in (*POINTS, RANDOM)
+        },
         "by_moment": {
             name: {"runs": 0, "lost": 0} for name in (*(m.name for m in MOMENTS), RANDOM)
         },
-        "spool_destroyed": group(),
+        "resolved_s": {},
+        "answer_to_durable_ms": {},
         "databases": {},
         "chunks": [],
         "findings": [],
     }
+
+
+def _losses() -> dict[str, Any]:
+    return {"runs": 0, "loss": dict.fromkeys(CLASSES, 0), "loss_outside_window": 0}
 
 
 def _counted(result: dict[str, Any] | None, verdict: str, lost: bool) -> dict[str, int]:
@@ -210,7 +202,6 @@ def _counted(result: dict[str, Any] | None, verdict: str, lost: bool) -> dict[st
         "lost_outside": int(lost and not in_window),
         "gave_up": int(bool(result and result["gave_up"])),
         "refreshed": int(bool(result and result["generation"] > 1)),
-        "unresolved": int(bool(result and not result["is_resolved"])),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaigns.kill_matrix.life import Life
+from tests.campaigns.kill_matrix.moments import PROVIDER_BY_NAME
 from tests.campaigns.kill_matrix.mortal import (
     MortalAttempts,
     MortalClients,
@@ -17,6 +19,7 @@ from tests.campaigns.kill_matrix.mortal import (
     MortalEndpoint,
     MortalSpool,
 )
+from tests.campaigns.kill_matrix.scaling import scaled
 from vault_service.adapters.clock import SystemClock, SystemEntropy
 from vault_service.adapters.postgres.audit import PostgresAuditLog
 from vault_service.adapters.postgres.budgets import PostgresRateBudget
@@ -38,6 +41,7 @@ from vault_service.domain.envelope import DekOwner, WrappedDek
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import GrantName
+from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.client import HttpClient
@@ -50,10 +54,13 @@ from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 
 TENANT, OWNER, DEPLOYMENT = "acme", "u-1", "dep-1"
-TIMES = RefreshTimes(
-    post_limit_s=0.5, lease_margin_s=1.0, commit_retry_s=5.0, answer_limit_s=0.5
-)  # lease 1.5 s
-SPOOL_GONE_S = 0.3  # how long class S waits for a spool that was destroyed
+TIMES = RefreshTimes()  # as they ship, scaled with all others (``scaling``)
+
+
+def times_of(provider: str) -> RefreshTimes:
+    """Of a grant at this kind of provider."""
+    kind = PROVIDER_BY_NAME[provider]
+    return TIMES.for_class(RefreshClass[kind.refresh_class], scaled(kind.grace_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Place:
             user=role,
             password_file=Path(self.password_files[role]),
             ca_file=None,
-            pool_size=4,
+            pool_size=3,
             statement_limit_s=5.0,
             application_name=instance,
         )
@@ -128,7 +135,6 @@ class Vault:
         spools: Path,
         http: HttpClient,
         *,
-        spool_wait_s: float = limits.SPOOL_WAIT_S,
         life: Life | None = None,
     ) -> None:
         self.life = life or Life()
@@ -146,7 +152,7 @@ class Vault:
         self.spool = MortalSpool(settings, self.clock, self.entropy, self.disk)
         self.grants = PostgresGrantStore(self.database)
         self.attempts = MortalAttempts(
-            self.database, self.worker, spool_wait_s, self.life, self.spool
+            self.database, self.worker, limits.SPOOL_WAIT_S, self.life, self.spool
         )
         self.audit = PostgresAuditLog(self.database)
         self.wrapper = place.wrapper()
@@ -214,6 +220,13 @@ class Vault:
         except VaultError:
             return  # the next one does it
 
+    async def due_in_s(self) -> float | None:
+        """When recovery may find something to do, None: no attempt is open."""
+        with contextlib.suppress(VaultError):
+            ((due_s,),) = await self.worker.call(_DUE)
+            return None if due_s is None else float(due_s)
+        return None
+
     async def attempts_of(self, grant_id: uuid.UUID) -> list[dict[str, Any]]:
         """Its attempts, oldest first; one round trip."""
         found = await self.worker.call(_ATTEMPTS, TENANT, grant_id)
@@ -234,6 +247,12 @@ class Vault:
         await self.worker.close()
 
 
+_DUE = """
+    SELECT extract(epoch FROM
+        min(greatest(a.next_try_time, l.lease_until)) - clock_timestamp())::double precision
+    FROM refresh_attempts a LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+    WHERE a.state IN (1, 5)
+"""
 _ATTEMPTS = """
     SELECT state, retries FROM refresh_attempts
     WHERE tenant = $1 AND grant_id = $2 ORDER BY create_time

@@ -17,7 +17,8 @@ Both handles are ``Controls`` and do the same:
   ``{user}.{anything}~{first life in s}`` works once.
 - ``script(Answer.json({...}, 429, Retry_After="7"), Fault(cut=Cut.AFTER_COMMIT))`` meets the next
   requests for tokens, one each; ``add_rules(Rule(fault=..., family=..., chance=0.01, for_s=10))``
-  says whom and how long. ``held()`` stops the next request before its commit, ``outage(how)`` all.
+  says whom and how long. ``Fault(ending=Ending.BOM)`` sends a whole answer in an odd form.
+  ``held()`` stops the next request before its commit, ``outage(how)`` all.
 - ``entries()``, ``sent(grant_type)``: the ledger (``ledger.Entry``), on CLOCK_MONOTONIC, the same
   clock for all processes of a host. ``read_ledger(file)`` reads the one that was kept on disk.
 - ``standing(refresh_token)``, ``families()``, ``access_works(access_token)``: the state.
@@ -35,7 +36,7 @@ family killing, clients must authenticate with ``CLIENT_ID`` and ``CLIENT_SECRET
 from tests.support.authserver.behaviour import Behaviour, ErrorShape, RefreshClass
 from tests.support.authserver.client import AuthServerClient
 from tests.support.authserver.controls import Controls, Gate
-from tests.support.authserver.faults import Answer, Cut, Fault, Rewrite, Rule
+from tests.support.authserver.faults import Answer, Cut, Ending, Fault, Rewrite, Rule
 from tests.support.authserver.history import Observation, Violation, check_history
 from tests.support.authserver.ledger import Done, Entry, read_ledger
 from tests.support.authserver.local import AuthServer
@@ -57,6 +58,7 @@ __all__ = [
     "Controls",
     "Cut",
     "Done",
+    "Ending",
     "Entry",
     "ErrorShape",
     "FamilyState",

@@ -31,6 +31,22 @@ class Rewrite(StrEnum):
     NAN = "nan"
 
 
+class Ending(StrEnum):
+    """An answer that is whole, in a form that no standard allows or nobody asked for."""
+
+    GZIP = "gzip"  # unasked
+    DEFLATE = "deflate"
+    MISLABELLED = "mislabelled"  # Content-Encoding: utf-8
+    NO_LAST_CHUNK = "no_last_chunk"
+    LENGTH_TOO_LARGE = "length_too_large"
+    NO_LENGTH = "no_length"  # it ends with the connection
+    ODD_HEADERS = "odd_headers"
+    BOM = "bom"
+    LATIN_1 = "latin_1"
+    FORM = "form"  # form-urlencoded, and labelled so
+    WRAPPED = "wrapped"  # inside a member "data": a profile has to say so
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that the test wrote."""
 
@@ -71,6 +87,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
     commits: bool = False
     rewrite: Rewrite | None = None
+    ending: Ending | None = None
     headers: dict[str, str] = {}  # more of them, such as Retry-After
     drip_bytes: int = 0  # so many bytes of the answer at once, head included
     drip_s: float = 0.01  # and then so long nothing

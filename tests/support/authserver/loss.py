@@ -19,7 +19,7 @@ class Verdict(StrEnum):
 
     OK = "OK"
     DOUBLE_POST = "DOUBLE_POST"  # a refresh token was presented once more than it may be
-    LOST_IN_WINDOW = "LOST_IN_WINDOW"  # class S: the successor never became durable; unavoidable
+    LOST_IN_WINDOW = "LOST_IN_WINDOW"  # the successor never became durable, and nothing else works
     LOST = "LOST"
     KILLED_FAMILY = "KILLED_FAMILY"  # the vault presented a dead refresh token
 
@@ -34,6 +34,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None = None  # the vault's own count, which starts at 1 as ours does
     declared_retries: int = 0  # recovery retries that the vault has on record
     killed_before_durable: bool = False  # it died holding the newest answer, before K7 was over
+    grace_missed: bool = False  # class G: nobody could ask the provider before its grace was over
 
 
 class FamilyState(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +124,8 @@ def _verdict(
 def _window(held: Held, state: FamilyState, refreshes: Sequence[Entry]) -> str:
     """Why the newest generation could not be had, "" where it could or was not needed."""
     newest = [entry for entry in refreshes if entry.issued == state.generation]
-    if state.refresh_class is not RefreshClass.S or not newest:
+    strict = state.refresh_class is RefreshClass.S or held.grace_missed
+    if not strict or not newest:
         return ""
     if not any(entry.gave_tokens for entry in newest):
         return f"generation {state.generation} was committed and never delivered"

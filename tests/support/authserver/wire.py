@@ -7,9 +7,9 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
-from http import HTTPStatus
 from typing import Any
 
+from tests.support.authserver.endings import framed, head
 from tests.support.authserver.faults import Answer, Cut, Fault
 from tests.support.authserver.service import Exchange, Request, Service
 
@@ -18,7 +18,6 @@ _BODY_MAX_BYTES = 1_048_576  # of a control request; token requests are far belo
 _LINGER_NONE = struct.pack("ii", 1, 0)
 _DRAIN_POLL_S = 0.0005
 _CUT_PAUSE_S = 0.01  # so that the client has read what was sent before the cut
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequestError(Exception):
@@ -49,18 +48,6 @@ def parse(received: bytearray) -> Request | None:
     body = bytes(received[start:stop])
     del received[:stop]
     return Request(parts[0], parts[1], headers, body)
-
-
-def head(answer: Answer) -> bytes:
-    """Status line and headers."""
-    lines = [
-        f"HTTP/1.1 {answer.status} {_PHRASES.get(answer.status, 'Unknown')}",
-        f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
-        "Cache-Control: no-store",
-        *(f"{name}: {value}" for name, value in answer.headers.items()),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 class Gates:
@@ -191,7 +178,7 @@ class Connection(asyncio.Protocol):
 
     async def _with_fault(self, exchange: Exchange, fault: Fault) -> None:
         sent = 0
-        whole = False
+        whole = closes = False
         try:
             if fault.gate:
                 await self._gates.gate(fault.gate).wait()
@@ -204,10 +191,11 @@ class Connection(asyncio.Protocol):
                 await asyncio.sleep(fault.delay_after_s)
             if fault.cut is Cut.AFTER_COMMIT:
                 return
-            data = head(answer) + answer.body
+            data, closes = framed(answer, fault.ending)
+            body_at = data.index(b"\r\n\r\n") + 4
             cut_at = {
-                Cut.AFTER_HEADERS: len(data) - len(answer.body),
-                Cut.MID_BODY: len(data) - (len(answer.body) + 1) // 2,
+                Cut.AFTER_HEADERS: body_at,
+                Cut.MID_BODY: len(data) - (len(data) - body_at + 1) // 2,
             }
             due = cut_at.get(fault.cut, len(data)) if fault.cut else len(data)
             sent = await self._send(data[:due], fault)
@@ -220,6 +208,8 @@ class Connection(asyncio.Protocol):
             self._service.end(exchange, sent, delivered=whole)
             if fault.cut is not None:
                 self._cut(fault)
+            elif closes:
+                self._transport.close()
 
     async def _send(self, data: bytes, fault: Fault) -> int:
         """How much went to the kernel while the client was there."""
