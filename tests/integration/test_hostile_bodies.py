@@ -103,6 +103,7 @@ async def test_odd_answers_that_are_good(certificates: DevCertificates) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout((len(NO_ANSWER) + len(NO_END)) * (limits.POST_LIMIT_S + 2) + 30)
 async def test_answers_that_never_end_at_the_real_limit(certificates: DevCertificates) -> None:
     """The same with the limit of production: twenty seconds, however it drips."""
     names = [*NO_ANSWER, *NO_END]

@@ -115,3 +115,19 @@ async def test_names_that_do_not_exist(names: Names) -> None:
     assert names.asked == ["gone.invalid"] * 2
     with pytest.raises(OSError, match="UnicodeError"):
         await Lookups()("x" * 300, 443)
+
+
+async def test_a_system_without_threads(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up whose thread cannot be made fails at once and leaves nothing behind."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    lookups = Lookups(names)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(limits.LOOKUPS_MAX):
+            with pytest.raises(OSError, match="no thread"):
+                await lookups("provider.example", 443)
+    assert (lookups.running, lookups.refused) == (0, limits.LOOKUPS_MAX)
+    assert await lookups("provider.example", 443) == ["192.0.2.1"]

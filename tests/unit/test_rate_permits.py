@@ -12,8 +12,10 @@ from tests.support.samples import a_profile, an_oauth_client
 from tests.support.virtual_time import LoopClock, run_virtual
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason
+from vault_service.domain.names import OAuthClientName
 from vault_service.domain.priority import Priority
 from vault_service.domain.rates import Rates
+from vault_service.ports.budgets import Taken
 from vault_service.usecases.rate_permits import RatePermits
 
 CLIENT = an_oauth_client()
@@ -228,5 +230,32 @@ def test_a_permit_that_was_not_used() -> None:
         process.give_back()
         await asyncio.sleep(limits.PERMIT_LIFE_S)
         await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(process, rates, within_s=5.0))
+
+    run_virtual(main)
+
+
+def test_a_database_slower_than_a_permit_lives() -> None:
+    """Who asked goes with a permit whose statement took longer than permits live; whose deadline
+    has passed asks no more."""
+
+    class Slow(FakeRateBudget):
+        async def take(self, client: OAuthClientName, rates: Rates, wanted: int) -> Taken:
+            taken = await super().take(client, rates, wanted)
+            await asyncio.sleep(limits.PERMIT_LIFE_S * 2)
+            return taken
+
+    async def main(clock: LoopClock) -> None:
+        replicas = Replicas(clock, 1)
+        slow = Slow(replicas.stores.tables)
+        for rates in (FIVE, UNBOUNDED):
+            process = RatePermits(slow, CLIENT.name, clock, lambda: 0.5)
+            begin = clock.monotonic()
+            assert await replicas.take(process, rates) - begin == limits.PERMIT_LIFE_S * 2
+            assert process.asked == 1
+            await asyncio.sleep(limits.PERMIT_LIFE_S)
+            await refused(
+                Reason.PROVIDER_RATE_LIMITED, replicas.take(process, rates, within_s=-0.1)
+            )
+            assert process.asked == 1
 
     run_virtual(main)

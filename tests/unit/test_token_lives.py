@@ -90,8 +90,19 @@ def test_a_moment_is_placed_by_the_profile() -> None:
     [
         ({"expires_in": 0, "refresh_token": None}, TokenLife.EXPIRES, True),
         ({"expires_in": "0", "refresh_token": ""}, TokenLife.EXPIRES, True),
-        ({"expires_in": -1, "refresh_token": None}, TokenLife.EXPIRES, True),
-        ({"expires": 0, "refresh_token": None}, TokenLife.EXPIRES, True),
+        ({"expires_in": 0.0, "refresh_token": None}, TokenLife.EXPIRES, True),
+        ({"expires_in": 0, "expires": 0, "refresh_token": None}, TokenLife.EXPIRES, True),
+        # Anything but an exact, uncontradicted 0 in expires_in: dead too early beats never.
+        ({"expires_in": -1, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": "-30", "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": 0.4, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": "0.4", "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": False, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires": 0, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_at": 0, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": 0, "expires": 3600, "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": 0, "expiry": "soon", "refresh_token": None}, TokenLife.EXPIRES, False),
+        ({"expires_in": -1}, TokenLife.ZERO_IS_ENDLESS, False),
         ({"expires_in": 0}, TokenLife.EXPIRES, False),
         ({"refresh_token": None}, TokenLife.EXPIRES, False),
         ({"expires_in": 60, "refresh_token": None}, TokenLife.EXPIRES, False),
@@ -114,6 +125,18 @@ def test_tokens_without_an_end(
     assert read.endless is endless
     if endless:
         assert life_s(read, 1_800, NOW) == limits.TOKEN_LIFE_MAX_S
+
+
+@pytest.mark.parametrize("values", [(3_600, 0), (0, 3_600), (0, -1), (0, "soon")], ids=str)
+def test_a_contradiction_is_never_endless(values: tuple[object, object]) -> None:
+    """A life that is told twice, once as 0, is expired and not without an end."""
+    one, other = map(json.dumps, values)
+    body = f'{{"access_token":"at","expires_in":{one},"expires_in":{other}}}'.encode()
+    for token_life in (TokenLife.EXPIRES, TokenLife.ZERO_IS_ENDLESS):
+        profile = a_profile(token_life=token_life)
+        read = read_tokens(HttpAnswer(200, "", Sensitive(body)), profile, ())
+        assert not read.endless
+        assert life_s(read, 1_800, NOW) == 0
 
 
 def test_a_refresh_that_reissues_nothing_promises_no_endless_token() -> None:

@@ -14,8 +14,9 @@ from typing import Any, Final, NoReturn
 from vault_service.domain import limits
 from vault_service.domain.answer_body import read_members, texts_of
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
-from vault_service.domain.error_codes import known_class, shown_code, speaks_of_us
+from vault_service.domain.error_codes import known_class, names_the_grant, shown_code, speaks_of_us
 from vault_service.domain.error_places import (
+    aside,
     code_in_200,
     contradicts,
     descriptions,
@@ -125,16 +126,18 @@ def raise_by_error(
     placed = placed_codes(members, profile)
     if is_success(answer):
         first = code_in_200(members, profile)
-        codes = [*placed, *([first] if first else []), *told_codes(members)]
-        code, answer_class, why = _in_200(codes, placed, members, profile)
+        named = [*placed, *([first] if first else [])]
+        codes = [*named, *told_codes(members)]
+        code, answer_class, why = _in_200(codes, placed, aside(members, named), members, profile)
     else:
-        code, answer_class, why = _in_4xx(answer, [*placed, *told_codes(members)], members, profile)
+        code, answer_class, why = _in_4xx(answer, placed, members, profile)
     raise failure(answer, answer_class, why, shown_code(code, secrets), reading.oddities)
 
 
 def _in_200(
     codes: Sequence[str],
     placed: Sequence[str],
+    unheard: Collection[str],
     members: Mapping[str, Any],
     profile: ProviderProfile,
 ) -> tuple[str, AnswerClass, str]:
@@ -145,6 +148,8 @@ def _in_200(
     if not codes or contradicts(members, ("error",)):
         return shown, AnswerClass.UNREADABLE_SUCCESS, "an error without a code"
     for code in codes:
+        if code in unheard:
+            continue
         listed = profile.error_in_200.codes.get(code)
         if listed is None and code in placed:
             listed = profile.error_codes.get(code)
@@ -159,18 +164,22 @@ def _in_200(
 
 def _in_4xx(
     answer: HttpAnswer,
-    codes: Sequence[str],
+    placed: Sequence[str],
     members: Mapping[str, Any],
     profile: ProviderProfile,
 ) -> tuple[str, AnswerClass, str]:
-    code, answer_class, why = _by_tables(codes, members, profile)
-    if answer_class is None and contradicts(members, ("error",)):
-        why = "an error with different codes"
-    elif answer_class is None:
+    # First: what speaks with two tongues is no verdict, whatever else it says.
+    if contradicts(members, ("error",)):
+        return "", AnswerClass.PROVIDER_FAULT, "an error with different codes"
+    codes = [*placed, *told_codes(members)]
+    unheard = aside(members, placed)
+    heard = [code for code in codes if code not in unheard]
+    code, answer_class, why = _by_tables(heard, members, profile, answer.status)
+    if answer_class is None:
         # A number that repeats the status is no code.
         told = [one for one in codes if one != str(answer.status)]
         code = told[0] if told else ""
-        named = isinstance(members.get("error"), str) or bool(placed_codes(members, profile))
+        named = isinstance(members.get("error"), str) or bool(placed)
         why = "" if code and named else "an error without a code that is known"
         answer_class = AnswerClass.REQUEST_REFUSED if code and named else None
     if answer.status == 401 and answer_class is not AnswerClass.INVALID_GRANT:
@@ -179,7 +188,7 @@ def _in_4xx(
 
 
 def _by_tables(
-    codes: Sequence[str], members: Mapping[str, Any], profile: ProviderProfile
+    codes: Sequence[str], members: Mapping[str, Any], profile: ProviderProfile, status: int
 ) -> tuple[str, AnswerClass | None, str]:
     """The profile's tables before the built-in one, a code with its description before a code."""
     for description in descriptions(members):
@@ -191,10 +200,14 @@ def _by_tables(
         listed = profile.error_codes.get(code)
         if listed is not None:
             return code, _kept_from_the_grant(codes, listed), ""
-    code, known = _known(codes)
+    code, known = _known([one for one in codes if status != 401 or _counts_at_401(one)])
     if known is not None:
         known = _kept_from_the_grant(codes, known)
     return code, known, ""
+
+
+def _counts_at_401(code: str) -> bool:
+    return known_class(code) is not AnswerClass.INVALID_GRANT or names_the_grant(code)
 
 
 def _known(codes: Sequence[str]) -> tuple[str, AnswerClass | None]:

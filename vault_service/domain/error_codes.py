@@ -85,6 +85,19 @@ def known_class(code: str) -> AnswerClass | None:
     return _BY_PLAIN_CODE.get(_plain(code))
 
 
+def names_no_grant(code: str) -> bool:
+    """Whether it condemns only where it is told as the answer's own error: gateways and resource
+    servers say the same of access tokens and of other codes."""
+    return _plain(code) in _PLAIN_VAGUE
+
+
+def names_the_grant(code: str) -> bool:
+    """Whether it is ``invalid_grant`` or has the refresh token in its name: enough at a 401, which
+    is about client authentication otherwise (RFC 6749 §5.2)."""
+    plain = _plain(code)
+    return plain == "invalidgrant" or "refreshtoken" in plain
+
+
 def speaks_of_us(code: str) -> bool:
     """Whether it is one of NEVER_THE_GRANT, perhaps with a description behind it (Dropbox)."""
     return _plain(code.partition(": ")[0]) in _PLAIN_NEVER
@@ -108,6 +121,16 @@ NEVER_THE_GRANT: Final = frozenset(
 )
 ONLY_WITH_DESCRIPTION: Final = frozenset(("unauthorized_client", "access_denied"))
 
+_VAGUE: Final = (
+    "token_expired",
+    "token_revoked",
+    "invalid_code",
+    "code_already_used",
+    "bad_verification_code",
+    "oauthexception 190",
+)
+
+_PLAIN_VAGUE: Final = frozenset(map(_plain, _VAGUE))
 _BY_PLAIN_CODE: Final = {_plain(code): meant for code, meant in CLASS_BY_ERROR.items()}
 _PLAIN_NEVER: Final = frozenset(map(_plain, NEVER_THE_GRANT))
 

@@ -1,14 +1,16 @@
 """Where providers put the code of an error, beside the text in ``error`` of RFC 6749 §5.2.
 
 Places are tried in a fixed order, those of the profile first. What stands there and says nothing
-(a status text, a number) does no harm: only a code that a table knows means anything.
+(a status text, a number) does no harm: only a code that a table knows means anything. What names
+neither the grant nor the refresh token means nothing but in ``error`` or where the profile says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from vault_service.domain.error_codes import names_no_grant
 from vault_service.domain.lenient_json import Contradiction
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.strict_json import at_path
@@ -55,6 +57,16 @@ def told_codes(members: Mapping[str, Any]) -> list[str]:
     return list(codes)
 
 
+def aside(members: Mapping[str, Any], named: Collection[str]) -> set[str]:
+    """Those codes at the built-in places that condemn nobody from there: they name no grant, are
+    not ``error`` itself, nor ``named``, which are told where the profile says."""
+    error = members.get("error")
+    own = {code_text(error), *named}
+    if isinstance(error, dict):
+        own.add(_kind_and_number(error))
+    return {code for code in told_codes(members) if names_no_grant(code) and code not in own}
+
+
 def descriptions(members: Mapping[str, Any]) -> list[str]:
     """The texts that stand beside a code, at the top and inside ``error``."""
     inner = members.get("error")
@@ -87,8 +99,13 @@ def _codes(value: object, depth: int) -> Iterator[str]:
         for element in value[:_ELEMENTS_MAX]:
             yield from _codes(element, depth - 1)
     elif depth and isinstance(value, dict):
-        kind, number = value.get("type"), value.get("code")
-        if isinstance(kind, str) and code_text(number):
-            yield f"{kind} {code_text(number)}"  # one number means different things (Facebook)
+        if both := _kind_and_number(value):
+            yield both
         for name in _INNER:
             yield from _codes(value.get(name), depth - 1)
+
+
+def _kind_and_number(value: Mapping[str, Any]) -> str:
+    """One number means different things (Facebook); "" where one of the two is missing."""
+    kind, number = value.get("type"), code_text(value.get("code"))
+    return f"{kind} {number}" if isinstance(kind, str) and number else ""

@@ -303,6 +303,7 @@ HTTP_ANSWER_MAX_BYTES = 1_048_576  # head, framing and body; only the body is ke
 HTTP_HEAD_MAX_BYTES = 262_144  # gateways add dozens of headers; common servers allow 8 to 64 KiB
 HTTP_LINE_MAX_BYTES = 16_384  # of a head: what is longer is cut, and the rest of it read past
 HTTP_TAIL_S = 1.0  # for the end of an answer whose content is whole, or for the rest of a cut one
+HTTP_GOODBYE_S = 1.0  # for the peer's close_notify; then the connection is cut
 HTTP_NEXT_ADDRESS_S = 0.25  # RFC 8305 §5: then the next address is tried beside the first
 ADDRESSES_MAX_COUNT = 16  # of one look-up; what is beyond is never tried
 ALLOWED_PRIVATE_MAX_COUNT = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from vault_service.domain.error_codes import known_class
+from vault_service.domain.error_codes import known_class, names_no_grant
 
 _CODE: Final = r"[A-Za-z0-9_.-]{1,64}"
 _QUOTED: Final = r"\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+'"
@@ -29,10 +29,11 @@ _MEMBERS_MAX_COUNT: Final = 20
 
 def error_code(text: str) -> str:
     """The code, "" where none can be read without a guess. A body of one word counts
-    where that is a code that is known."""
+    where that is a code that is known and can only be of a grant or a client."""
     bare = text.strip(" \t\r\n\0\ufeff")
     if whole := _BARE.fullmatch(bare):
-        return whole[1] if known_class(whole[1]) else ""
+        known = known_class(whole[1]) and not names_no_grant(whole[1])
+        return whole[1] if known else ""
     if not bare.startswith("{") or len(_NAMED.findall(bare)) != 1:
         return ""
     at = 1

@@ -41,7 +41,7 @@ class TokenLife(Enum):
     """What ``expires_in`` of a provider means."""
 
     EXPIRES = 1  # the seconds of its life (RFC 6749 §5.1)
-    ZERO_IS_ENDLESS = 2  # 0: the token has no end
+    ZERO_IS_ENDLESS = 2  # exactly 0: the token has no end
     ENDLESS = 3  # tokens have no end, unless a life above 0 is told
 
 

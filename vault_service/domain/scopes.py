@@ -14,20 +14,27 @@ from vault_service.domain import limits
 from vault_service.domain.provider import ProviderProfile
 
 _DEFAULT_SEPARATOR: Final = " "
-# Added by providers unasked; no other scope is ever renamed to one of these.
+# Added by providers unasked, and named alike by all: no other scope is ever renamed to one of
+# these, and they do not show whose names the others have.
 _ADDED: Final = frozenset(("openid", "offline_access"))
 _PART: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
 def granted_scopes(
-    asked: Sequence[str], answered: Sequence[str] | None, profile: ProviderProfile
+    asked: Sequence[str],
+    answered: Sequence[str] | None,
+    profile: ProviderProfile,
+    *,
+    renewed: bool = False,
 ) -> tuple[str, ...]:
     """The asked scopes that count as granted, in their order, then what the answer names beside
-    them. ``answered`` None: as asked (RFC 6749 §5.1, §6).
+    them. ``answered`` None: as asked (RFC 6749 §5.1, §6). ``renewed``: ``asked`` are those of the
+    grant so far, with the provider's own names among them, so one of these may stand for another.
 
-    Where the answer names scopes that nobody asked for, as many as are missing, the two speak
-    different vocabularies, and what is missing counts as granted. A call that names a scope as it
-    was asked for must not send the user through consent again and again.
+    Where the answer has no asked scope but those of OpenID, and names others, as many as are
+    missing, the two speak different vocabularies, and what is missing counts as granted. A call
+    that names a scope as it was asked for must not send the user through consent again and again.
+    One scope that is recognised shows that the vocabulary is ours, and what is missing is missing.
     """
     if answered is None:
         return tuple(asked)
@@ -35,15 +42,17 @@ def granted_scopes(
     named = {name.lower() for name in found}
     aliases = {scope: profile.scope_aliases.get(scope, scope).lower() for scope in asked}
     known = {scope.lower() for scope in asked} | set(aliases.values())
+    renamed = named if renewed else named - known
     missing = [
         scope
         for scope in asked
         if scope.lower() not in named
         and aliases[scope] not in named
-        and not any(_is_renamed(scope, name) for name in named)
+        and not any(_is_renamed(scope, name) for name in renamed)
     ]
     unknown = named - known - _ADDED
-    if profile.scopes_not_comparable or len(unknown) >= len(missing):
+    foreign = {scope.lower() for scope in asked if scope not in missing} <= _ADDED
+    if profile.scopes_not_comparable or (foreign and len(unknown) >= len(missing)):
         missing = []
     return tuple(dict.fromkeys([*(one for one in asked if one not in missing), *found]))
 
@@ -61,7 +70,7 @@ def separated(asked: Sequence[str], answered: Sequence[str], separator: str) -> 
 
 def _is_renamed(scope: str, name: str) -> bool:
     """Whether a longer name ends with the scope's (``email``, ``https://.../userinfo.email``), or
-    the other way round. Also after a refresh, when the answered names are asked ones by then."""
+    the other way round."""
     short, long = sorted((scope.lower(), name), key=len)
     rest = long.removesuffix(short)
     return short != long != rest and ("/" in rest) and _PART.fullmatch(rest[-1]) is not None

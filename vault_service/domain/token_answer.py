@@ -24,11 +24,11 @@ from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.lenient_json import Reading, spelled
 from vault_service.domain.oauth import TokenAnswer
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider import ProviderProfile, TokenLife
 from vault_service.domain.provider_subject import read_subject
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import at_path
-from vault_service.domain.token_lives import ToldLife, is_endless, told_life
+from vault_service.domain.token_lives import is_endless, told_life
 
 # VSCHAR of RFC 6749 §A.12 and §A.17 has the space in it.
 _TOKEN: Final = re.compile(rf"[ -~]{{1,{limits.TOKEN_MAX_BYTES}}}")
@@ -59,9 +59,9 @@ def read_tokens(
     No subject is read: refusing an id_token here would lose the tokens beside it.
 
     What is not needed to store the tokens is never a reason to refuse them: a malformed
-    ``expires_in`` or ``scope`` counts as omitted. ``expires_in`` of 0 or less is 0: no end where
-    the profile says so or no refresh token came, else expired on arrival, so never served. More
-    than TOKEN_LIFE_MAX_S is cut.
+    ``expires_in`` or ``scope`` counts as omitted. ``expires_in`` of exactly 0 is no end where
+    the profile says so or no refresh token came. Any other 0, and what is less than a second, is
+    expired on arrival, so never served. More than TOKEN_LIFE_MAX_S is cut.
     """
     reading = _success(answer, profile, secrets)
     read = _tokens(answer, reading.members, profile)
@@ -76,8 +76,8 @@ def read_refresh(
     """The tokens of a refresh: as ``read_tokens``, but that no refresh token comes where the one
     before stays, so ``expires_in`` of 0 does not promise a token without an end."""
     read = read_tokens(answer, profile, secrets)
-    told = ToldLife(read.expires_in_s, read.expire_time)
-    return replace(read, endless=is_endless(told, profile.token_life, True))
+    promised = profile.token_life is not TokenLife.EXPIRES
+    return replace(read, endless=read.endless and promised)
 
 
 def read_subject_of(answer: HttpAnswer, profile: ProviderProfile, expected: Expected) -> str | None:

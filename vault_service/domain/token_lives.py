@@ -33,6 +33,7 @@ class ToldLife:
     expires_in_s: int | None
     expire_time: datetime | None
     oddities: tuple[str, ...] = ()
+    zero: bool = False  # ``expires_in`` is exactly 0, and nothing beside it tells another end
 
 
 def told_life(members: Mapping[str, Any], default_life_s: int) -> ToldLife:
@@ -43,7 +44,8 @@ def told_life(members: Mapping[str, Any], default_life_s: int) -> ToldLife:
     ``expires`` below 2001 is a number of seconds (Facebook). Milliseconds in ``expires_in`` are not
     guessed.
     """
-    life_s = seconds(spelled(members, "expires_in"))
+    told = spelled(members, "expires_in")
+    life_s = seconds(told)
     if life_s is None:
         short = _number(members.get("expires"))
         if short is not None and short < _EPOCH_S[0]:
@@ -53,7 +55,8 @@ def told_life(members: Mapping[str, Any], default_life_s: int) -> ToldLife:
         life_s = 0
     ends = [end for value in values if (end := _moment(value)) is not None]
     if not ends:
-        return ToldLife(life_s, None)
+        others = [value for value in values if value is not None and value != ""]
+        return ToldLife(life_s, None, zero=_is_zero(told) and all(map(_is_zero, others)))
     oddities = []
     if len({end.replace(tzinfo=None) for end in ends}) > 1:
         oddities.append("several ends of the token; the first counts")
@@ -79,14 +82,14 @@ def life_s(answer: TokenAnswer, default_life_s: int, start: datetime) -> int:
 
 
 def is_endless(told: ToldLife, token_life: TokenLife, has_refresh_token: bool) -> bool:
-    """Whether the token has no end. 0 without a refresh token is one that never ends (VK): nobody
-    issues a token that is dead on arrival and cannot be renewed."""
+    """Whether the token has no end. A 0 without a refresh token is one that never ends (VK): nobody
+    issues a token that is dead on arrival and cannot be renewed. It must be exactly 0 in
+    ``expires_in``: what is negative, a fraction, told by a moment or contradicted is expired."""
     if told.expire_time is not None or (told.expires_in_s or 0) > 0:
         return False
     if token_life is TokenLife.ENDLESS:
         return True
-    zero = told.expires_in_s == 0
-    return zero and (token_life is TokenLife.ZERO_IS_ENDLESS or not has_refresh_token)
+    return told.zero and (token_life is TokenLife.ZERO_IS_ENDLESS or not has_refresh_token)
 
 
 def seconds(value: object) -> int | None:
@@ -97,6 +100,13 @@ def seconds(value: object) -> int | None:
         return min(usable, default=None)
     number = _number(value)
     return None if number is None else int(min(max(number, 0), limits.TOKEN_LIFE_MAX_S))
+
+
+def _is_zero(value: object) -> bool:
+    """Whether it is the number 0 or its text, and nothing that is cut or raised to it."""
+    if isinstance(value, str):
+        return value.strip() == "0"
+    return not isinstance(value, bool) and isinstance(value, int | float) and value == 0
 
 
 def _number(value: object) -> int | float | None:

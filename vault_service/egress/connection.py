@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Final
 
@@ -35,6 +36,17 @@ class Connection(asyncio.Protocol):
         self._parser: AnswerParser | None = None
         self._over: asyncio.Future[None] | None = None
         self._tail: asyncio.TimerHandle | None = None
+
+    @property
+    def fit(self) -> bool:
+        """Whether it may carry a request now: it stands, and nothing came since the last answer,
+        not even what nobody has read yet. That would be taken for the next answer."""
+        transport = self._transport
+        if self.stale or transport is None or transport.is_closing():
+            return False
+        unread = select.poll()
+        unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not unread.poll(0)
 
     async def exchange(self, request: bytes, parser: AnswerParser) -> None:
         """Send ``request`` at once, and return when ``parser`` has all that comes. Never raises but
@@ -80,6 +92,10 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif self._parser.done or self._parser.body:
             self._tail = self._loop.call_later(limits.HTTP_TAIL_S, self._quiet)
+
+    def eof_received(self) -> None:
+        """Of asyncio.Protocol. The loop closes the connection, which may take a while."""
+        self.stale = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Of asyncio.Protocol."""

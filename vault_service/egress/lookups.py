@@ -99,7 +99,11 @@ class Lookups:
                 loop.call_soon_threadsafe(end, found)
 
         # A daemon: a silent name server does not hold up the end of the process.
-        threading.Thread(target=run, name="lookup", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="lookup", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self.refused += 1
+            end(OSError("no thread for a look-up"))
         return flight
 
 

@@ -86,7 +86,7 @@ class ConnectionPool:
         while host.idle:
             connection = host.idle.pop()
             # Looked at here too: the timer of a process that stood still comes too late.
-            if not connection.stale and now - connection.idle_since < limits.HTTP_KEEP_ALIVE_S:
+            if connection.fit and now - connection.idle_since < limits.HTTP_KEEP_ALIVE_S:
                 return connection
             connection.abort()
         return None
@@ -139,6 +139,7 @@ class ConnectionPool:
             sock=raw,
             ssl=self._tls,
             server_hostname=endpoint.host,
+            ssl_shutdown_timeout=limits.HTTP_GOODBYE_S,
         )
         if connection.stale:
             # It was cut, or spoke before it was asked: what it said is no answer.

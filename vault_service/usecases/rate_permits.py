@@ -77,7 +77,11 @@ class RatePermits:
         self._waiting += 1
         try:
             while not self._ready(rates):
-                await self._ask(rates, priority, deadline)
+                if self._clock.monotonic() > deadline:
+                    raise _limited("no permit came in time", limits.RETRY_AFTER_S)
+                if await self._ask(rates, priority, deadline):
+                    self.refuse_while_held()
+                    break
         finally:
             self._waiting -= 1
         if rates.bounded:
@@ -137,30 +141,31 @@ class RatePermits:
             return now < self._next_look
         return self._permits > 0 and now < self._good_until
 
-    async def _ask(self, rates: Rates, priority: Priority, deadline: float) -> None:
-        """One at a time asks for all; the others find what came when it is their turn."""
+    async def _ask(self, rates: Rates, priority: Priority, deadline: float) -> bool:
+        """One at a time asks for all; the others find what came when it is their turn. Whether the
+        caller has leave to go: also where the answer took so long that its permits are too old
+        for anyone else, as nobody would ever go with a slow database."""
         left_s = deadline - self._clock.monotonic()
         turn = await self._turns.enter(object(), priority, left_s)
         if turn is None:
             raise _limited("the provider's rate budget is spent", limits.RETRY_AFTER_S)
         try:
-            if not self._ready(rates):
-                await self._ask_budget(rates, deadline)
+            return self._ready(rates) or await self._ask_budget(rates, deadline)
         finally:
             self._turns.leave(turn)
 
-    async def _ask_budget(self, rates: Rates, deadline: float) -> None:
+    async def _ask_budget(self, rates: Rates, deadline: float) -> bool:
         wanted = min(max(1, self._waiting) + self._owed, limits.PERMIT_BATCH_MAX)
         now = self._clock.monotonic()
         taken = await self._budget.take(self._client, rates, wanted)
         self.asked += 1
         if taken.held_s > 0:
             self._hold(taken.held_s)
-            return
+            return False
         self._next_look = now + limits.BUDGET_LOOK_S
         if not rates.bounded:
             self._owed = 0
-            return
+            return True
         self.taken += taken.permits
         self._dues += taken.permits * limits.CONSENT_SHARE
         paid = min(self._owed, int(self._dues))
@@ -168,8 +173,10 @@ class RatePermits:
         self._dues = min(self._dues - paid, 1.0)
         self._permits = taken.permits - paid
         self._good_until = now + limits.PERMIT_LIFE_S
-        if self._permits == 0:
-            await self._wait(max(taken.wait_s, limits.LEASE_POLL_S), deadline)
+        if self._permits > 0:
+            return True
+        await self._wait(max(taken.wait_s, limits.LEASE_POLL_S), deadline)
+        return False
 
     async def _wait(self, wait_s: float, deadline: float) -> None:
         if self._clock.monotonic() + wait_s > deadline:

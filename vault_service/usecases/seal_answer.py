@@ -19,10 +19,13 @@ def seal_answer(
     start: datetime,
     profile: ProviderProfile,
     sealer: Sealer,
+    *,
+    renewed: bool = False,
 ) -> SealedTokens:
     """The envelopes of one answer at ``generation``.
 
-    ``grant.scopes`` are those that were asked for: by the consent, or, for a refresh, all so far.
+    ``grant.scopes`` are those that were asked for: by the consent, or, for a refresh
+    (``renewed``), all so far.
     Lives are counted from ``start``: before the request was sent, on the database's clock.
     """
     counted_s = life_s(answer, profile.default_life_s, start)
@@ -44,7 +47,7 @@ def seal_answer(
         refresh_envelope=(
             None if refresh is None else sealer.seal(grant.refresh_binding(generation), refresh)
         ),
-        scopes=granted_scopes(grant.scopes, answer.scopes, profile),
+        scopes=granted_scopes(grant.scopes, answer.scopes, profile, renewed=renewed),
         token_type=answer.token_type,
         unrenewed=unrenewed,
     )

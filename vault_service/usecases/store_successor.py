@@ -161,4 +161,4 @@ def sealed_successor(
 ) -> SealedTokens:
     """The envelopes of the generation that this attempt makes."""
     generation = tried.attempt.base_generation + 1
-    return seal_answer(answer, tried.grant, generation, start, tried.profile, sealer)
+    return seal_answer(answer, tried.grant, generation, start, tried.profile, sealer, renewed=True)
