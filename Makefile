@@ -12,6 +12,7 @@ PYTEST_ARGS ?=
 PYTEST_JOBS ?= 2
 BENCH_ARGS ?=
 KILL_ARGS ?=
+CAMPAIGN_ARGS ?=
 # What buf breaking compares with: a commit, or nothing to let the script choose.
 BREAKING_BASE ?=
 
@@ -57,6 +58,10 @@ test-long: $(DEV) $(NODE_MODULES) ## The long tests: load, soak, faults
 .PHONY: bench
 bench: $(DEV) ## Measures GetAccessToken beside bare echoes (BENCH_ARGS='--rounds 3')
 	$(PY) -m bench.get_access_token $(BENCH_ARGS)
+
+.PHONY: campaigns
+campaigns: $(DEV) ## Every campaign but the kill matrix (CAMPAIGN_ARGS='--only race --limit-s 600')
+	$(PY) -m tests.campaigns.all $(CAMPAIGN_ARGS)
 
 .PHONY: kill-matrix
 kill-matrix: $(DEV) ## SIGKILL at every point of a refresh, 10,000 times (goes on where it was stopped)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from urllib.parse import urlencode
@@ -20,6 +22,7 @@ from tests.support.authserver import (
     AuthServerClient,
     Cut,
     Done,
+    Ending,
     Entry,
     Fault,
     Held,
@@ -29,6 +32,7 @@ from tests.support.authserver import (
     Verdict,
 )
 from tests.support.authserver.client import refresh_fields
+from tests.support.authserver.endings import framed
 from vault_service.embedded.devca import DevCA
 
 _WAIT_S = 5.0
@@ -114,6 +118,44 @@ def test_delays(
     longer, shorter = (before, after) if before_s else (after, before)
     assert longer >= 0.2
     assert shorter < 0.2
+
+
+_MORE = {
+    Ending.NO_LAST_CHUNK: (b"transfer-encoding: chunked", True),
+    Ending.LENGTH_TOO_LARGE: (b"content-length: ", True),
+    Ending.NO_LENGTH: (b"connection: close", True),
+    Ending.GZIP: (b"content-encoding: gzip", False),
+    Ending.DEFLATE: (b"content-encoding: deflate", False),
+    Ending.MISLABELLED: (b"content-encoding: utf-8", False),
+    Ending.LATIN_1: (b"charset=iso-8859-1", False),
+    Ending.FORM: (b"application/x-www-form-urlencoded", False),
+    Ending.ODD_HEADERS: (b"a line without a colon", False),
+}
+
+
+def test_endings(server: AuthServer, client: AuthServerClient, first: Issued) -> None:
+    """Each odd form is what its name says, has all of the tokens, and is delivered; only where the
+    length of the body cannot be known from it is the connection closed."""
+    token = first.refresh_token
+    for ending in Ending:
+        answer = Answer.json({"access_token": "new-token"})
+        data, closes = framed(answer, ending)
+        head, _, body = data.partition(b"\r\n\r\n")
+        said, must_close = _MORE.get(ending, (b"content-type: application/json", False))
+        assert said in head.lower(), ending
+        assert closes is must_close, ending
+        if ending is Ending.GZIP:
+            body = gzip.decompress(body)
+        elif ending is Ending.DEFLATE:
+            body = zlib.decompress(body)
+        assert b"new-token" in body, ending
+        assert framed(Answer.json({"error": "invalid_grant"}, 400), ending)[1] is False
+    server.script(Fault(ending=Ending.NO_LAST_CHUNK))
+    came, end = client.bytes_of_refresh(token)
+    assert (end, came[-2:]) == ("close", b"\r\n")
+    (entry,) = server.posts
+    assert (entry.done, entry.delivered, entry.gave_tokens) == (Done.ISSUED, True, True)
+    assert entry.sent_bytes == len(came)
 
 
 def test_drip(server: AuthServer, client: AuthServerClient, first: Issued) -> None:

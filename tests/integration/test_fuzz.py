@@ -113,13 +113,25 @@ def _channel(vault: RealVault, port: int, caller: str) -> grpc.Channel:
 
 
 def _ask(target: Target, method: MethodDescriptor, caller: str, data: bytes) -> None:
-    call: Any = target.channels[caller].unary_unary(path_of(method))
     try:
-        answer = call(data, timeout=_LIMIT_S)
+        answer = _answer(target.channels[caller], method, data)
     except grpc.RpcError as error:
         _check_refusal(method, error)
     else:
         GetMessageClass(method.output_type).FromString(answer)
+
+
+def _answer(channel: grpc.Channel, method: MethodDescriptor, data: bytes) -> bytes:
+    """Of a stream its first message: that it is open is the answer, and it has no end."""
+    if not method.server_streaming:
+        call: Any = channel.unary_unary(path_of(method))
+        return bytes(call(data, timeout=_LIMIT_S))
+    opened: Any = channel.unary_stream(path_of(method))
+    stream = opened(data, timeout=_LIMIT_S)
+    try:
+        return bytes(next(stream))
+    finally:
+        stream.cancel()
 
 
 def _check_refusal(method: MethodDescriptor, error: Any) -> None:

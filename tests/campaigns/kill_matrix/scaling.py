@@ -24,7 +24,8 @@ SCALED: Final = (
     "BREAKER_OPEN_FIRST_S", "BREAKER_OPEN_MAX_S", "BREAKER_PROBE_S", "PERMIT_WAIT_S",
     "PERMIT_FULL_RETRY_S", "PERMIT_FULL_RETRY_MAX_S", "PERMIT_LIFE_S", "BUDGET_LOOK_S",
     "RATE_LIMITED_PAUSE_S", "RETRY_AFTER_MAX_S", "HTTP_CONNECT_LIMIT_S", "HTTP_TAIL_S",
-    "HTTP_LATE_READ_S",
+    "HTTP_LATE_READ_S", "IN_DOUBT_TOLD_MAX_S", "WAIT_RETRY_AFTER_S", "BREAKER_ALONE_WINDOW_S",
+    "BREAKER_FRESH_S", "RATE_LIMITED_WINDOW_S", "RATE_HOLD_FIRST_S", "RATE_HOLD_FORGET_S",
 )  # fmt: skip
 RATES: Final = ("RETRY_TRICKLE_PER_S",)
 # Of the same sections of limits.py, and why they stay.
@@ -34,6 +35,8 @@ UNSCALED: Final[Mapping[str, str]] = MappingProxyType(
         "SPOOL_START_LIMIT_S": "of the disk",
         "SPOOL_WAIT_MIN_S": "a bound of settings",
         "SPOOL_WAIT_MAX_S": "a bound of settings",
+        "WAIT_UNTIL_TOLD_S": "for ever",
+        "CONSENT_WAIT_S": "a campaign has no consents",
         "ATTEMPT_KEEP_S": "nothing is old enough in a campaign",
     }
 )
