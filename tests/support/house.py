@@ -241,6 +241,7 @@ class House:
                 envelopes=self.envelopes,
                 spool=self.spool,
                 revoke_at_provider=self.revoke_at_provider,
+                audit=self.audit,
                 recorder=self.recorder,
                 clock=self.clock,
                 entropy=self.entropy,

@@ -51,7 +51,8 @@ def fails(answer_class: AnswerClass) -> TokenEndpointError:
         fails(AnswerClass.IN_DOUBT),  # a timeout or reset after sending
         answered(500),
         answered(502, b"<html>"),
-        answered(503),  # without Retry-After nobody knows who answered
+        answered(503),
+        answered(503, b"", 7.0),  # a proxy may say so of a server that has worked
         answered(504),
         answered(100),
         answered(303),
@@ -118,7 +119,7 @@ async def test_refused_code_is_spent(house: House, answer: HttpAnswer, reason: R
     [
         (fails(AnswerClass.NOT_SENT), Reason.PROVIDER_UNAVAILABLE),
         (answered(429), Reason.PROVIDER_RATE_LIMITED),
-        (answered(503, b"", 7.0), Reason.PROVIDER_RATE_LIMITED),
+        (answered(200, b'{"error": "slow_down"}'), Reason.PROVIDER_RATE_LIMITED),
         (answered(401), Reason.CLIENT_MISCONFIGURED),
         (answered(401, b"<html>"), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "invalid_client"}'), Reason.CLIENT_MISCONFIGURED),

@@ -223,6 +223,7 @@ def _consents(parts: Parts) -> Consents:
             envelopes=parts.envelopes,
             spool=parts.spool,
             revoke_at_provider=parts.revoke_at_provider,
+            audit=parts.audit,
             recorder=parts.recorder,
             clock=parts.clock,
             entropy=parts.entropy,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.ports import (
+    AuditLog,
     AuthorizationStore,
     Clock,
     Entropy,
@@ -38,6 +39,7 @@ class ConsentParts:
     envelopes: Envelopes
     spool: Spool
     revoke_at_provider: RevokeAtProvider
+    audit: AuditLog
     recorder: Recorder
     clock: Clock
     entropy: Entropy
@@ -92,6 +94,7 @@ class Consents:
             authorizations=parts.authorizations,
             spool=parts.spool,
             settle=settle,
+            audit=parts.audit,
             recorder=parts.recorder,
             flights=parts.flights,
         )

@@ -119,7 +119,7 @@ def raise_by_error(
     answer: HttpAnswer,
     reading: Reading,
     profile: ProviderProfile,
-    secrets: Collection[Sensitive],
+    secrets: Collection[Sensitive] | None,
 ) -> NoReturn:
     """What the error code of a readable answer means, at a status that decided nothing."""
     members = reading.members
@@ -131,7 +131,14 @@ def raise_by_error(
         code, answer_class, why = _in_200(codes, placed, aside(members, named), members, profile)
     else:
         code, answer_class, why = _in_4xx(answer, placed, members, profile)
-    raise failure(answer, answer_class, why, shown_code(code, secrets), reading.oddities)
+    shown = shown_code(code, secrets, _listed_by(profile))
+    raise failure(answer, answer_class, why, shown, reading.oddities)
+
+
+def _listed_by(profile: ProviderProfile) -> frozenset[str]:
+    """The codes in a profile's tables, without the descriptions that some entries have."""
+    keys = (*profile.error_codes, *profile.error_in_200.codes)
+    return frozenset((*keys, *(key.partition(": ")[0] for key in keys)))
 
 
 def _in_200(

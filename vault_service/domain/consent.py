@@ -108,13 +108,15 @@ def leaves_the_code(error: TokenEndpointError) -> bool:
     """Whether the code was surely not looked at, so that it may be presented (again).
 
     Nothing was sent; or the provider's rate limiter answered; or the client was not authenticated,
-    which comes before everything (RFC 6749 §3.2.1, §5.2). Nothing else: a redirect or a page of
-    HTML does not say how far the request came, a request that is wrong is wrong again, and many
-    providers use a code up with the first request that they refuse.
+    which comes before everything (RFC 6749 §3.2.1, §5.2). Nothing else: a 5xx, with Retry-After or
+    without, a redirect or a page of HTML does not say how far the request came, a request that is
+    wrong is wrong again, and many providers use a code up with the first request that they refuse.
     """
     if error.answer_class is AnswerClass.CLIENT_REFUSED:
         return error.status == 401 or error.error == "invalid_client"
-    return error.answer_class in (AnswerClass.NOT_SENT, AnswerClass.RATE_LIMITED)
+    if error.answer_class is AnswerClass.RATE_LIMITED:
+        return error.status < 500
+    return error.answer_class is AnswerClass.NOT_SENT
 
 
 _REFUSED: Final = (
@@ -136,11 +138,12 @@ _ENDINGS: Final[Mapping[AnswerClass, tuple[Reason, str]]] = {
     AnswerClass.REQUEST_REFUSED: _REFUSED,
     AnswerClass.PROVIDER_FAULT: _TAKEN,
     AnswerClass.IN_DOUBT: _TAKEN,
+    AnswerClass.RATE_LIMITED: _TAKEN,  # 503 with Retry-After
     AnswerClass.UNREADABLE_SUCCESS: _TAKEN,
 }
 
 
 def ending_of(error: TokenEndpointError) -> VaultError:
     """How the authorization ends after an answer that does not leave the code."""
-    reason, message = _ENDINGS[error.answer_class]
+    reason, message = _ENDINGS.get(error.answer_class, _TAKEN)
     return VaultError(reason, message, recorded=error.recorded())

@@ -7,7 +7,7 @@ them. A profile's own tables go before this one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from vault_service.domain import limits
@@ -18,6 +18,7 @@ _NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
 _ECHO_MIN_CHARS: Final = 8  # a shorter common part is chance
 _SEPARATORS: Final = re.compile(r"[ _-]")
 _LEFT_OUT: Final = "(left out: it repeats a secret)"
+_NOT_KNOWN: Final = "(left out: not a known code, and it may repeat a secret)"
 
 # Codes that are not here are REQUEST_REFUSED: they condemn no grant.
 CLASS_BY_ERROR: Final[Mapping[str, AnswerClass]] = {
@@ -135,12 +136,19 @@ _BY_PLAIN_CODE: Final = {_plain(code): meant for code, meant in CLASS_BY_ERROR.i
 _PLAIN_NEVER: Final = frozenset(map(_plain, NEVER_THE_GRANT))
 
 
-def shown_code(code: str, secrets: Iterable[Sensitive] = ()) -> str:
+def shown_code(
+    code: str, secrets: Iterable[Sensitive] | None = (), listed: Collection[str] = ()
+) -> str:
     """A provider's code for the record: cut, printable ASCII, and left out where it repeats some
-    of a secret that we sent. The record is read by more people than may see a token."""
+    of a secret that we sent. The record is read by more people than may see a token.
+
+    ``secrets`` is None where they are not at hand: only a code is shown then that the table above
+    has, or the profile (``listed``)."""
     shown = _NOT_PRINTABLE.sub("?", code[: limits.ERROR_CODE_MAX_CHARS])
     if shown in CLASS_BY_ERROR:
         return shown
+    if secrets is None:
+        return shown if not code or known_class(code) or code in listed else _NOT_KNOWN
     return _LEFT_OUT if any(_repeats(shown, secret) for secret in secrets) else shown
 
 

@@ -51,11 +51,12 @@ class Expected:
 
 
 def read_tokens(
-    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
+    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive] | None
 ) -> TokenAnswer:
     """The tokens of a successful answer (RFC 6749 §5.1). Raises ``TokenEndpointError``.
 
-    ``secrets`` are those that were sent: an error code that repeats some of one is left out.
+    ``secrets`` are those that were sent: an error code that repeats some of one is left out. None:
+    they are not at hand, and a code that nobody listed is left out.
     No subject is read: refusing an id_token here would lose the tokens beside it.
 
     What is not needed to store the tokens is never a reason to refuse them: a malformed
@@ -71,7 +72,7 @@ def read_tokens(
 
 
 def read_refresh(
-    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
+    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive] | None
 ) -> TokenAnswer:
     """The tokens of a refresh: as ``read_tokens``, but that no refresh token comes where the one
     before stays, so ``expires_in`` of 0 does not promise a token without an end."""
@@ -118,7 +119,7 @@ def read_revocation(
 
 
 def _success(
-    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive]
+    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive] | None
 ) -> Reading:
     """What an answer says that reports no failure."""
     raise_by_status(answer)

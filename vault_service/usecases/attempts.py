@@ -188,7 +188,7 @@ class Attempts:
         _, provider = await self._credentials.find(client)
         why = ""
         try:
-            read_refresh(raw, provider.profile, ())
+            read_refresh(raw, provider.profile, None)
         except TokenEndpointError as error:
             why = error.detail or "no tokens where the profile looks for them"
         body = raw.body.reveal()

@@ -13,7 +13,7 @@ from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision
 from vault_service.domain.answer_rules import is_success
-from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.attempt import SpoolEntry, SpoolKind
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.consent import leaves_the_code
@@ -21,6 +21,7 @@ from vault_service.domain.errors import VaultError
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, ClientCredential, TokenAnswer
+from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_tokens
 from vault_service.ports import AuthorizationStore, Clock, Entropy, Spool, TokenEndpoint
@@ -43,7 +44,7 @@ class _Exchange:
     decision: Decision
     envelope: bytes | None = None  # the sealed raw answer
     raw: HttpAnswer | None = None
-    is_settled: bool = False  # whether the database knows all that the spool could say
+    is_settled: bool = True  # whether the database knows all that the spool could say
 
 
 class ExchangeCode:
@@ -83,35 +84,32 @@ class ExchangeCode:
         code_hash: bytes,
     ) -> None:
         """Raises why the code was not presented, or how the authorization ended."""
-        exchange = await self._prepare(authorization, decision)
-        try:
-            # Before the claim: a caller that finds no place has used up nothing.
-            with await self._outages.consent(
-                exchange.registration.client, exchange.registration.provider, code_hash
-            ) as permit:
-                if await self._claim(call, exchange, code_hash):
-                    await self._present(call, exchange, code, permit)
-        finally:
-            if exchange.is_settled:
-                await self._spool.free(exchange.entry)
-            else:
-                # Recovery goes on from what the entry says.
-                self._spool.leave(exchange.entry)
-
-    async def _prepare(self, authorization: Authorization, decision: Decision) -> _Exchange:
-        tenant = authorization.tenant
         registration = await self._credentials.open(
-            OAuthClientName(tenant, authorization.oauth_client)
+            OAuthClientName(authorization.tenant, authorization.oauth_client)
         )
         binding = authorization.verifier_binding
         verifier = await self._envelopes.open(binding, authorization.verifier_envelope)
         sealer = await self._envelopes.sealer(binding.dek_owner)
-        claim_id = self._entropy.uuid7()
-        entry = await self._spool.reserve(
-            claim_id, tenant, authorization.authorization_id, SpoolKind.CONSENT
-        )
-        claimed = replace(authorization, claim_id=claim_id)
-        return _Exchange(claimed, registration, verifier, sealer, entry, decision)
+        # Before the claim: a caller that finds no place has used up nothing. Before the slot: those
+        # who wait for a place take none from refreshes.
+        with await self._outages.consent(
+            registration.client, registration.provider, code_hash
+        ) as permit:
+            claim_id = self._entropy.uuid7()
+            claimed = replace(authorization, claim_id=claim_id)
+            entry = await self._spool.reserve(
+                claim_id, authorization.tenant, authorization.authorization_id, SpoolKind.CONSENT
+            )
+            exchange = _Exchange(claimed, registration, verifier, sealer, entry, decision)
+            try:
+                if await self._claim(call, exchange, code_hash):
+                    await self._present(call, exchange, code, permit)
+            finally:
+                if exchange.is_settled:
+                    await self._spool.free(exchange.entry)
+                else:
+                    # Recovery goes on from what the entry says.
+                    self._spool.leave(exchange.entry)
 
     async def _claim(self, call: Call, exchange: _Exchange, code_hash: bytes) -> bool:
         authorization = exchange.authorization
@@ -124,6 +122,7 @@ class ExchangeCode:
             decision=exchange.decision,
             detail=exchange_facts(authorization),
         )
+        exchange.is_settled = False
         claimed = await self._authorizations.claim(
             authorization, code_hash, authorization.claim_id, record
         )
@@ -146,9 +145,9 @@ class ExchangeCode:
                 lambda: self._clock.monotonic() <= start_by and permit.again(),
             )
         except TokenEndpointError as error:
-            await permit.report(error)
+            await permit.report(error, leave=False)  # the slot is held until the end
             raise await self._refused(call, exchange, error) from error
-        await permit.report(None)
+        await permit.report(None, leave=False)
         assert exchange.raw is not None, "the tokens are of an answer"
         exchanged = Exchanged(
             authorization=exchange.authorization,
@@ -174,7 +173,7 @@ class ExchangeCode:
             redirect_uri=exchange.authorization.redirect_uri,
             verifier=exchange.verifier,
         )
-        if is_success(raw):
+        if is_success(raw) and not _may_be_asked_again(raw, profile):
             await self._keep(exchange, raw)
         return read_tokens(raw, profile, (credential.client_secret, code, exchange.verifier))
 
@@ -196,17 +195,19 @@ class ExchangeCode:
         return ended
 
     async def _give_back(self, call: Call, exchange: _Exchange, why: dict[str, str]) -> None:
-        authorization = exchange.authorization
-        assert authorization.claim_id is not None, "it was made with one"
-        record = self._recorder.done(
-            call,
-            AuditAction.CODE_EXCHANGE_GIVEN_BACK,
-            authorization.tenant,
-            _resource(authorization),
-            detail={**exchange_facts(authorization), **why},
-        )
-        await self._authorizations.give_back(authorization, authorization.claim_id, record)
+        await self._settle.give_back(call, exchange.authorization, why)
         exchange.is_settled = True
+
+
+def _may_be_asked_again(raw: HttpAnswer, profile: ProviderProfile) -> bool:
+    """A 2xx that refuses our credential: another may follow, and the one slot is for its answer.
+    A reader that fails says no, so that it loses no answer."""
+    with contextlib.suppress(Exception):
+        try:
+            read_tokens(raw, profile, None)
+        except TokenEndpointError as error:
+            return error.answer_class is AnswerClass.CLIENT_REFUSED and leaves_the_code(error)
+    return False
 
 
 def _resource(authorization: Authorization) -> str:

@@ -97,7 +97,7 @@ class KeptAnswers:
     async def _read(self, call: Call, tried: Attempted, envelope: bytes) -> Kept:
         try:
             raw = await self.opened(tried.grant, tried.attempt.base_generation, envelope)
-            answer = read_refresh(raw, tried.profile, ())
+            answer = read_refresh(raw, tried.profile, None)
         except VaultError as error:
             if error.reason is not Reason.ENVELOPE_CORRUPT:
                 raise

@@ -79,13 +79,14 @@ class Permit:
         self._lane.permits.owe()
         return True
 
-    async def report(self, error: TokenEndpointError | None) -> None:
-        """What came of the request, None for tokens; its place is free from now on. A second report
-        is of an answer that was late."""
+    async def report(self, error: TokenEndpointError | None, *, leave: bool = True) -> None:
+        """What came of the request, None for tokens; its place is free from now on, or, without
+        ``leave``, when the ``with`` ends. A second report is of an answer that was late."""
         if error is None:
             self._lane.watch.gave_tokens()
         admitted, self._admitted = self._admitted, None
-        self._leave()
+        if leave:
+            self._leave()
         if admitted is not None:
             await self._lane.answered(admitted, self._key, error)
 

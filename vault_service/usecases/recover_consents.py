@@ -7,19 +7,21 @@ is told so. No code is presented here.
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Sequence
 from functools import partial
 
 from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.attempt import SpoolEntry, SpoolKind, SpoolMark
-from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import VaultError
-from vault_service.domain.names import OAuthClientName
+from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.consent import authorization_name
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.oauth import Authorization
-from vault_service.ports import AuthorizationStore, Spool
+from vault_service.ports import AuditLog, AuthorizationStore, Spool
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.recorder import Recorder
-from vault_service.usecases.settle_consent import SettleConsent, exchange_facts
+from vault_service.usecases.settle_consent import SettleConsent
 
 
 class RecoverConsents:
@@ -31,22 +33,39 @@ class RecoverConsents:
         authorizations: AuthorizationStore,
         spool: Spool,
         settle: SettleConsent,
+        audit: AuditLog,
         recorder: Recorder,
         flights: Flights,
     ) -> None:
         self._authorizations = authorizations
         self._spool = spool
         self._settle = settle
+        self._audit = audit
         self._recorder = recorder
         self._flights = flights
+        self._look = 0
+        self._tried: dict[uuid.UUID, int] = {}  # in which look each entry was tried last
 
     async def __call__(self, call: Call) -> int:
         """How many were tried. One that has no outcome yet is due again with the next look."""
         left = await self._spool.left_over()
         entries = [entry for entry in left if entry.kind is SpoolKind.CONSENT]
-        due = entries[: limits.ATTEMPT_BATCH_MAX]
-        await asyncio.gather(*(self._in_flight(call, entry) for entry in due))
+        due = self._in_turn(entries)
+        tried = (self._in_flight(call, entry) for entry in due)
+        for outcome in await asyncio.gather(*tried, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # a fault of ours, which kept none of the others from its outcome
         return len(due)
+
+    def _in_turn(self, entries: Sequence[SpoolEntry]) -> list[SpoolEntry]:
+        """One batch: those that were never tried, then those tried longest ago. So entries that
+        have no outcome do not keep those behind them waiting."""
+        self._look += 1
+        self._tried = {entry.attempt_id: self._tried.get(entry.attempt_id, 0) for entry in entries}
+        by_turn = sorted(entries, key=lambda entry: self._tried[entry.attempt_id])
+        due = by_turn[: limits.ATTEMPT_BATCH_MAX]
+        self._tried |= {entry.attempt_id: self._look for entry in due}
+        return due
 
     async def _in_flight(self, call: Call, entry: SpoolEntry) -> None:
         key = ("consent", entry.tenant, entry.attempt_id)
@@ -59,20 +78,30 @@ class RecoverConsents:
         found = await self._authorizations.find_by_id(entry.tenant, entry.grant_id)
         if found is not None and found.claim_id == entry.attempt_id and _is_open(found):
             await self._settled(call, found, entry)
+        elif found is None and entry.envelope is not None:
+            await self._audit.append(self._forgotten(call, entry))
         # Else it says nothing that the database does not know: another claim has the state by
         # now, there is an outcome, or nobody can ask for the authorization any more.
         await self._spool.free(entry)
 
+    def _forgotten(self, call: Call, entry: SpoolEntry) -> AuditRecord:
+        """What its answer was to be read with has gone: its tokens, if any, live on unrevoked."""
+        error = VaultError(
+            Reason.AUTHORIZATION_CODE_USED,
+            "the answer was found after its authorization was forgotten",
+            recorded={
+                "why": "found after its authorization was forgotten; tokens in it are not revoked",
+                "kept": "nothing",
+                "authorization": str(entry.grant_id),
+            },
+        )
+        resource = authorization_name(entry.tenant, entry.grant_id)
+        action = AuditAction.AUTHORIZATION_ENDED
+        return self._recorder.failed(call, action, error, entry.tenant, resource)
+
     async def _settled(self, call: Call, found: Authorization, entry: SpoolEntry) -> None:
         if entry.mark is SpoolMark.RESERVED:
-            record = self._recorder.done(
-                call,
-                AuditAction.CODE_EXCHANGE_GIVEN_BACK,
-                found.tenant,
-                str(OAuthClientName(found.tenant, found.oauth_client)),
-                detail={**exchange_facts(found), "why": "nothing was sent"},
-            )
-            await self._authorizations.give_back(found, entry.attempt_id, record)
+            await self._settle.give_back(call, found, {"why": "nothing was sent"})
         elif entry.envelope is None:
             await self._settle.end_unknown(call, found)
         else:

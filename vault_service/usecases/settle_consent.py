@@ -24,6 +24,7 @@ from vault_service.domain.consent import (
     TokenKind,
     discarded_binding,
     ending_of,
+    leaves_the_code,
 )
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
@@ -35,6 +36,7 @@ from vault_service.domain.token_answer import Expected, read_subject_of, read_to
 from vault_service.ports import AuthorizationStore, Clock, Entropy
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
+from vault_service.usecases.provider_faults import refusal as refusal_of
 from vault_service.usecases.recorder import Recorder, shown
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
 from vault_service.usecases.store_consent import StoreConsent
@@ -56,8 +58,8 @@ class Exchanged:
 
 
 class SettleConsent:
-    """Each method returns None when a grant has the tokens, or the refusal that ended the
-    authorization, and raises what left it without an outcome."""
+    """A method returns None when a grant has the tokens, or the refusal that ended the
+    authorization or gave its claim back, and raises what left it without an outcome."""
 
     def __init__(
         self,
@@ -115,6 +117,20 @@ class SettleConsent:
         await self._end(call, authorization, refusal, answer_envelope=envelope if unread else None)
         return refusal
 
+    async def give_back(
+        self, call: Call, authorization: Authorization, why: dict[str, str]
+    ) -> None:
+        """The code was surely not looked at: the same completion may present it."""
+        assert authorization.claim_id is not None, "only a claim is given back"
+        record = self._recorder.done(
+            call,
+            AuditAction.CODE_EXCHANGE_GIVEN_BACK,
+            authorization.tenant,
+            str(OAuthClientName(authorization.tenant, authorization.oauth_client)),
+            detail={**exchange_facts(authorization), **why},
+        )
+        await self._authorizations.give_back(authorization, authorization.claim_id, record)
+
     async def end_unknown(self, call: Call, authorization: Authorization) -> VaultError:
         """The process that presented the code is gone, and no answer reached its disk."""
         refusal = VaultError(
@@ -152,10 +168,13 @@ class SettleConsent:
         except AnswerCorruptError:
             return await self.end_unknown(call, authorization)
         try:
-            tokens = read_tokens(raw, provider.profile, ())
+            tokens = read_tokens(raw, provider.profile, None)
         except TokenEndpointError as error:
             if authorization.ending is not None:
                 return authorization.ending.error()  # as unreadable as it was
+            if leaves_the_code(error):
+                await self.give_back(call, authorization, error.recorded())
+                return refusal_of(error)
             return await self.refuse(call, authorization, error, envelope)
         if authorization.read_time - authorization.claim_time > _REPLAY:
             return await self._discard(call, exchanged, tokens, _too_late())

@@ -37,5 +37,11 @@ class AttemptSweep:
             deadline=self._clock.monotonic() + _BUDGET_S,
         )
         # First: a person waits for it, and it asks no provider.
-        await self._recover_consents(call)
+        fault: Exception | None = None
+        try:
+            await self._recover_consents(call)
+        except Exception as error:
+            fault = error  # refreshes do not wait until consents are mended
         await self._recover(call)
+        if fault is not None:
+            raise fault
