@@ -1,4 +1,4 @@
-"""``python -m tests.campaigns.all``: one campaign after another, each that has no result yet of
+"""``python -m tests.campaigns.all``: one campaign after another, each that has no clean result of
 this state of the source.
 
 Stopped and started again it goes on with the first that is missing; the kill matrix goes on inside.
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from tests.campaigns.results import SOURCE, kept_source
+from tests.campaigns.results import SOURCE, is_done
 
 # The longest last; the kill matrix keeps its own result, and how far it has come.
 NAMES = ("cancelled", "clocks", "outage", "race", "away")
@@ -26,8 +26,8 @@ def main() -> None:
     wanted = [*NAMES, *([_KILLS] if options.kills else [])]
     failed = []
     for name in options.only or wanted:
-        if name != _KILLS and kept_source(name) == SOURCE and not options.again:
-            print(f"{name}: there is a result of {SOURCE}", flush=True)
+        if name != _KILLS and is_done(name) and not options.again:
+            print(f"{name}: there is a clean result of {SOURCE}", flush=True)
             continue
         started = time.monotonic()
         status = _run(name, options.limit_s)

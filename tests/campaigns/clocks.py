@@ -39,6 +39,12 @@ class Settings:
     life_s: int = 5
     min_ttl_s: float | None = 0.5  # what is left must not be eaten up by a busy machine
 
+    @property
+    def all_are_seen(self) -> bool:
+        """Whether each generation is somebody's. Who asks for nothing wants nine tenths of a life:
+        a token that has less when its caller could have it is refreshed once more."""
+        return self.min_ttl_s is not None
+
 
 # What failed when the campaign was first run.
 FAILED_FIRST = Settings(life_s=3, min_ttl_s=None)
@@ -51,7 +57,7 @@ def certificates_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it; all must be 0 or empty but the first four."""
+    """What came of it; all must be 0 or empty but the first four and those unseen."""
 
     calls: int
     tokens: int
@@ -62,6 +68,7 @@ class Found:
     posts_refused: int
     families_killed: int
     history_violations: dict[str, int]
+    generations_unseen: int  # that no caller received; one of the violations where all should be
     wrong_ends: int  # expire_times that are not the provider's life from now on
     final: list[str]
 
@@ -174,7 +181,8 @@ async def _play(
         second_posts=len(second_posts(server)),
         posts_refused=len(refused_posts(server)),
         families_killed=sum(family.killed is not None for family in families),
-        history_violations=watch.violations(),
+        history_violations=watch.violations(every_generation_seen=settings.all_are_seen),
+        generations_unseen=watch.violations().get("gap", 0),
         wrong_ends=sum(wrong_ends),
         final=watch.final,
     )

@@ -30,6 +30,7 @@ from tests.support.vault import RealVault
 _AWAY = Answer.html(503)
 _AT_ONCE = 16
 _ASK_LIMIT_S = 20.0
+BACK_WITHIN_S = 30.0  # as docs/how-to/provider-outage.md has it: until somebody is served
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ class Found:
     lost: int  # grants that need consent again
     families_killed: int
     final: dict[str, int]  # answers to callers that are none of "later"
+
+    @property
+    def clean(self) -> bool:
+        """Nothing lost, the first caller served in time, and soon all of them."""
+        lost = self.lost or self.families_killed or self.final
+        return not lost and self.first_s <= BACK_WITHIN_S and self.last_s <= 2 * BACK_WITHIN_S
 
 
 @dataclass

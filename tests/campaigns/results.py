@@ -31,8 +31,9 @@ def source_digest() -> str:
 SOURCE: Final = source_digest()  # as it was when this process took it in
 
 
-def keep(name: str, what: str, command: str, result: object) -> None:
-    """Write ``name``.json: what was run, how to run it again, where, and what came of it."""
+def keep(name: str, what: str, command: str, result: object, *, clean: bool) -> None:
+    """Write ``name``.json: what was run, how to run it again, where, and what came of it. ``clean``:
+    whether it found nothing wrong."""
     document = {
         "what": what,
         "command": command,
@@ -40,6 +41,7 @@ def keep(name: str, what: str, command: str, result: object) -> None:
         "machine": machine(),
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
+        "clean": clean,
         "result": result,
     }
     (FOLDER / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -50,9 +52,10 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, shared"
 
 
-def kept_source(name: str) -> str:
-    """Of which state of the source this result is, "" where there is none."""
+def is_done(name: str) -> bool:
+    """Whether there is a clean result of this state of the source."""
     file = FOLDER / f"{name}.json"
     if not file.exists():
-        return ""
-    return str(json.loads(file.read_text()).get("source", ""))
+        return False
+    known = json.loads(file.read_text())
+    return known.get("source") == SOURCE and known.get("clean") is True

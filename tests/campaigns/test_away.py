@@ -33,7 +33,7 @@ async def test_nothing_is_lost_at_any_point(vault: RealVault) -> None:
                         deployment, callers, point, fault, _AWAY_S
                     )
     command = "make test-long PYTEST_ARGS=tests/campaigns/test_away.py"
-    keep("away", " ".join(_WHAT.split()), command, found)
+    keep("away", " ".join(_WHAT.split()), command, found, clean=True)
     assert len(found) == len(away.FAULTS) * len(away.POINTS)
 
 

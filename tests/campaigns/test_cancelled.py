@@ -23,7 +23,13 @@ async def test_hanging_up_at_random_moments(vault: RealVault) -> None:
     seed = cancelled.seed_of_today()
     found = await cancelled.play(vault, grants=10, callers=100, rounds=100, seed=seed)
     command = "make test-long PYTEST_ARGS=tests/campaigns/test_cancelled.py"
-    keep("cancelled", " ".join(_WHAT.split()), command, {"seed": seed, **asdict(found)})
+    keep(
+        "cancelled",
+        " ".join(_WHAT.split()),
+        command,
+        {"seed": seed, **asdict(found)},
+        clean=found.clean,
+    )
     assert found.clean, found
     assert found.cancelled > 2_000
     assert found.generations > 500

@@ -41,7 +41,13 @@ async def test_a_day_of_difference(aged_vault: RealVault) -> None:
     }
     command = "make test-long PYTEST_ARGS=tests/campaigns/test_clocks.py"
     results = {name: asdict(each) for name, each in found.items()}
-    keep("clocks", " ".join(_WHAT.split()), command, results)
+    keep(
+        "clocks",
+        " ".join(_WHAT.split()),
+        command,
+        results,
+        clean=all(each.clean for each in found.values()),
+    )
     for name, each in found.items():
         assert each.clean, (name, each)
         assert each.generations > 16 * 12, (name, each)

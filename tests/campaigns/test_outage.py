@@ -13,8 +13,6 @@ from tests.support.authserver import AuthServer
 from tests.support.vault import RealVault
 
 _PROCESSES = 2
-# As docs/how-to/provider-outage.md has it.
-_BACK_WITHIN_S = 30.0
 _WHAT = """\
 Two `serve` processes with the settings that ship; fifteen providers answer 503 for 10 to 240 s at
 the same time, each with 20 grants whose tokens are over and a caller for each that comes again when
@@ -49,8 +47,12 @@ async def test_providers_that_are_away(
     found = await outage.play(vault, server, ports, outage.WHOLE)
     command = "make test-long PYTEST_ARGS=tests/campaigns/test_outage.py"
     results = {name: asdict(each) for name, each in found.items()}
-    keep("outage", " ".join(_WHAT.split()), command, results)
+    keep(
+        "outage",
+        " ".join(_WHAT.split()),
+        command,
+        results,
+        clean=all(each.clean for each in found.values()),
+    )
     for name, each in found.items():
-        assert (each.lost, each.families_killed, each.final) == (0, 0, {}), (name, each)
-        assert each.first_s <= _BACK_WITHIN_S, (name, each)
-        assert each.last_s <= 2 * _BACK_WITHIN_S, (name, each)
+        assert each.clean, (name, each)

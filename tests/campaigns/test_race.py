@@ -33,6 +33,6 @@ async def test_one_post_for_each_generation(vault: RealVault) -> None:
     reason to try again."""
     found = await race.play(vault, _PLAN)
     command = "make test-long PYTEST_ARGS=tests/campaigns/test_race.py"
-    keep("race", " ".join(_WHAT.split()), command, race.as_result(_PLAN, found))
+    keep("race", " ".join(_WHAT.split()), command, race.as_result(_PLAN, found), clean=found.clean)
     assert found.clean, found
     assert found.generations > _PLAN.grants
