@@ -32,8 +32,10 @@ SOURCE: Final = source_digest()  # as it was when this process took it in
 
 
 def keep(name: str, what: str, command: str, result: object, *, clean: bool) -> None:
-    """Write ``name``.json: what was run, how to run it again, where, and what came of it. ``clean``:
-    whether it found nothing wrong."""
+    """Write ``name``.json: what was run, how to run it again, where, and what came of it.
+
+    ``clean``: whether it found nothing wrong.
+    """
     document = {
         "what": what,
         "command": command,
