@@ -41,8 +41,8 @@ class Settings:
 
     @property
     def all_are_seen(self) -> bool:
-        """Whether each generation is somebody's. Who asks for nothing wants nine tenths of a life:
-        a token that has less when its caller could have it is refreshed once more."""
+        """Whether each generation is somebody's. Who asks for nothing is given half of a life: a
+        token that has less when its caller could have it is refreshed once more."""
         return self.min_ttl_s is not None
 
 
