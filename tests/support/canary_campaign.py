@@ -144,7 +144,7 @@ class Campaign:
         await ask(_PROVIDERS, "ClearClientHold", clear, OPERATOR)
 
     async def attempts(self) -> None:
-        """Answers full of secrets that could not be read: shown to an operator, and given up."""
+        """Answers full of secrets that could not be read: shown to an operator, and read again."""
         ask = self._wire.ask
         waiting = attempts.ListAttemptsRequest(
             parent=_PARENT, filter=attempts.ATTEMPT_FILTER_WAITING
@@ -154,7 +154,7 @@ class Campaign:
         name = listed.attempts[0].name
         await ask(_ATTEMPTS, "GetAttempt", attempts.GetAttemptRequest(name=name), OPERATOR)
         order = attempts.ResolveAttemptRequest(
-            name=name, action=attempts.ATTEMPT_ACTION_GIVE_UP, reason="a canary"
+            name=name, action=attempts.ATTEMPT_ACTION_REREAD, reason="a canary"
         )
         await ask(_ATTEMPTS, "ResolveAttempt", order, OPERATOR)
 

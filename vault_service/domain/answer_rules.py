@@ -41,8 +41,7 @@ def failure(
     oddities: Collection[str] = (),
 ) -> TokenEndpointError:
     """The failure with status, length and media type, and what was odd; never the body."""
-    media = answer.content_type.partition(";")[0].strip()
-    label = media if _MEDIA_TYPE.fullmatch(media) else "no media type"
+    label = media_type(answer) or "no media type"
     detail = f"status {answer.status}, {len(answer.body)} bytes, {label}"
     return TokenEndpointError(
         answer_class,
@@ -57,6 +56,12 @@ def failure(
 def noted(answer: HttpAnswer, oddities: Collection[str]) -> str:
     """What was odd about an answer and its body, for a record; "" where nothing was."""
     return "; ".join(filter(None, (answer.noted, *oddities)))[: limits.TEXT_MAX_CHARS]
+
+
+def media_type(answer: HttpAnswer) -> str:
+    """Of the Content-Type, where it has the form of one, else "": a header may hold anything."""
+    media = answer.content_type.partition(";")[0].strip()
+    return media if _MEDIA_TYPE.fullmatch(media) else ""
 
 
 def is_success(answer: HttpAnswer) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vault_service.domain.access import Call, Decision, Permission
+from vault_service.domain.answer_rules import media_type
 from vault_service.domain.answers import TokenEndpointError
 from vault_service.domain.attempt import (
     UNRESOLVED,
@@ -192,7 +193,7 @@ class Attempts:
         except TokenEndpointError as error:
             why = error.detail or "no tokens where the profile looks for them"
         body = raw.body.reveal()
-        return Received(raw.status, len(body), shown(raw.content_type)[:100], why, raw.refusal)
+        return Received(raw.status, len(body), media_type(raw), why, raw.refusal)
 
     async def _enter(self, call: Call, tenant: str, permission: Permission) -> Decision:
         await self._gate.enter(call, tenant)
