@@ -35,5 +35,5 @@ def test_each_promise_names_tests_that_exist(row: str) -> None:
 
 
 def test_the_readme_points_to_its_promises() -> None:
-    """Whoever reads a promise finds its test."""
+    """The README links the page of promises."""
     assert "docs/claims.md" in (ROOT / "README.md").read_text("utf-8")
