@@ -62,7 +62,7 @@ async def test_a_renewed_lease(stores: Stores) -> None:
 
 
 async def test_renewal_is_fenced(stores: Stores) -> None:
-    """Who lost the lease gets it back only where nobody took it."""
+    """A process that lost the lease gets it back only where nobody took it."""
     grant = await _put(stores)
     late = await begin(stores.attempts, grant, 0.05)
     await stores.behind.advance(0.1)
@@ -175,8 +175,8 @@ async def test_what_a_success_releases(stores: Stores, monkeypatch: pytest.Monke
 
 
 async def test_the_bell_rings_when_an_attempt_ends(stores: Stores) -> None:
-    """Who waits for a grant hears when its attempt ends, is renewed or is committed, and when it is
-    revoked; not of other grants."""
+    """A waiter for a grant hears when its attempt ends, is renewed or is committed, and when the
+    grant is revoked; it hears nothing of other grants."""
     grant, other = await _put(stores, "a"), await _put(stores, "b")
     begun = await begin(stores.attempts, grant, 25.0)
     await begin(stores.attempts, other, 25.0)

@@ -244,7 +244,7 @@ async def test_an_ended_process_writes_nothing(host: Host) -> None:
 
 
 async def test_kind_outlives_the_process(host: Host) -> None:
-    """Whose answer an entry waits for is found again after a crash, at every mark."""
+    """After a crash, at every mark, an entry still says which kind of answer it waits for."""
     spool = await host.begin()
     reserved = await spool.reserve(ATTEMPT, "acme", GRANT, SpoolKind.CONSENT)
     other = await spool.reserve(OTHER, "acme", GRANT)

@@ -36,7 +36,7 @@ def port(real_vault: RealVault, provider: AuthServer) -> Iterator[int]:
 
 @pytest.fixture
 async def operator(real_vault: RealVault, port: int) -> AsyncIterator[sdk.TokenVaultClient]:
-    """Who registers providers and resolves attempts."""
+    """The client of the operator, who registers providers and resolves attempts."""
     async with real_vault.client("operator", port) as client:
         yield client
 

@@ -93,8 +93,8 @@ async def test_reread(house: House) -> None:
 
 @pytest.mark.parametrize("waiting", [_unread, _manual])
 async def test_accept_as_unchanged(house: House, waiting: object) -> None:
-    """Who knows that the provider did not carry it out gives the grant back: the next caller
-    presents the same token."""
+    """An operator who knows that the provider did not carry it out gives the grant back: the next
+    caller presents the same token."""
     assert callable(waiting)
     grant: Grant = await waiting(house)
     listed = await _resolve(house, AttemptAction.ACCEPT_AS_UNCHANGED)

@@ -105,7 +105,7 @@ async def _outcome(house: House, grant: Grant) -> str:
 
 
 def test_deleted_while_it_was_waited_for() -> None:
-    """Who waited in vain is told what became of the grant meanwhile."""
+    """A caller that waited in vain is told what became of the grant meanwhile."""
 
     async def main(clock: LoopClock) -> None:
         house, grant = await _with_token(clock, 100)

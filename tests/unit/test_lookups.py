@@ -76,7 +76,7 @@ async def test_a_tenant_has_a_share_of_threads(names: Names) -> None:
 
 
 async def test_one_name_has_one_thread(names: Names) -> None:
-    """Whoever looks up a name that is being looked up waits for the same thread."""
+    """Callers that look up the same name at the same time share one thread."""
     lookups = Lookups(names)
     tasks = [asyncio.create_task(lookups("silent", 443)) for _ in range(50)]
     await asyncio.sleep(0)

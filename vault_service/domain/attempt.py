@@ -181,7 +181,7 @@ class SpoolMark(Enum):
 
 
 class SpoolKind(Enum):
-    """Whose answer an entry waits for; the value is the version of its record on disk."""
+    """The kind of answer that an entry waits for; the value is its record's version on disk."""
 
     REFRESH = 1
     CONSENT = 2  # the attempt is a claim of an authorization, whose id stands for the grant's

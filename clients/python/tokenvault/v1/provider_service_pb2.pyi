@@ -433,7 +433,7 @@ Global___ResumeOAuthClientResponse: _TypeAlias = ResumeOAuthClientResponse  # no
 
 @_typing.final
 class ListClientHoldsRequest(_message.Message):
-    """Whose pauses."""
+    """The tenant whose pauses are listed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
