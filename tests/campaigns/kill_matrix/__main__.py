@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.campaigns.kill_matrix.tally import Tally
 
 _RESULT = Path(__file__).parents[3] / "bench" / "results" / "kill_matrix.json"
+_WRITE_S = 30.0
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 def _chunk(known: Tally, options: argparse.Namespace, limit_s: float) -> None:
+    from tests.campaigns.kill_matrix import tally
     from tests.campaigns.kill_matrix.campaign import Chunk, run_chunk
 
     started = time.monotonic()
@@ -56,24 +58,28 @@ def _chunk(known: Tally, options: argparse.Namespace, limit_s: float) -> None:
         options.transit,
         frozenset(filter(None, options.kinds.split(","))),
         frozenset(filter(None, options.groups.split(","))),
+        tuple(known.facts["under_way"]),
     )
-    done = 0
+    done, written_s = 0, started
 
-    def note(result: dict[str, Any]) -> None:
-        nonlocal done
+    def note(result: dict[str, Any], under_way: list[int]) -> None:
+        nonlocal done, written_s
         done += 1
-        if done % 200 == 0:
-            rate = done / (time.monotonic() - started)
+        known.count(chunk, result, under_way)
+        if (now := time.monotonic()) - written_s > _WRITE_S:
+            written_s = now
+            tally.write(known, options.resume)
+            rate = done / (now - started)
             print(f"{done} runs, {rate:.1f} a second", file=sys.stderr, flush=True)
 
-    results, databases = run_chunk(chunk, note)
-    known.add(chunk, results, databases, time.monotonic() - started)
+    databases = run_chunk(chunk, note)
+    known.end(chunk, done, databases, time.monotonic() - started)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kill_matrix")
     parser.add_argument("--runs", type=int, default=10_000, help="in all, with those of the file")
-    parser.add_argument("--chunk-s", type=float, default=1_200.0)
+    parser.add_argument("--chunk-s", type=float, default=86_400.0)
     parser.add_argument("--limit-s", type=float, default=86_400.0, help="of this call, in chunks")
     parser.add_argument("--resume", type=Path, default=_RESULT, help="the file to go on with")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,14 +1,20 @@
-"""Hands runs to slots and collects what comes back, until there are enough or the time is over."""
+"""Hands runs to slots and collects what comes back, until there are enough or the time is over.
+
+The last runs take their time: a class S grant whose spool was destroyed waits for it as long as
+``limits.SPOOL_WAIT_S`` says. So a campaign is one long chunk, and each result is noted as it comes.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import selectors
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +24,16 @@ from tests.campaigns.kill_matrix.plan import case
 from tests.campaigns.kill_matrix.slot import run_slot
 from tests.campaigns.kill_matrix.vault import Place
 
-_WAIT_S = 600.0  # a slot that says nothing for so long is stuck
+_STUCK_S = 900.0  # of one run; no run waits for so long (``successor.Before.give_up_s``)
+_LOOK_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Which: from run ``first`` on, at most ``runs`` of them, none begun after ``limit_s``.
+    """Which: ``again``, then from run ``first`` on, at most ``runs``, none begun after ``limit_s``.
 
-    ``kinds`` of providers and ``groups`` of cases: what others would be is left out; none: all.
+    ``again``: runs that were under way when an earlier chunk was interrupted. ``kinds`` of
+    providers and ``groups`` of cases: what others would be is left out; none: all.
     """
 
     first: int
@@ -36,6 +44,7 @@ class Chunk:
     transit: bool = False
     kinds: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+    again: tuple[int, ...] = ()
 
     def takes(self, number: int) -> bool:
         """Whether this run is wanted."""
@@ -50,51 +59,69 @@ class _Worker:
     orders: socket.socket
     received: bytes = b""
     number: int | None = None
+    since_s: float = 0.0
 
 
-def run_chunk(
-    chunk: Chunk, note: Callable[[dict[str, Any]], None]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The results of its runs, and what the databases and spools say at its end."""
-    results: list[dict[str, Any]] = []
+Note = Callable[[dict[str, Any], list[int]], None]
+
+
+def run_chunk(chunk: Chunk, note: Note) -> dict[str, Any]:
+    """What the databases and spools say at its end. Each result goes to ``note`` as it comes, with
+    the runs that are under way then."""
     with prepared(chunk.slots, transit=chunk.transit) as (places, postgres):
         with _workers(places, chunk.seed) as workers:
             for result in _results(chunk, workers):
-                results.append(result)
-                note(result)
-        found = ledgers.check(postgres, places)
-    return results, found
+                note(result, sorted(w.number for w in workers if w.number is not None))
+        return ledgers.check(postgres, places)
+
+
+def _numbers(chunk: Chunk) -> Iterator[int]:
+    """Those of the runs, in order."""
+    end, given, number = time.monotonic() + chunk.limit_s, 0, chunk.first
+    again = list(chunk.again)
+    while given < chunk.runs and time.monotonic() < end:
+        if not again:
+            while not chunk.takes(number):
+                number += 1
+            again, number = [number], number + 1
+        given += 1
+        yield again.pop(0)
 
 
 def _results(chunk: Chunk, workers: list[_Worker]) -> Iterator[dict[str, Any]]:
-    number, given, end = chunk.first, 0, time.monotonic() + chunk.limit_s
+    numbers = _numbers(chunk)
     busy = selectors.DefaultSelector()
 
     def give(worker: _Worker) -> None:
-        nonlocal number, given
-        worker.number = None
-        while not chunk.takes(number):
-            number += 1
-        if given < chunk.runs and time.monotonic() < end:
-            worker.number = number
-            worker.orders.sendall(b"%d\n" % number)
-            number, given = number + 1, given + 1
+        worker.number, worker.since_s = next(numbers, None), time.monotonic()
+        if worker.number is not None:
+            worker.orders.sendall(b"%d\n" % worker.number)
 
     for worker in workers:
         busy.register(worker.orders, selectors.EVENT_READ, worker)
         give(worker)
     while any(worker.number is not None for worker in workers):
-        ready = busy.select(_WAIT_S)
-        if not ready:
-            stuck = [worker.number for worker in workers]
-            raise RuntimeError(f"nothing came for {_WAIT_S:g} s; under way: {stuck}")
-        for key, _ in ready:
+        for key, _ in busy.select(_LOOK_S):
             worker = key.data
             worker.received += _received(worker)
             while b"\n" in worker.received:
                 line, _, worker.received = worker.received.partition(b"\n")
-                yield json.loads(line)
                 give(worker)
+                yield json.loads(line)
+        for worker in workers:
+            if worker.number is not None and time.monotonic() - worker.since_s > _STUCK_S:
+                busy.unregister(worker.orders)
+                yield _given_up(worker)
+
+
+def _given_up(worker: _Worker) -> dict[str, Any]:
+    """A slot that is stuck is shown, killed with all its processes, and gets no run any more."""
+    print(f"run {worker.number} is stuck; its slot is {worker.pid}", file=sys.stderr, flush=True)
+    os.killpg(worker.pid, signal.SIGUSR1)  # each of its processes says where it is
+    time.sleep(1.0)
+    os.killpg(worker.pid, signal.SIGKILL)
+    number, worker.number = worker.number, None
+    return {"number": number, "fault": f"stuck for {_STUCK_S:g} s"}
 
 
 def _received(worker: _Worker) -> bytes:
@@ -114,11 +141,17 @@ def _workers(places: list[Place], seed: int) -> Iterator[list[_Worker]]:
             for worker in workers:
                 worker.orders.close()
             ours.close()
+            os.setpgid(0, 0)
             run_slot(place, seed, theirs)
         theirs.close()
         workers.append(_Worker(pid, ours))
     try:
         yield workers
+    except BaseException:
+        for worker in workers:  # what is under way may take minutes, and nobody wants it any more
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+        raise
     finally:
         for worker in workers:
             worker.orders.close()

@@ -8,6 +8,7 @@ for each.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import json
 import os
@@ -66,6 +67,7 @@ class Slot:
     def serve(self) -> None:
         """Until the parent hangs up."""
         configure_logging("error", json=False)
+        faulthandler.register(signal.SIGUSR1)  # of its children too
         gc.freeze()
         for number in range(_RIVALS):
             name = f"rival-{number}"

@@ -1,8 +1,8 @@
 """What a campaign has come to: counts by point, class, group and ending, and each run that is a
 finding.
 
-The file is the campaign's memory too: ``next`` is the run to go on with. A chunk that was
-interrupted counts for nothing and is done again. A file of another state of the source, of another
+The file is the campaign's memory too: ``next`` is the run to go on with, after those that were
+``under_way`` when it was interrupted. A file of another state of the source, of another
 scale or another seed is not gone on with.
 """
 
@@ -51,21 +51,24 @@ class Tally:
         count: int = self.facts["runs"]
         return count
 
-    def add(
-        self, chunk: Chunk, results: list[dict[str, Any]], databases: dict[str, Any], took_s: float
-    ) -> None:
-        """All of one chunk."""
-        for result in results:
-            self._count(chunk, result)
+    def count(self, chunk: Chunk, result: dict[str, Any], under_way: list[int]) -> None:
+        """One run is over; ``under_way`` are done again when no more is heard of them."""
         facts = self.facts
-        latest = max((result["number"] for result in results), default=chunk.first - 1)
-        facts["next"] = max(facts["next"], latest + 1)
+        self._count(chunk, result)
+        left = [number for number in facts["under_way"] if number in chunk.again]
+        again = {number for number in left if number != result["number"]}
+        facts["under_way"] = sorted(again.union(under_way))
+        facts["next"] = max(facts["next"], result["number"] + 1, *(n + 1 for n in under_way))
+
+    def end(self, chunk: Chunk, runs: int, databases: dict[str, Any], took_s: float) -> None:
+        """All runs of a chunk are counted."""
+        facts = self.facts
         for name, count in databases.items():
             facts["databases"][name] = facts["databases"].get(name, 0) + count
         facts["chunks"].append(
             {
                 "first": chunk.first,
-                "runs": len(results),
+                "runs": runs,
                 "slots": chunk.slots,
                 "transit": chunk.transit,
                 "took_s": round(took_s, 1),
@@ -161,6 +164,7 @@ def _empty(seed: int) -> dict[str, Any]:
             "post_limit_s": post_limit_s,
         },
         "next": 0,
+        "under_way": [],
         **_losses(),
         "not_built": _LATER,
         "never_resolved": 0,
