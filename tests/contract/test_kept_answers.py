@@ -43,6 +43,31 @@ async def _mend(stores: Stores) -> None:
     await stores.providers.put(OP, a_profile(default_life_s=77), a_record())
 
 
+async def test_a_kept_success_puts_the_token_in_question(stores: Stores) -> None:
+    """Whose success is kept unread has used up its refresh token, at that generation; once the
+    answer is forgotten it has not."""
+    untouched = await put_grant(stores.authorizations, stores.grants, a_grant("acme"), "calm")
+    grant, attempt = await _waiting(stores)
+    assert await stores.attempts.is_in_question(grant)
+    assert not await stores.attempts.is_in_question(untouched)
+    assert not await stores.attempts.is_in_question(replace(grant, generation=2))
+    taken = await stores.attempts.take_ordered(attempt, 25.0)
+    assert taken is not None
+    assert await stores.attempts.forget_answer(taken[0], attempt, a_record())
+    assert not await stores.attempts.is_in_question(grant)
+
+
+async def test_a_refusal_puts_the_token_in_question(stores: Stores) -> None:
+    """Also while the grant waits for its confirmation; another failure says nothing of it."""
+    for refused in (False, True):
+        sample = a_grant("acme")
+        grant = await put_grant(stores.authorizations, stores.grants, sample, f"l-{refused}")
+        begun = await begin(stores.attempts, grant)
+        ending = Ending(AttemptState.REJECTED, "REFRESH_IN_DOUBT", 60.0, refused=refused)
+        assert await stores.attempts.end(begun.lease, begun.attempt, ending, a_record())
+        assert await stores.attempts.is_in_question(grant) is refused
+
+
 async def test_what_waits_is_due_for_nobody(stores: Stores) -> None:
     """It ends its lease, holds back who would begin and says what for, and no sweep finds it."""
     grant, attempt = await _waiting(stores)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.upkeep import FakeUpkeep
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     MAY_KEEP_AN_ANSWER,
@@ -19,8 +20,9 @@ from vault_service.domain.attempt import (
     WaitsFor,
 )
 from vault_service.domain.audit import AuditRecord
-from vault_service.domain.grant import GrantState, Lease
+from vault_service.domain.grant import Grant, GrantState, Lease
 from vault_service.domain.names import ProviderName
+from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending
 
@@ -68,6 +70,17 @@ class FakeKeptAnswers:
         current = self._tables.attempts[attempt.attempt_id]
         self._tables.attempts[attempt.attempt_id] = replace(current, orphan_envelope=None)
         return True
+
+    async def is_in_question(self, grant: Grant) -> bool:
+        await self._tables.reach()
+        upkeep = self._tables.upkeep.get(grant.grant_id, FakeUpkeep())
+        return upkeep.refused_generation == grant.generation or any(
+            (one.grant, one.base_generation) == (grant.name, grant.generation)
+            and one.state in UNRESOLVED
+            and one.refresh_class in (RefreshClass.G, RefreshClass.S)
+            and one.orphan_envelope is not None
+            for one in self._tables.attempts.values()
+        )
 
     async def put_off(self, lease: Lease, attempt: RefreshAttempt, pause_s: float) -> None:
         await self._tables.reach()

@@ -236,6 +236,7 @@ class House:
                 gate=self.gate,
                 authorizations=stores.authorizations,
                 grants=stores.grants,
+                attempts=self.attempts,
                 credentials=self.credentials,
                 endpoint=self.endpoint,
                 envelopes=self.envelopes,

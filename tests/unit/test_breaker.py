@@ -49,6 +49,24 @@ def test_opens_at_the_fifth_failure() -> None:
     assert breaker.opened == 1
 
 
+def test_what_fails_too_late_is_still_at_fault() -> None:
+    """A request of before the breaker opened, which fails when it is open, decides nothing; but its
+    grant is no probe before others, and at fault itself once others succeed."""
+    breaker = a_breaker()
+    slow = admitted(breaker, START, "slow")
+    fail(breaker, START, limits.BREAKER_FAILURES_MIN)
+    breaker.failed(slow, START + 0.5)
+    assert breaker.opened == 1
+    after = START + limits.BREAKER_OPEN_FIRST_S
+    assert breaker.wait_s(after, "slow") == limits.BREAKER_FRESH_S
+    assert not breaker.is_at_fault("slow")
+    breaker.succeeded(admitted(breaker, after, "well"), after)
+    assert breaker.is_at_fault("slow")
+    assert not breaker.is_at_fault("well")
+    breaker.succeeded(admitted(breaker, after, "slow"), after)
+    assert not breaker.is_at_fault("slow")
+
+
 def test_a_few_among_many_do_not_open_it() -> None:
     """Failures below half of all answers leave it closed."""
     breaker = a_breaker()

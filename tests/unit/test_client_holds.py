@@ -79,6 +79,25 @@ def test_holds_grow_while_they_are_repeated() -> None:
     assert holds.limited("b", None, now, first_after_hold=False) == limits.RATE_LIMITED_PAUSE_S
 
 
+def test_limits_of_their_own() -> None:
+    """Those that led to a hold after which another succeeded first do not lead to the next one; a
+    grant that was answered, and one that is new to it, count again, and so do all once an operator
+    has lifted the hold."""
+    holds = RateHolds()
+    assert holds.limited("a", 5.0, 0.0, first_after_hold=False) is None
+    assert holds.limited("b", 5.0, 0.0, first_after_hold=False) == 5.0
+    holds.answered("well", first_after_hold=True)
+    for now in (6.0, 12.0):
+        assert holds.limited("a", 5.0, now, first_after_hold=False) is None
+        assert holds.limited("b", 5.0, now, first_after_hold=True) is None
+    holds.answered("a", first_after_hold=False)
+    assert holds.limited("a", 5.0, 13.0, first_after_hold=False) is None
+    assert holds.limited("c", 5.0, 14.0, first_after_hold=False) == 5.0
+    holds.lifted()
+    assert holds.limited("b", 5.0, 20.0, first_after_hold=False) is None
+    assert holds.limited("a", 5.0, 20.0, first_after_hold=False) == 5.0
+
+
 def test_one_grant_again_and_again() -> None:
     """However often one grant is limited, its OAuthClient is not held; memory is bounded."""
     holds = RateHolds()

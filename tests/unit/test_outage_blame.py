@@ -116,6 +116,52 @@ async def test_dead_users_do_not_stop_a_healthy_one(house: House) -> None:
     assert len(house.endpoint.ledger) <= 20 + 15 * 6  # not 15 each time
 
 
+async def test_hanging_users_leave_places(house: House) -> None:
+    """Grants whose requests hang hold all places until others have succeeded meanwhile; from then
+    on half of them at most, whoever waits for those grants, and a healthy one is sent at once."""
+    healthy, *dead = await grants(house, 5, refresh_parallel_max=4, **N)
+    house.endpoint.fail(AnswerClass.IN_DOUBT, times=len(dead))
+    first = [asyncio.create_task(house.token(grant.name)) for grant in dead]
+    await asyncio.gather(*first, return_exceptions=True)
+    house.clock.advance(5)
+    assert (await house.token(healthy.name)).served is Served.REFRESHED
+    house.clock.advance(30)
+    posts = len(house.endpoint.ledger)
+    held = house.endpoint.hold()
+    hanging = [asyncio.create_task(house.token(grant.name)) for grant in dead]
+    await until(house, posts + 2)
+    hanging.append(asyncio.create_task(house.token(dead[3].name)))  # it hurries nobody
+    house.change_row(healthy, access_expire_time=house.clock.now())
+    asked = asyncio.create_task(house.token(healthy.name))
+    await until(house, posts + 3)
+    assert view(house).inside == 3
+    held.set()
+    assert (await asked).served is Served.REFRESHED
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_two_limited_users_hold_nobody_for_ever(house: House) -> None:
+    """Where a third grant succeeds right after the hold that two grants led to, their limits are
+    their own: it is not held again because of them."""
+    first, second, third = await grants(house, 3, **N)
+    await limited(house, first, second, retry_after_s=2.0)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(third.name))
+    served: list[Served] = []
+    for _ in range(10):
+        house.clock.advance(2.5)
+        house.change_row(third, access_expire_time=house.clock.now())
+        if not served:
+            # The hold is over, and those that led to it do not go first.
+            for grant in (first, second):
+                await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
+            assert len(house.endpoint.ledger) == 2
+        served.append((await house.token(third.name)).served)
+        await limited(house, first, second, retry_after_s=2.0)
+    assert served == [Served.REFRESHED] * 10
+    house.clock.advance(2.5)
+    assert (await house.token(first.name)).served is Served.REFRESHED
+
+
 async def test_hanging_consents_leave_refreshes_alone(house: House) -> None:
     """While 289 exchanges of one OAuthClient hang, its own refreshes and those of another tenant
     are sent at once; of the exchanges eight are under way, and those beyond the queue are told."""

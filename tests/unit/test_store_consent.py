@@ -8,10 +8,13 @@ import pytest
 
 from tests.fakes.token_endpoint import an_answer
 from tests.support.house import TENANT, House, refused
+from tests.support.refreshing import expired, of_class
 from vault_service.domain.access import Caller, Permission, Resource
+from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason
 from vault_service.domain.grant import GrantState, ReauthorizationCause
+from vault_service.domain.provider import RefreshClass
 
 
 @pytest.fixture
@@ -148,6 +151,41 @@ async def test_refused_refresh_token_is_not_taken_up_again(
     error = await refused(Reason.NO_REFRESH_TOKEN, house.token(grant.name))
     assert "access_type=offline" in error.message
     assert house.endpoint.posted("refresh") == []
+
+
+@pytest.mark.parametrize("refresh_class", [RefreshClass.G, RefreshClass.S])
+async def test_a_refusal_that_is_not_confirmed_yet(refresh_class: RefreshClass) -> None:
+    """A consent without a refresh token does not take up one that the provider has refused, though
+    the grant is not given up yet: it is not presented again."""
+    house = House()
+    grant = await expired(house, **of_class(refresh_class))
+    house.endpoint.fail(AnswerClass.INVALID_GRANT)
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+    house.endpoint.answers.append(an_answer("again", None))
+    assert (await house.consent()).grant.refresh_envelope is None
+    house.clock.advance(3_600)
+    await refused(Reason.NO_REFRESH_TOKEN, house.token(grant.name))
+    assert len(house.endpoint.posted("refresh")) == 1
+
+
+@pytest.mark.parametrize("refresh_class", list(RefreshClass))
+async def test_an_answer_that_waits_for_a_reader(refresh_class: RefreshClass) -> None:
+    """While a success that nobody can read is kept, a consent without a refresh token does not
+    bring the used one back, where it is used up; where it works on, it is kept."""
+    house = House()
+    grant = await expired(house, **of_class(refresh_class))
+    house.endpoint.fail(AnswerClass.UNREADABLE_SUCCESS)
+    await refused(Reason.REFRESH_IN_DOUBT, house.token(grant.name))
+    house.endpoint.answers.append(an_answer("again", None))
+    again = (await house.consent()).grant
+    used_up = refresh_class in (RefreshClass.G, RefreshClass.S)
+    assert (again.refresh_envelope is None) is used_up
+    house.clock.advance(3_600)
+    if used_up:
+        await refused(Reason.NO_REFRESH_TOKEN, house.token(grant.name))
+    else:
+        await house.token(grant.name)
+    assert len(house.endpoint.posted("refresh")) == (1 if used_up else 2)
 
 
 async def test_record_says_where_the_refresh_token_is_from(house: House) -> None:

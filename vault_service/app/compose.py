@@ -148,14 +148,15 @@ class Parts:
         return DekRing(self.transit, deks, self.entropy, self.clock, lives, span_alone)
 
     def _engine(self, config: Config) -> RefreshEngine:
+        self.attempt_store = PostgresAttemptStore(
+            self.database,
+            self.worker_database,
+            config.refresh.spool_wait_s,
+            AttemptMeter(self.instruments.metrics),
+        )
         parts = EngineParts(
             grants=self.grants,
-            attempts=PostgresAttemptStore(
-                self.database,
-                self.worker_database,
-                config.refresh.spool_wait_s,
-                AttemptMeter(self.instruments.metrics),
-            ),
+            attempts=self.attempt_store,
             spool=self.spool,
             audit=self.audit,
             endpoint=self.endpoint,
@@ -218,6 +219,7 @@ def _consents(parts: Parts) -> Consents:
             gate=parts.gate,
             authorizations=parts.authorizations,
             grants=parts.grants,
+            attempts=parts.attempt_store,
             credentials=parts.credentials,
             endpoint=parts.endpoint,
             envelopes=parts.envelopes,

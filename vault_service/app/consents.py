@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vault_service.crypto.envelopes import Envelopes
 from vault_service.ports import (
+    AttemptStore,
     AuditLog,
     AuthorizationStore,
     Clock,
@@ -34,6 +35,7 @@ class ConsentParts:
     gate: Gate
     authorizations: AuthorizationStore
     grants: GrantStore
+    attempts: AttemptStore
     credentials: Credentials
     endpoint: TokenEndpoint
     envelopes: Envelopes
@@ -57,6 +59,7 @@ class Consents:
             envelopes=parts.envelopes,
             store_consent=StoreConsent(
                 grants=parts.grants,
+                attempts=parts.attempts,
                 envelopes=parts.envelopes,
                 recorder=parts.recorder,
                 entropy=parts.entropy,

@@ -125,12 +125,24 @@ class Breaker:
         """It was not. ``how`` and ``readily``: see ``FailureTally``."""
         self._pass_time(now)
         if admission.phase != self._phase:
+            if self._state is not BreakerState.CLOSED:
+                # Too late to decide anything, but it failed: it is no good probe, and where others
+                # succeed next it is at fault itself.
+                self._tally.failed(admission.who, how, now)
             return
         self._tally.failed(admission.who, how, now)
         probed = self._state is BreakerState.HALF_OPEN
         closed = self._state is BreakerState.CLOSED
         if probed or (closed and self._tally.is_outage(how, now, readily=readily)):
             self._open(now)
+
+    def note_failed(self, who: Hashable, now: float) -> None:
+        """It failed in a way that opens nothing: others go first after a pause."""
+        self._tally.failed(who, "", now)
+
+    def is_at_fault(self, who: Hashable) -> bool:
+        """Whether its requests fail while those of others succeed."""
+        return self._tally.is_at_fault(who)
 
     def unknown(self, admission: Admission) -> None:
         """It came to no answer that says anything: the next one may be the probe."""

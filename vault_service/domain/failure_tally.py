@@ -39,6 +39,10 @@ class FailureTally:
         succeeded, is not to be expected."""
         return who not in self._good if self._good else who in self._failing
 
+    def is_at_fault(self, who: Hashable) -> bool:
+        """Whether it failed and others have succeeded since, but not it."""
+        return who in self._at_fault
+
     @property
     def few(self) -> bool:
         """Whether so few grants failed that it may be theirs."""

@@ -162,6 +162,10 @@ class AttemptStore(Protocol):
     ) -> bool:
         """What was kept is no success after all: it keeps nobody from asking again."""
 
+    async def is_in_question(self, grant: Grant) -> bool:
+        """Whether the refresh token of this generation was refused by the provider, or a success
+        for it is kept that nobody could read: it is used up, as far as anybody knows."""
+
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """Attempts that wait, or have an answer that could not be read, and for which that may be
         otherwise now, over all tenants: the provider's profile was put, the reader is another,

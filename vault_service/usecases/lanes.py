@@ -119,6 +119,13 @@ class Lane:
         states = {self.state(), self.watch.state()}
         return states != {BreakerState.CLOSED}
 
+    def place_of(self, key: Hashable, priority: Priority) -> Priority:
+        """As what it waits for a place. A grant that fails while others succeed gets in like a
+        refresh in doubt, whoever waits for it: where such requests hang they hold half of the
+        places at most, and the others find one."""
+        at_fault = self.watch.breaker.is_at_fault(key)
+        return max(priority, Priority.RECOVERY) if at_fault else priority
+
     def refuse_while_down(self, key: Hashable) -> None:
         """PROVIDER_UNAVAILABLE or CLIENT_MISCONFIGURED while a breaker does not let this grant
         through, PROVIDER_RATE_LIMITED while the provider wants a pause."""
@@ -127,7 +134,7 @@ class Lane:
             raise _provider_down(_pause_s(self.watch.breaker, now, key))
         if self.breaker.wait_s(now, key) > 0:
             raise _client_down(_pause_s(self.breaker, now, key))
-        if self.permits.pause.wait_s(now) > 0:
+        if self.permits.pause.wait_s(now, key) > 0:
             self.permits.refuse_while_held()
             raise _first_after_a_pause()
 
@@ -139,7 +146,7 @@ class Lane:
         if not self.retries.admit(key, now):
             raise _too_many_retries(self.retries.wait_s())
         provider, client = self.watch.breaker.admit(now, key), self.breaker.admit(now, key)
-        pause = self.permits.pause.admit(now)
+        pause = self.permits.pause.admit(now, key)
         assert provider is not None, "no time has passed since it was asked"
         assert client is not None, "no time has passed since it was asked"
         assert pause is not None, "no time has passed since it was asked"
@@ -200,6 +207,7 @@ class Lane:
         now = self._clock.monotonic()
         if error is not None and error.answer_class is AnswerClass.RATE_LIMITED:
             first = admitted.pause.probe
+            self.permits.pause.note_failed(key, now)
             hold_s = self.holds.limited(key, error.retry_after_s, now, first_after_hold=first)
             if hold_s is None:
                 self.permits.pause.unknown(admitted.pause)
@@ -209,6 +217,7 @@ class Lane:
             self.permits.pause.unknown(admitted.pause)
         else:
             self.permits.pause.succeeded(admitted.pause, now)
+            self.holds.answered(key, first_after_hold=admitted.pause.probe)
 
     def _says_nothing(self, admitted: Admitted) -> None:
         self.watch.breaker.unknown(admitted.provider)

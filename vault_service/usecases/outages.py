@@ -137,7 +137,8 @@ class Outages:
         await lane.look_at_hold()
         lane.refuse_while_down(grant.grant_id)
         deadline = self._clock.monotonic() + wait_s
-        place = await lane.bulkhead.enter(grant.grant_id, priority, wait_s)
+        wanted = lane.place_of(grant.grant_id, priority)
+        place = await lane.bulkhead.enter(grant.grant_id, wanted, wait_s)
         if place is None:
             raise _no_place()
         permit = Permit(lane, grant.grant_id, [lambda: lane.bulkhead.leave(place)])
@@ -193,7 +194,8 @@ class Outages:
         """A caller waits for this grant by now, whoever began its refresh."""
         lane = self._lanes.get(OAuthClientName(grant.tenant, grant.oauth_client))
         if lane is not None:
-            lane.bulkhead.promote(grant.grant_id, Priority.CALLER)
+            place = lane.place_of(grant.grant_id, Priority.CALLER)
+            lane.bulkhead.promote(grant.grant_id, place)
 
     def is_down(self, grant: Grant) -> bool:
         """Whether this process knows that its provider or OAuthClient cannot be asked now."""

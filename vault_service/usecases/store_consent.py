@@ -20,7 +20,7 @@ from vault_service.domain.grant import (
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, TokenAnswer
 from vault_service.domain.provider import ProviderProfile
-from vault_service.ports import Entropy, GrantStore
+from vault_service.ports import AttemptStore, Entropy, GrantStore
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.seal_answer import seal_answer
 
@@ -32,9 +32,16 @@ class StoreConsent:
     """One grant per (tenant, OAuthClient, subject): one refresh token has one holder."""
 
     def __init__(
-        self, *, grants: GrantStore, envelopes: Envelopes, recorder: Recorder, entropy: Entropy
+        self,
+        *,
+        grants: GrantStore,
+        attempts: AttemptStore,
+        envelopes: Envelopes,
+        recorder: Recorder,
+        entropy: Entropy,
     ) -> None:
         self._grants = grants
+        self._attempts = attempts
         self._envelopes = envelopes
         self._recorder = recorder
         self._entropy = entropy
@@ -63,7 +70,8 @@ class StoreConsent:
             else:
                 # Sealed under the grant's first owner, whoever consented now.
                 theirs = await self._envelopes.sealer(known.dek_owner)
-                grant = _with_tokens(known, fresh, answer, profile, theirs)
+                row = await self._without_a_dead_token(known)
+                grant = _with_tokens(row, fresh, answer, profile, theirs)
                 revision = known.revision
             record = self._recorder.done(
                 call,
@@ -91,6 +99,16 @@ class StoreConsent:
             "the account's grant keeps changing; try again",
             retry_after_s=limits.RETRY_AFTER_S,
         )
+
+    async def _without_a_dead_token(self, row: Grant) -> Grant:
+        """The row, whose refresh token goes on with a consent that brings none (Google gives one
+        only at the first consent). One that the provider refused, or whose successor is lost or
+        lies in an answer that nobody can read, is dead: presented again it would be refused again,
+        or end the whole family."""
+        alive = row.state is GrantState.ACTIVE or row.cause in _TOKEN_LIVES
+        if alive and not await self._attempts.is_in_question(row):
+            return row
+        return replace(row, refresh_envelope=None)
 
     def _blank(
         self, authorization: Authorization, profile: ProviderProfile, answer: TokenAnswer
@@ -149,17 +167,9 @@ def _with_tokens(
         access_expire_time=tokens.access_expire_time,
         access_life_s=tokens.access_life_s,
         unrenewed_time=None,
-        refresh_envelope=_still_good(row) if kept else tokens.refresh_envelope,
+        refresh_envelope=row.refresh_envelope if kept else tokens.refresh_envelope,
         refresh_generation=row.refresh_generation if kept else tokens.generation,
     )
-
-
-def _still_good(row: Grant) -> bytes | None:
-    """The refresh token of before, for a consent that brings none (Google gives one only at the
-    first consent). One that the provider refused, or whose successor is lost, is dead: presented
-    again it would be refused again, or end the whole family."""
-    alive = row.state is GrantState.ACTIVE or row.cause in _TOKEN_LIVES
-    return row.refresh_envelope if alive else None
 
 
 def _origin(grant: Grant) -> str:

@@ -16,7 +16,7 @@ from vault_service.adapters.postgres.grant_bell import ring
 from vault_service.adapters.postgres.leases import end_lease, holds_lease
 from vault_service.domain.attempt import MAY_KEEP_AN_ANSWER, READER, RefreshAttempt
 from vault_service.domain.audit import AuditRecord
-from vault_service.domain.grant import Lease
+from vault_service.domain.grant import Grant, Lease
 
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection, Database
@@ -46,6 +46,15 @@ _READ: Final = """
 """
 _FORGET: Final = """
     UPDATE refresh_attempts SET orphan_envelope = NULL WHERE tenant = $1 AND attempt_id = $2
+"""
+_IN_QUESTION: Final = """
+    SELECT EXISTS (
+        SELECT FROM grant_upkeep WHERE tenant = $1 AND grant_id = $2 AND refused_generation = $3
+    ) OR EXISTS (
+        SELECT FROM refresh_attempts
+        WHERE tenant = $1 AND grant_id = $2 AND base_generation = $3 AND state IN (1, 5)
+            AND refresh_class IN (3, 4) AND orphan_envelope IS NOT NULL
+    )
 """
 _IS_KEPT: Final = """
     SELECT orphan_envelope IS NOT NULL FROM refresh_attempts
@@ -107,6 +116,12 @@ class PostgresKeptAnswers:
             await connection.execute(_FORGET, attempt.tenant, attempt.attempt_id)
             await insert_record(connection, record)
         return True
+
+    async def is_in_question(self, grant: Grant) -> bool:
+        """See ports.AttemptStore."""
+        key = (grant.tenant, grant.grant_id, grant.generation)
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            return await connection.fetchval(_IN_QUESTION, *key) is True
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
