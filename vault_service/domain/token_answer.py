@@ -161,10 +161,15 @@ def _placed(members: Mapping[str, Any], paths: Mapping[str, str]) -> Mapping[str
 
 
 def _token(answer: HttpAnswer, members: Mapping[str, Any], name: str) -> Sensitive | None:
-    """A token of printable ASCII; None where it is absent, null or empty."""
+    """A token of printable ASCII; None where it is absent, null, false or empty. A line end or tab
+    around it is no part of it, and digits without quotes are a text (RFC 6749 §A.12, §A.17)."""
     value = spelled(members, name)
-    if value is None or value == "":
+    if value is None or value is False or value == "":
         return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        value = value.strip("\t\r\n")
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise unusable(
             answer, f"{name} is not 1 to {limits.TOKEN_MAX_BYTES} printable ASCII characters"
