@@ -22,7 +22,7 @@ _FIELDS_MAX_COUNT: Final = 100  # of a form: a token answer has about six
 _PAIR: Final = r"[A-Za-z0-9_.%~-]{1,64}=[^&\s<>{}\"]*+"
 _FORM: Final = re.compile(rf"{_PAIR}(?:&{_PAIR})*+&?")
 _SEPARATOR: Final = re.compile(
-    r"[;\s]+(?=(?:access_token|refresh_token|token_type|expires_in|scope)=)"
+    r"(?<![;\s])[;\s]++(?=(?:access_token|refresh_token|token_type|expires_in|scope)=)"
 )
 _TOKENS: Final = ("access_token", "refresh_token")
 # It is a form only where one of these is in it: "a=b" may be anything.
