@@ -121,5 +121,7 @@ async def test_the_answer_of_a_stopped_provider(
         assert (token.value.reveal_text(), token.refreshed) == ("late-at-2", False)
         assert (hasty.engine.late.came, hasty.engine.late.missed) == (1, 0)
         await http.close()
-        rest, _ = await process.communicate()
-        assert rest == b"", "no third request"
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        assert await process.stdout.read() == b"", "no third request"

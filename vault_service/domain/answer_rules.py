@@ -111,8 +111,11 @@ def reading_of(answer: HttpAnswer) -> Reading:
 
 
 def members_of(answer: HttpAnswer) -> dict[str, Any]:
-    """The members of ``reading_of``."""
-    return reading_of(answer).members
+    """The members of ``reading_of`` for who judges by them: nothing may stand around them."""
+    reading = reading_of(answer)
+    if reading.surrounded:
+        raise unusable(answer, "text around its object")
+    return reading.members
 
 
 def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> bool:
