@@ -91,6 +91,13 @@ CODINGS: Final = {
     "plain, called none": _coded(TEXT, "none"),
     "plain, called many things": _coded(TEXT, "gzip, br, deflate, zstd, x, y, z"),
     "two headers of coding": _headed(b"Content-Encoding: gzip\r\nContent-Encoding: utf-8\r\n"),
+    "blanks before gzip": _coded(b"\xef\xbb\xbf\r\n" + _GZIPPED, "gzip"),
+    "gzip with junk behind it": _coded(_GZIPPED + b"\r\n<!-- x -->\0", "gzip"),
+    "the length of the plain text": Odd(
+        _sized(_GZIPPED, b"Content-Encoding: gzip\r\n", len(TEXT)), "close", whole=False
+    ),
+    "the length of the compressed text": Odd(_sized(TEXT, length=len(_GZIPPED))),
+    "a quoted coding with a weight": _coded(_GZIPPED, '"gzip";q=1'),
     "odd bytes in the coding": _headed(b"Content-Encoding: \xff\x01gzip\r\n"),
 }  # fmt: skip
 
@@ -148,6 +155,21 @@ ENDS: Final = {
     "reset at its end": Odd(_OK + b"Connection: close\r\n\r\n" + TEXT, "reset", whole=False),
     "no length, kept open": Odd(_OK + b"\r\n" + TEXT, whole=False),
     "more than a body may have": Odd(_sized(TEXT + b" " * 70_000), whole=False),
+    "chunks without a header": Odd(_OK + b"\r\n" + _IN_TWO + b"0\r\n\r\n", "close", clean=True),
+    "chunks under a length": Odd(_sized(_IN_TWO + b"0\r\n\r\n"), clean=True),
+    "chunks in chunks": Odd(
+        _CHUNKED + _chunk(_IN_TWO + b"0\r\n\r\n") + b"0\r\n\r\n", clean=True
+    ),
+    "chunks in a 204": Odd(
+        b"HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n" + _IN_TWO + b"0\r\n\r\n"
+    ),
+    "an extension with quotes": Odd(
+        _CHUNKED + b'%x;a="b;c\\"d"\r\n%s\r\n0;x=1\r\n\r\n' % (len(TEXT), TEXT), clean=True
+    ),
+    "a size in decimals": Odd(_CHUNKED + b"%d\r\n%s\r\n0\r\n\r\n" % (len(TEXT), TEXT), "close",
+                              whole=False),
+    "a size of twenty digits": Odd(_CHUNKED + b"%020x\r\n%s\r\n0\r\n\r\n" % (len(TEXT), TEXT),
+                                   "close"),
     "tokens in a 204": Odd(b"HTTP/1.1 204 No Content\r\n\r\n" + TEXT),
 }  # fmt: skip
 
@@ -182,6 +204,18 @@ HEADS: Final = {
         b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\nLink: </a>\r\n\r\n" + _sized(TEXT),
         clean=True,
     ),
+    "no line with a status": Odd(TEXT, "close"),
+    "a mark before its status": Odd(b"\xef\xbb\xbf " + _sized(TEXT)),
+    "no version": Odd(_sized(TEXT).replace(b"HTTP/1.1", b"HTTP"), clean=True),
+    "another protocol's name": Odd(_sized(TEXT).replace(b"HTTP/1.1", b"ICY"), clean=True),
+    "no space after its status": Odd(_sized(TEXT).replace(b"200 OK", b"200OK"), clean=True),
+    "lines that end with a carriage return": Odd(
+        _sized(TEXT).replace(b"\r\n", b"\r"), "close", whole=False
+    ),
+    "a list, and no empty line before it": Odd(
+        b"HTTP/1.1 200 OK\r\nX-A: b\r\n[" + TEXT + b"]", "close", whole=False
+    ),
+    "a body after 100 Continue": Odd(b"HTTP/1.1 100 X\r\n\r\n{}" + _sized(TEXT), "close"),
     "no type": Odd(_sized(TEXT).replace(b"Content-Type: application/json\r\n", b""), clean=True),
 }  # fmt: skip
 

@@ -66,6 +66,9 @@ def test_odd_answers_are_read(name: str, piece: int) -> None:
         (b"HTTP/1.1 2000 OK\r\n\r\n", 0, b"", "no HTTP"),
         (b"HTTP/1.1 099 OK\r\n\r\n", 0, b"", "no HTTP"),
         (b"<html>not found</html>", 0, b"", "no HTTP"),
+        (b'{"error":"invalid_grant"}', 0, b'{"error":"invalid_grant"}', "no HTTP"),
+        (b"HTTPS", 0, b"", "the connection was closed before its end"),
+        (b"HTTPS/1.1 200 OK\r\n", 0, b"", "no HTTP"),
         (
             b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"a',
             200,

@@ -66,6 +66,7 @@ async def endpoint(
         (b"{}", "200 OK", Liveness.UNKNOWN),
         (b'{"active":true,"active":false}', "200 OK", Liveness.UNKNOWN),
         (b"<html>", "200 OK", Liveness.UNKNOWN),
+        (b'<p>{"active":false}</p>', "200 OK", Liveness.UNKNOWN),
         (b"", "200 OK", Liveness.UNKNOWN),
         (b'{"active":false}', "201 Created", Liveness.UNKNOWN),
         (b'{"active":false}', "401 No", Liveness.UNKNOWN),

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from vault_service.domain.body_text import text_of
-from vault_service.domain.content_coding import contents
+from vault_service.domain.content_coding import came_whole, contents
 from vault_service.domain.http_answer import HttpAnswer
-from vault_service.domain.lenient_json import Reading, merged, read_object
+from vault_service.domain.lenient_json import Reading, merged, read_object, spelled
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.strict_json import JsonRefusedError
 
@@ -21,7 +21,11 @@ _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _FIELDS_MAX_COUNT: Final = 100  # of a form: a token answer has about six
 _PAIR: Final = r"[A-Za-z0-9_.%~-]{1,64}=[^&\s<>{}\"]*+"
 _FORM: Final = re.compile(rf"{_PAIR}(?:&{_PAIR})*+&?")
-# Unlabelled, it is a form only where one of these is in it: "a=b" may be anything.
+_SEPARATOR: Final = re.compile(
+    r"(?<![;\s])[;\s]++(?=(?:access_token|refresh_token|token_type|expires_in|scope)=)"
+)
+_TOKENS: Final = ("access_token", "refresh_token")
+# It is a form only where one of these is in it: "a=b" may be anything.
 _TELLING: Final = ("access_token", "error")
 
 
@@ -31,7 +35,7 @@ def read_members(answer: HttpAnswer) -> Reading:
     why, cut = "", None
     for text, oddities in texts_of(answer):
         try:
-            reading = _read(text, answer.content_type)
+            reading = _read(text, answer)
         except JsonRefusedError as error:
             why = why or str(error)
             continue
@@ -54,20 +58,34 @@ def _contents(answer: HttpAnswer) -> list[Sensitive]:
     return list(contents(answer))
 
 
-def _read(text: str, content_type: str) -> Reading:
-    labelled = content_type.partition(";")[0].strip().lower() == _FORM_TYPE
-    bare = text.strip(" \t\r\n\0\ufeff")
-    if _FORM.fullmatch(bare):
-        form = _form(bare)
-        if labelled or any(form.get(name) for name in _TELLING):
-            oddities = () if labelled else ("a form that is not labelled as one",)
-            return Reading(form, oddities)
+def _read(text: str, answer: HttpAnswer) -> Reading:
+    labelled = answer.content_type.partition(";")[0].strip().lower() == _FORM_TYPE
+    form = _form(text.strip(" \t\r\n\0\ufeff"), labelled)
+    if any(spelled(form, name) for name in _TELLING):
+        cut = not came_whole(answer)
+        # A form does not show its end: a token there may be half of one.
+        if cut and any(spelled(dict([list(form.items())[-1]]), name) for name in _TOKENS):
+            raise JsonRefusedError("a form whose end is missing")
+        oddities = () if labelled else ("a form that is not labelled as one",)
+        return Reading(form, oddities, cut)
     return read_object(text)
 
 
-def _form(text: str) -> dict[str, object]:
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS_MAX_COUNT)
-    except ValueError:
-        raise JsonRefusedError(f"a form of more than {_FIELDS_MAX_COUNT} fields") from None
-    return merged(pairs)
+def _form(text: str, labelled: bool) -> dict[str, object]:
+    """Its fields, none where it is no form. Labelled, it may have what a careless server leaves as
+    it is: spaces, braces, empty fields, a "?" before it."""
+    text = text.replace("&amp;", "&") if "&" in text else _SEPARATOR.sub("&", text)
+    loose = labelled and text[:1] not in ("{", "[", "<", '"')
+    if not (loose or _FORM.fullmatch(text)):
+        return {}
+    pairs = [pair.partition("=") for pair in text.lstrip("?#&").split("&") if "=" in pair]
+    if len(pairs) > _FIELDS_MAX_COUNT:
+        raise JsonRefusedError(f"a form of more than {_FIELDS_MAX_COUNT} fields")
+    named = [(unquote_plus(name).strip(), value.strip()) for name, _, value in pairs]
+    return merged((name, _value(name, value)) for name, value in named)
+
+
+def _value(name: str, text: str) -> str:
+    # An encoder leaves neither "/" nor "=" as it is, so beside them "+" is itself too (Base64).
+    as_it_is = name in _TOKENS and "%" not in text and ("/" in text or "=" in text)
+    return text if as_it_is else unquote_plus(text)

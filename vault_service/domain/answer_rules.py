@@ -21,6 +21,7 @@ from vault_service.domain.error_places import (
     contradicts,
     descriptions,
     placed_codes,
+    says_error,
     told_codes,
 )
 from vault_service.domain.http_answer import HttpAnswer
@@ -91,10 +92,12 @@ def reading_of(answer: HttpAnswer) -> Reading:
     """The members in the body, whatever its content type, and what was odd about it."""
     try:
         reading = read_members(answer)
-        # What broke on its way condemns nobody: the next answer will be whole.
-        if is_success(answer) or not (reading.cut and answer.refusal):
+        # What broke on its way condemns nobody: the next answer will be whole. Nor does a page that
+        # has an object somewhere in it.
+        doubtful = reading.surrounded or (reading.cut and answer.refusal)
+        if is_success(answer) or not doubtful:
             return reading
-        why = answer.refusal
+        why = answer.refusal or "text around its object"
     except JsonRefusedError as error:
         why = answer.refusal or str(error)
     if 400 <= answer.status < 500 and not answer.refusal:
@@ -108,8 +111,11 @@ def reading_of(answer: HttpAnswer) -> Reading:
 
 
 def members_of(answer: HttpAnswer) -> dict[str, Any]:
-    """The members of ``reading_of``."""
-    return reading_of(answer).members
+    """The members of ``reading_of`` for who judges by them: nothing may stand around them."""
+    reading = reading_of(answer)
+    if reading.surrounded:
+        raise unusable(answer, "text around its object")
+    return reading.members
 
 
 def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> bool:
@@ -117,7 +123,7 @@ def reports_failure(members: Mapping[str, Any], profile: ProviderProfile) -> boo
     if members.get("ok") is False or contradicts(members, ("ok",)):
         return True
     placed = placed_codes(members, profile) or code_in_200(members, profile)
-    return bool(members.get("error") or placed)
+    return bool(placed) or says_error(members)
 
 
 def raise_by_error(

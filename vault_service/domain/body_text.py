@@ -35,8 +35,10 @@ def text_of(body: bytes, content_type: str) -> tuple[str, tuple[str, ...]]:
     for mark, charset in _MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(charset, "replace"), ("a byte order mark",)
-    if charset := _two_byte(body):
-        return body.decode(charset, "replace"), ("UTF-16 without a byte order mark",)
+    if charset := _wide(body):
+        return body.decode(charset, "replace"), (
+            f"{charset[:6].upper()} without a byte order mark",
+        )
     try:
         return body.decode(), ()
     except UnicodeDecodeError:
@@ -50,12 +52,16 @@ def text_of(body: bytes, content_type: str) -> tuple[str, tuple[str, ...]]:
     return body.decode("cp1252", "replace"), ("neither UTF-8 nor in a charset that is named",)
 
 
-def _two_byte(body: bytes) -> str:
-    """UTF-16 by its first character, which is ASCII in everything that we read."""
-    head = body[:2]
-    if len(head) < 2 or len(body) % 2 or 0 not in head or head == b"\0\0":
-        return ""
-    return "utf-16-be" if head[0] == 0 else "utf-16-le"
+def _wide(body: bytes) -> str:
+    """UTF-16 or UTF-32 by its first character, which is ASCII in everything that we read."""
+    for zeros, ends in ((3, "32"), (1, "16")):
+        head = body[: zeros + 1]
+        if len(head) > zeros and len(body) % (zeros + 1) == 0 and any(head):
+            if not any(head[1:]):
+                return f"utf-{ends}-le"
+            if not any(head[:-1]):
+                return f"utf-{ends}-be"
+    return ""
 
 
 def _named(content_type: str) -> str:

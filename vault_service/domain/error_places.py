@@ -7,10 +7,12 @@ neither the grant nor the refresh token means nothing but in ``error`` or where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
-from vault_service.domain.error_codes import names_no_grant
+from vault_service.domain.error_codes import known_class, names_no_grant
 from vault_service.domain.lenient_json import Contradiction
 from vault_service.domain.provider import ProviderProfile
 from vault_service.domain.strict_json import at_path
@@ -18,13 +20,16 @@ from vault_service.domain.strict_json import at_path
 # At the top.
 _PLACES: Final = (
     "error", "errors", "error_code", "errorCode", "errorcode", "errcode", "error_type", "errorType",
-    "code", "status", "fault", "detail", "reason",
+    "errortype", "code", "status", "fault", "detail", "reason",
 )  # fmt: skip
-# Inside an object there.
+# Inside an object there, in small letters.
 _INNER: Final = (
-    "error", "code", "error_code", "errorCode", "errorcode", "type", "status", "name", "reason",
-    "detail",
+    "error", "code", "error_code", "errorcode", "error_type", "errortype", "type", "status", "name",
+    "reason", "detail",
 )  # fmt: skip
+# "invalid_grant: it has expired", and a code at the end of a URI (RFC 9457 §3.1.1).
+_DESCRIBED: Final = re.compile(r"\s*([A-Za-z0-9_.-]{1,64})\s*:\s")
+_URI: Final = re.compile(r"(?:urn:|https?://)[!-~]*[:/#]([A-Za-z0-9_.-]{1,64})")
 _DESCRIPTIONS: Final = (
     "error_description", "reason", "message", "msg", "error_message", "errorMessage",
 )  # fmt: skip
@@ -49,11 +54,16 @@ def code_in_200(members: Mapping[str, Any], profile: ProviderProfile) -> str:
 def told_codes(members: Mapping[str, Any]) -> list[str]:
     """The codes at the built-in places, each once, in their order."""
     codes: dict[str, None] = {}
-    for place in _PLACES:
-        for code in _codes(members.get(place), _INNER_DEPTH_MAX):
+    found = [members.get(place) for place in _PLACES]
+    for code in chain.from_iterable(_codes(value, _INNER_DEPTH_MAX) for value in found):
+        codes.setdefault(code)
+        if len(codes) == _CODES_MAX:
+            return list(codes)
+    # In other letters, or a page's address (RFC 9457), it may be a word for people.
+    others = [*_values(members, _PLACES), members.get("type")]
+    for code in chain.from_iterable(_codes(value, _INNER_DEPTH_MAX) for value in others):
+        if known_class(code) and len(codes) < _CODES_MAX:
             codes.setdefault(code)
-            if len(codes) == _CODES_MAX:
-                return list(codes)
     return list(codes)
 
 
@@ -83,8 +93,18 @@ def code_text(value: object) -> str:
     """A code as tables have it: a text, or a whole number as one; "" for anything else."""
     if isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18
     return str(value) if whole else ""
+
+
+def says_error(members: Mapping[str, Any]) -> bool:
+    """Whether ``error`` says more than that there is none ("0", "none", a code of "ok")."""
+    error = members.get("error")
+    inner = error.get("code") if isinstance(error, dict) else error
+    code = code_text(inner)
+    return bool(error) and not (code and code.lower() in _OK)
 
 
 def contradicts(members: Mapping[str, Any], names: tuple[str, ...]) -> bool:
@@ -95,14 +115,22 @@ def contradicts(members: Mapping[str, Any], names: tuple[str, ...]) -> bool:
 def _codes(value: object, depth: int) -> Iterator[str]:
     if code := code_text(value):
         yield code
+        if found := _DESCRIBED.match(code) or _URI.fullmatch(code):
+            yield found[1]
     elif depth and isinstance(value, list):
         for element in value[:_ELEMENTS_MAX]:
             yield from _codes(element, depth - 1)
     elif depth and isinstance(value, dict):
         if both := _kind_and_number(value):
             yield both
-        for name in _INNER:
-            yield from _codes(value.get(name), depth - 1)
+        for inner in _values(value, _INNER):
+            yield from _codes(inner, depth - 1)
+
+
+def _values(members: Mapping[str, Any], names: Collection[str]) -> Iterator[Any]:
+    """The members of these names, or else of the same in other letters (Error, errorCode)."""
+    others = {name.lower(): value for name, value in members.items()}
+    return (members.get(name, others.get(name)) for name in names)
 
 
 def _kind_and_number(value: Mapping[str, Any]) -> str:

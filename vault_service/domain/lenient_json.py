@@ -1,34 +1,32 @@
 """JSON as careless servers send it, read only where it cannot be read in two ways.
 
-What stays refused: nesting, numbers that are none, two objects, anything that needs a guess. A
-member that stands twice with different values is a ``Contradiction``: who needs it refuses it, and
-where nobody does no token is lost over it.
+What stays refused: nesting, two objects that tell of tokens, anything that needs a guess. A member
+that stands twice with different values is a ``Contradiction``: who needs it refuses it, and where
+nobody does no token is lost over it. A number that is none (NaN, 1e999) says nothing, as null does.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from vault_service.domain import limits
-from vault_service.domain.strict_json import (
-    JsonRefusedError,
-    finite,
-    nesting,
-    no_constant,
-)
+from vault_service.domain.relaxed_json import rewritten
+from vault_service.domain.strict_json import JsonRefusedError, nesting
 
 _BLANK: Final = " \t\r\n\f\v\0\ufeff\u00a0"
 # What guards a list or object against being run as a script (XSSI).
 _GUARD: Final = re.compile(r"\)\]\}'?,?|while\s*\(1\);|for\s*\(;;\);")
-_STRING_OR_COMMA: Final = re.compile(
-    r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|,(?=[ \t\r\n]*+[}\]])', re.DOTALL
-)
-_ESCAPE: Final = re.compile(r'(\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))|\\', re.DOTALL)
-_NO_ESCAPE: Final = "\ufffd"  # stands in no token, so none is guessed
+# A call around it (JSONP), for pages that load it as a script.
+_CALL: Final = re.compile(r"(?:/\*\*/)?\s*+[A-Za-z_$][\w$.]{0,63}\s*+\((.*)\)\s*;?", re.DOTALL)
+# What must not stand around an object that is read all the same: it might say something else.
+_TELLING: Final = re.compile(r"(?:access|refresh)_?token|[\"']error", re.IGNORECASE)
+_STARTS_MAX: Final = 8  # braces in a text that are tried as the beginning of an object
+_DIGITS_MAX: Final = 400
 _CUT_NUMBER: Final = re.compile(r',\s*"[A-Za-z_]{1,64}"\s*:\s*-?[0-9.eE+-]{1,40}\Z')
 
 
@@ -49,6 +47,7 @@ class Reading:
     members: dict[str, Any]
     oddities: tuple[str, ...] = ()  # in our own words
     cut: bool = False
+    surrounded: bool = False  # by text that is no JSON: enough for tokens, not for a verdict
 
 
 def read_object(text: str) -> Reading:
@@ -58,7 +57,16 @@ def read_object(text: str) -> Reading:
     if guard := _GUARD.match(bare):
         oddities.append("a guard against scripts before it")
         bare = bare[guard.end() :].strip(_BLANK)
-    value, cut = _parsed(bare, oddities)
+    elif bare[:1] not in ("{", "[", '"') and (call := _CALL.fullmatch(bare)):
+        oddities.append("a call around it")
+        bare = call[1].strip(_BLANK)
+    try:
+        value, cut = _parsed(bare, oddities)
+    except JsonRefusedError:
+        found = _within(bare)
+        if found is None:
+            raise
+        return Reading(found, ("text around its object",), surrounded=True)
     if isinstance(value, str):
         oddities.append("JSON in a JSON string")
         value, cut = _parsed(value.strip(_BLANK), oddities)
@@ -71,12 +79,13 @@ def read_object(text: str) -> Reading:
 
 
 def merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """The members, with a ``Contradiction`` where one stands twice with different values."""
+    """The members, with a ``Contradiction`` where one stands twice with different values. Beside a
+    value null and "" say nothing."""
     members: dict[str, Any] = {}
     for name, value in pairs:
-        if name not in members or same(members[name], value):
+        if name not in members or _silent(members[name]) or same(members[name], value):
             members[name] = value
-        else:
+        elif not _silent(value):
             before = members[name]
             known = before.values if isinstance(before, Contradiction) else (before,)
             members[name] = Contradiction((*known, value)[:_VALUES_MAX])
@@ -98,6 +107,10 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
+def _silent(value: object) -> bool:
+    return value is None or value == ""
+
+
 def _squeezed(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
@@ -111,10 +124,10 @@ def _parsed(text: str, oddities: list[str]) -> tuple[Any, bool]:
         if value is not None:
             oddities += [word] if word else []
             return value[0], False
-    mended = _STRING_OR_COMMA.sub(_mended, text)
+    mended = rewritten(text)
     value = _loaded(mended, strict=False)
     if value is not None:
-        oddities.append("a comma or an escape that does not belong there")
+        oddities.append("not quite JSON")
         return value[0], False
     # A number at the end may be cut itself.
     value = _loaded(_CUT_NUMBER.sub("", mended) + "}", strict=False)
@@ -124,23 +137,44 @@ def _parsed(text: str, oddities: list[str]) -> tuple[Any, bool]:
     return value[0], True
 
 
+def _within(text: str) -> dict[str, Any] | None:
+    """The one object in a text that is no JSON (warnings before it, a comment of a proxy behind
+    it), where nothing around it tells of tokens or errors."""
+    start = -1
+    for _ in range(_STARTS_MAX):
+        start = text.find("{", start + 1)
+        if start < 0 or nesting(text[start:]) > limits.JSON_DEPTH_MAX:
+            return None
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and value:
+            around = f"{text[:start]} {text[end:]}"
+            return None if _TELLING.search(around) else value
+    return None
+
+
 def _loaded(text: str, strict: bool) -> tuple[Any] | None:
     try:
-        value = json.loads(
-            text,
-            strict=strict,
-            object_pairs_hook=merged,
-            parse_constant=no_constant,
-            parse_float=finite,
-        )
-    except JsonRefusedError:
-        raise
+        return ((_STRICT if strict else _DECODER).decode(text),)
     except ValueError:
         return None
-    return (value,)
 
 
-def _mended(found: re.Match[str]) -> str:
-    if found[0] == ",":
-        return ""
-    return _ESCAPE.sub(lambda one: one[1] or _NO_ESCAPE, found[0])
+def _decoder(strict: bool) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        strict=strict,
+        object_pairs_hook=merged,
+        parse_constant=lambda _: None,
+        parse_float=_finite,
+        parse_int=lambda text: int(text) if len(text) <= _DIGITS_MAX else None,
+    )
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+_STRICT, _DECODER = _decoder(True), _decoder(False)

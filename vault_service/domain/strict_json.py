@@ -40,8 +40,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = json.loads(
             text,
             object_pairs_hook=_without_duplicates,
-            parse_constant=no_constant,
-            parse_float=finite,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except JsonRefusedError:
         raise
@@ -86,12 +86,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def no_constant(name: str) -> None:
+def _no_constant(name: str) -> None:
     """For ``json.loads``: refuses what is no number."""
     raise JsonRefusedError("NaN or Infinity")
 
 
-def finite(text: str) -> float:
+def _finite(text: str) -> float:
     """For ``json.loads``: a number, refused where it is out of range."""
     number = float(text)
     if not math.isfinite(number):

@@ -13,7 +13,6 @@ from typing import Any, Final
 from vault_service.domain import limits
 from vault_service.domain.answer_rules import (
     is_success,
-    members_of,
     raise_by_error,
     raise_by_status,
     reading_of,
@@ -88,7 +87,7 @@ def read_subject_of(answer: HttpAnswer, profile: ProviderProfile, expected: Expe
     """
     return read_subject(
         profile.subject_from,
-        members_of(answer),
+        reading_of(answer).members,
         issuer=profile.issuer,
         client_id=expected.client_id,
         nonce=expected.nonce,
@@ -113,7 +112,8 @@ def read_revocation(
         raise
     if reading.members.get("error") == "invalid_token":
         return
-    if is_success(answer) and not reports_failure(reading.members, profile):
+    failed = reports_failure(reading.members, profile) and not reading.surrounded
+    if is_success(answer) and not failed:
         return
     raise_by_error(answer, reading, profile, secrets)
 
@@ -125,6 +125,8 @@ def _success(
     raise_by_status(answer)
     reading = reading_of(answer)
     if not is_success(answer) or reports_failure(reading.members, profile):
+        if reading.surrounded:
+            raise unusable(answer, "an error inside a text")
         raise_by_error(answer, reading, profile, secrets)
     return reading
 
@@ -161,10 +163,15 @@ def _placed(members: Mapping[str, Any], paths: Mapping[str, str]) -> Mapping[str
 
 
 def _token(answer: HttpAnswer, members: Mapping[str, Any], name: str) -> Sensitive | None:
-    """A token of printable ASCII; None where it is absent, null or empty."""
+    """A token of printable ASCII; None where it is absent, null, false or empty. A line end or tab
+    around it is no part of it, and digits without quotes are a text (RFC 6749 §A.12, §A.17)."""
     value = spelled(members, name)
-    if value is None or value == "":
+    if value is None or value is False or value == "":
         return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        value = value.strip("\t\r\n")
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise unusable(
             answer, f"{name} is not 1 to {limits.TOKEN_MAX_BYTES} printable ASCII characters"

@@ -14,9 +14,11 @@ from typing import Final
 
 from vault_service.domain import limits
 
-_STATUS: Final = re.compile(rb"HTTP/[0-9](?:\.[0-9])?[ \t]+([1-9][0-9]{2})(?![0-9])", re.I)
-_STATUS_CUT: Final = re.compile(rb"HTTP/[0-9](?:\.[0-9])?[ \t]+([1-9][0-9]{2})[ \t\r]", re.I)
-_PROTOCOL: Final = b"HTTP/"
+_STATUS: Final = re.compile(rb"(?:HTTP(?:/[0-9.]{1,8})?|ICY)[ \t]+([1-9][0-9]{2})(?![0-9])", re.I)
+_STATUS_CUT: Final = re.compile(rb"(?:HTTP(?:/[0-9.]{1,8})?|ICY)[ \t]+([1-9][0-9]{2})[ \t\r]", re.I)
+_PROTOCOLS: Final = (b"HTTP", b"ICY ")
+_BEFORE_STATUS: Final = b" \t\xef\xbb\xbf"
+_TOKEN: Final = re.compile(rb"access_?token", re.I)
 _REUSABLE: Final = b"HTTP/1.1"
 _ODD_BYTES: Final = re.compile(rb"[^\t -~]")
 _CHUNK_SIZE: Final = re.compile(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?", re.S)
@@ -69,6 +71,7 @@ class AnswerParser:
         self._headers: dict[str, list[str]] = {}
         self._last = ""  # name of the header that a folded line goes on with
         self._may_persist = False
+        self._headless = False  # it is a body only (HTTP/0.9); without a token in it, no answer
 
     @property
     def done(self) -> bool:
@@ -111,6 +114,8 @@ class AnswerParser:
             self._note("the end of its chunks is missing")
             self._end("")
             return
+        if state in (_State.STATUS, _State.HEADER) and self.status and _TOKEN.search(left):
+            self._add(left)  # a body without an empty line before it
         if state in (_State.CHUNK_SIZE, _State.CHUNK_END):
             self.framed_bytes = len(self.body) or None
             self._add(left)
@@ -152,7 +157,16 @@ class AnswerParser:
         return False
 
     def _status_line(self) -> bool:
-        if self._buffer[:1] not in b"\r\n" and not _like(self._buffer[:5], _PROTOCOL):
+        if self._buffer[0] in _BEFORE_STATUS:
+            self._note("odd bytes in its status line")
+            del self._buffer[0]
+            return True
+        if self._buffer.startswith(b"{"):
+            self._note("no status line")
+            self._headless, self.status, self._state = True, 200, _State.UNTIL_CLOSE
+            return True
+        begins = self._buffer[:4]
+        if self._buffer[:1] not in b"\r\n" and not any(_like(begins, one) for one in _PROTOCOLS):
             self._end("no HTTP")
             return False
         line = self._line()
@@ -303,6 +317,8 @@ class AnswerParser:
     def _end(self, refusal: str) -> None:
         self._state = _State.DONE
         self._may_persist = False
+        if self._headless and not _TOKEN.search(self.body):
+            self.status, refusal = 0, "no HTTP"
         self.refusal = self.refusal or refusal
         self._buffer.clear()
 
