@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import by_turns
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
     MAY_KEEP_AN_ANSWER,
@@ -95,7 +96,7 @@ class FakeKeptAnswers:
             if attempt.due_anew and not leased:
                 found.append(attempt)
         found.sort(key=lambda attempt: attempt.next_try_time)
-        return found[:limit]
+        return by_turns(found, lambda attempt: attempt.tenant)[:limit]
 
     def _end_in(self, attempt: RefreshAttempt, ending: Ending) -> None:
         current = self._tables.attempts[attempt.attempt_id]
