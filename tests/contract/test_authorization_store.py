@@ -225,24 +225,24 @@ async def test_discarded_token_is_queued_with_the_ending(stores: Stores) -> None
     assert taken == replace(token, expire_time=taken.expire_time, read_time=taken.read_time)
     kept = taken.expire_time - taken.read_time
     assert abs(kept - timedelta(seconds=limits.REVOCATION_KEEP_S)) < timedelta(seconds=60)
-    assert list(await stores.discarded.take_due(10)) == []
+    assert list(await stores.discarded.take_due(10, {})) == []
     record = a_record(action=AuditAction.PROVIDER_REVOCATION_DONE)
     await stores.discarded.finish(taken, record)
     await stores.discarded.finish(taken, a_record())
     assert (await stores.records())[0].record_id == record.record_id
     await stores.behind.make_due()
-    assert list(await stores.discarded.take_due(10)) == []
+    assert list(await stores.discarded.take_due(10, {})) == []
 
 
 async def test_postponed_token_comes_back(stores: Stores) -> None:
     """A postponed token is due again when its time has come, one attempt older."""
     token = await discard_token(stores.authorizations, an_authorization())
-    (taken,) = await stores.discarded.take_due(10)
+    (taken,) = await stores.discarded.take_due(10, {})
     assert taken.token_id == token.token_id
     await stores.discarded.postpone(taken, 3_600)
-    assert list(await stores.discarded.take_due(10)) == []
+    assert list(await stores.discarded.take_due(10, {})) == []
     await stores.behind.make_due()
-    (again,) = await stores.discarded.take_due(10)
+    (again,) = await stores.discarded.take_due(10, {})
     assert (again.token_id, again.attempts) == (token.token_id, 1)
 
 

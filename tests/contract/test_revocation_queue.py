@@ -24,14 +24,14 @@ async def _revoked(stores: Stores, tenant: str = "acme", label: str = "mail") ->
 async def test_due_revocations_of_all_tenants(stores: Stores) -> None:
     """The worker gets what is due of every tenant, the oldest first, and hides it from others."""
     grants = {(await _revoked(stores, tenant)).grant_id for tenant in ("acme", "globex")}
-    items = await stores.revocations.take_due(10)
+    items = await stores.revocations.take_due(10, {})
     assert {item.grant.grant_id for item in items} == grants
     assert all(item.refresh_envelope == b"sealed refresh token 1" for item in items)
     assert all((item.generation, item.attempts) == (1, 0) for item in items)
-    assert list(await stores.revocations.take_due(10)) == []
+    assert list(await stores.revocations.take_due(10, {})) == []
     await stores.behind.make_due()
-    assert len(await stores.revocations.take_due(1)) == 1
-    assert len(await stores.revocations.take_due(10)) == 1
+    assert len(await stores.revocations.take_due(1, {})) == 1
+    assert len(await stores.revocations.take_due(10, {})) == 1
 
 
 async def test_taken_rows_are_hidden_from_both(stores: Stores) -> None:
@@ -39,7 +39,7 @@ async def test_taken_rows_are_hidden_from_both(stores: Stores) -> None:
     tombstone = await _revoked(stores)
     taken = await asyncio.gather(
         *(stores.revocations.take_for(tombstone) for _ in range(3)),
-        *(stores.revocations.take_due(10) for _ in range(3)),
+        *(stores.revocations.take_due(10, {}) for _ in range(3)),
     )
     assert sum(len(items) for items in taken) == 1
 
@@ -65,7 +65,7 @@ async def test_finish_writes_the_outcome(stores: Stores) -> None:
     assert grant.revision == tombstone.revision + 1
     assert (await stores.records())[0].record_id == record.record_id
     await stores.behind.make_due()
-    assert list(await stores.revocations.take_due(10)) == []
+    assert list(await stores.revocations.take_due(10, {})) == []
 
 
 async def test_outcome_waits_for_the_last_token(stores: Stores) -> None:
@@ -87,7 +87,7 @@ async def test_postpone_counts_attempts(stores: Stores) -> None:
     tombstone = await _revoked(stores)
     (item,) = await stores.revocations.take_for(tombstone)
     await stores.revocations.postpone(item, 0.2)
-    assert list(await stores.revocations.take_due(10)) == []
+    assert list(await stores.revocations.take_due(10, {})) == []
     await stores.behind.advance(0.3)
-    (again,) = await stores.revocations.take_due(10)
+    (again,) = await stores.revocations.take_due(10, {})
     assert (again.queue_id, again.attempts) == (item.queue_id, 1)

@@ -208,7 +208,8 @@ async def test_an_endpoint_gets_no_more_than_its_share(stores: Stores) -> None:
     taken = await stores.webhook_queue.take_due(100, 2, ())
     counts = [one.webhook_id for one in taken]
     assert counts.count(first.webhook_id) == counts.count(second.webhook_id) == 2
-    taken = await stores.webhook_queue.take_due(100, 2, [first.webhook_id])
+    under_way = [one for one in taken if one.webhook_id == first.webhook_id]
+    taken = await stores.webhook_queue.take_due(100, 2, under_way)
     assert {one.webhook_id for one in taken} == {second.webhook_id}
     assert len(await stores.webhook_queue.take_due(1, 2, ())) == 1
 

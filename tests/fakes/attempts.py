@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.fakes.kept_answers import FakeKeptAnswers
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import by_turns
 from tests.fakes.upkeep import FakeUpkeep, note_refreshed
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
@@ -253,22 +253,27 @@ class FakeAttemptStore(FakeKeptAnswers):
             if attempt.next_try_time <= now and not leased and resolvable(attempt, spools):
                 found.append(attempt)
         found.sort(key=lambda one: (not one.grace_left_s(now), one.next_try_time))
-        return _by_turns(found)[:limit]
+        return by_turns(found, lambda attempt: attempt.tenant)[:limit]
 
     async def hasten(self, providers: Collection[ProviderName], limit: int) -> int:
         await self._tables.reach()
         now = self._tables.clock.now()
         due = now - timedelta(seconds=limits.IN_DOUBT_RETRY_S)
-        hastened = 0
+        doubtful = []
         for attempt_id in sorted(self._tables.until_it_answers):
             attempt = self._tables.attempts[attempt_id]
-            provider = ProviderName(attempt.tenant, self._tables.grants[attempt.grant_id].provider)
             pausing = attempt.state is AttemptState.IN_DOUBT and attempt.next_try_time > now
             waited = self._tables.attempt_times[attempt_id] < due
-            if pausing and waited and provider in providers and hastened < limit:
-                self._tables.attempts[attempt_id] = replace(attempt, next_try_time=now)
-                hastened += 1
-        return hastened
+            if pausing and waited and self._provider(attempt) in providers:
+                doubtful.append(attempt)
+        doubtful.sort(key=lambda attempt: attempt.next_try_time)
+        hastened = by_turns(doubtful, self._provider)[:limit]
+        for attempt in hastened:
+            self._tables.attempts[attempt.attempt_id] = replace(attempt, next_try_time=now)
+        return len(hastened)
+
+    def _provider(self, attempt: RefreshAttempt) -> ProviderName:
+        return ProviderName(attempt.tenant, self._tables.grants[attempt.grant_id].provider)
 
     async def find(self, tenant: str, attempt_id: uuid.UUID) -> RefreshAttempt | None:
         await self._tables.reach()
@@ -361,13 +366,3 @@ class FakeAttemptStore(FakeKeptAnswers):
         if ending.refused and known.refused_generation != attempt.base_generation:
             noted.refused_generation, noted.refused_time = attempt.base_generation, now
         self._tables.upkeep[attempt.grant_id] = noted
-
-
-def _by_turns(found: list[RefreshAttempt]) -> list[RefreshAttempt]:
-    """The first of each tenant, then the second of each."""
-    seen: Counter[str] = Counter()
-    turns: list[tuple[int, int, RefreshAttempt]] = []
-    for attempt in found:
-        turns.append((seen[attempt.tenant], len(turns), attempt))
-        seen[attempt.tenant] += 1
-    return [attempt for _, _, attempt in sorted(turns, key=lambda one: one[:2])]

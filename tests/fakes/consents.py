@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import shared_out
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.consent import NO_CODE_HASH, DiscardedToken, Ending
@@ -135,16 +136,17 @@ class FakeDiscardedTokens:
     def __init__(self, tables: FakeTables) -> None:
         self._tables = tables
 
-    async def take_due(self, limit: int) -> Sequence[DiscardedToken]:
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[DiscardedToken]:
         await self._tables.reach()
-        return self._take(list(self._tables.discarded.values()), limit)
+        due = self._due(self._tables.discarded.values())
+        return self._take(shared_out(due, lambda row: row.tenant, room, held))
 
     async def take_for(self, tenant: str, authorization_id: uuid.UUID) -> Sequence[DiscardedToken]:
         await self._tables.reach()
         wanted = (tenant, authorization_id)
         found = self._tables.discarded.values()
         rows = [one for one in found if (one.tenant, one.authorization_id) == wanted]
-        return self._take(rows, limits.REVOCATION_BATCH_MAX)
+        return self._take(self._due(rows)[: limits.REVOCATION_BATCH_MAX])
 
     async def finish(self, token: DiscardedToken, record: AuditRecord) -> None:
         await self._tables.reach()
@@ -160,13 +162,15 @@ class FakeDiscardedTokens:
             self._tables.discarded[token.token_id] = later
             self._hide(token.token_id, delay_s)
 
-    def _take(self, rows: Sequence[DiscardedToken], limit: int) -> list[DiscardedToken]:
+    def _due(self, rows: Iterable[DiscardedToken]) -> list[DiscardedToken]:
         now = self._tables.clock.now()
         due = [row for row in rows if self._tables.due[row.token_id] <= now]
-        due.sort(key=lambda row: self._tables.due[row.token_id])
-        for row in due[:limit]:
+        return sorted(due, key=lambda row: self._tables.due[row.token_id])
+
+    def _take(self, due: Sequence[DiscardedToken]) -> list[DiscardedToken]:
+        for row in due:
             self._hide(row.token_id, limits.REVOCATION_HIDE_S)
-        return [replace(row, read_time=now) for row in due[:limit]]
+        return [replace(row, read_time=self._tables.clock.now()) for row in due]
 
     def _hide(self, token_id: uuid.UUID, delay_s: float) -> None:
         self._tables.due[token_id] = self._tables.clock.now() + timedelta(seconds=delay_s)

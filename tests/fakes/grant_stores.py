@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import shared_out
 from tests.fakes.upkeep import note_refreshed
 from vault_service.adapters.postgres import pages
 from vault_service.domain import limits
@@ -237,14 +238,15 @@ class FakeRevocationQueue:
     def __init__(self, tables: FakeTables) -> None:
         self._tables = tables
 
-    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[QueuedRevocation]:
         await self._tables.reach()
-        return self._take(list(self._tables.queue.values()), limit)
+        due = self._due(self._tables.queue.values())
+        return self._take(shared_out(due, lambda row: row.grant.tenant, room, held))
 
     async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
         await self._tables.reach()
         rows = [q for q in self._tables.queue.values() if q.grant.name == grant.name]
-        return self._take(rows, limits.REVOCATION_BATCH_MAX)
+        return self._take(self._due(rows)[: limits.REVOCATION_BATCH_MAX])
 
     async def finish(
         self, item: QueuedRevocation, outcome: ProviderRevocation, record: AuditRecord
@@ -270,13 +272,15 @@ class FakeRevocationQueue:
             self._tables.queue[item.queue_id] = replace(known, attempts=known.attempts + 1)
             self._hide(known.queue_id, delay_s)
 
-    def _take(self, rows: Sequence[QueuedRevocation], limit: int) -> list[QueuedRevocation]:
+    def _due(self, rows: Iterable[QueuedRevocation]) -> list[QueuedRevocation]:
         now = self._tables.clock.now()
         due = [row for row in rows if self._tables.due[row.queue_id] <= now]
-        due.sort(key=lambda row: self._tables.due[row.queue_id])
-        for row in due[:limit]:
+        return sorted(due, key=lambda row: self._tables.due[row.queue_id])
+
+    def _take(self, due: Sequence[QueuedRevocation]) -> list[QueuedRevocation]:
+        for row in due:
             self._hide(row.queue_id, limits.REVOCATION_HIDE_S)
-        taken = [replace(row, grant=self._current(row)) for row in due[:limit]]
+        taken = [replace(row, grant=self._current(row)) for row in due]
         return sorted(taken, key=lambda row: row.queue_id)
 
     def _current(self, row: QueuedRevocation) -> Grant:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import by_turns
 from tests.fakes.upkeep import FakeUpkeep
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
@@ -108,7 +109,7 @@ class FakeKeptAnswers:
             if attempt.due_anew and not leased:
                 found.append(attempt)
         found.sort(key=lambda attempt: attempt.next_try_time)
-        return found[:limit]
+        return by_turns(found, lambda attempt: attempt.tenant)[:limit]
 
     def _end_in(self, attempt: RefreshAttempt, ending: Ending) -> None:
         current = self._tables.attempts[attempt.attempt_id]

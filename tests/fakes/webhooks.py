@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from tests.fakes.paging import page_by_id
 from tests.fakes.tables import FakeTables
+from tests.fakes.turns import shared_out
 from vault_service.adapters.postgres import pages
 from vault_service.adapters.postgres.webhooks import too_many
 from vault_service.domain import limits
@@ -154,12 +155,13 @@ class FakeWebhooks:
         await self._tables.reach()
         looked = 0
         now = self._tables.clock.now()
-        for webhook in self._webhooks.values():
-            if webhook.state is not WebhookState.ENABLED:
-                continue
+        behind = [one for one in self._webhooks.values() if self._is_behind(one)]
+        siblings = Counter(one.name.tenant for one in behind)
+        for webhook in behind:
             place, taken = self._places[webhook.webhook_id], 0
+            batch = max(1, limit // siblings[webhook.name.tenant])
             for position, event in enumerate(self._tables.events, 1):
-                if position <= place or event.tenant != webhook.name.tenant or taken == limit:
+                if position <= place or event.tenant != webhook.name.tenant or taken == batch:
                     continue
                 taken += 1
                 self._places[webhook.webhook_id] = position
@@ -169,36 +171,48 @@ class FakeWebhooks:
             looked += taken
         return looked
 
+    def _is_behind(self, webhook: Webhook) -> bool:
+        news = self._tables.events[self._places[webhook.webhook_id] :]
+        theirs = any(event.tenant == webhook.name.tenant for event in news)
+        return webhook.state is WebhookState.ENABLED and theirs
+
     async def take_due(
-        self, limit: int, per_webhook: int, busy: Collection[uuid.UUID]
+        self, room: int, per_webhook: int, under_way: Collection[Delivery]
     ) -> Sequence[Delivery]:
         await self._tables.reach()
         now = self._tables.clock.now()
-        enabled = {
+        tenants = {
             one.webhook_id: one.name.tenant
             for one in self._webhooks.values()
             if one.state is WebhookState.ENABLED
         }
-        taken: list[Delivery] = []
+        busy = {delivery.webhook_id for delivery in under_way}
+        held = Counter(delivery.tenant for delivery in under_way)
+        due: list[tuple[int, bool, _Row]] = []
         counts: Counter[uuid.UUID] = Counter()
-        for row in sorted(self.rows.values(), key=lambda row: (row.due, row.position)):
-            waits = row.dead is not None or row.due > now or row.webhook_id in busy
-            full = counts[row.webhook_id] == per_webhook or len(taken) == limit
-            if waits or full or row.webhook_id not in enabled or self._behind(row):
+        alive = [row for row in self.rows.values() if row.dead is None]
+        put_off = {row.webhook_id for row in alive if row.due > now}
+        for row in sorted(alive, key=lambda row: (row.due, row.position)):
+            waits = row.due > now or row.webhook_id in busy or self._behind(row)
+            if waits or row.webhook_id not in tenants or counts[row.webhook_id] == per_webhook:
                 continue
+            due.append((counts[row.webhook_id], row.webhook_id in put_off, row))
             counts[row.webhook_id] += 1
-            taken.append(
-                Delivery(
-                    tenant=enabled[row.webhook_id],
-                    webhook_id=row.webhook_id,
-                    position=row.position,
-                    event_id=row.event.event_id,
-                    body=body_of(row.event),
-                    attempts=row.attempts,
-                    begin_time=row.begin,
-                    read_time=now,
-                )
+        due.sort(key=lambda one: one[:2])
+        rows = [row for _, _, row in due]
+        taken = [
+            Delivery(
+                tenant=tenants[row.webhook_id],
+                webhook_id=row.webhook_id,
+                position=row.position,
+                event_id=row.event.event_id,
+                body=body_of(row.event),
+                attempts=row.attempts,
+                begin_time=row.begin,
+                read_time=now,
             )
+            for row in shared_out(rows, lambda row: tenants[row.webhook_id], room, held)
+        ]
         for delivery in taken:
             hidden = now + timedelta(seconds=limits.WEBHOOK_HIDE_S)
             self.rows[delivery.webhook_id, delivery.position].due = hidden

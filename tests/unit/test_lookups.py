@@ -75,6 +75,24 @@ async def test_a_tenant_has_a_share_of_threads(names: Names) -> None:
     await end(names, tasks)
 
 
+async def test_names_that_were_resolved_before_have_a_share_too(names: Names) -> None:
+    """One tenant whose many names all answered once and are silent now holds half of the threads:
+    another tenant's names, old and new, are resolved."""
+    lookups = Lookups(names)
+    await lookups("known.example", 443)
+    names.answer.set()
+    for number in range(limits.LOOKUPS_MAX):
+        await lookups(f"silent-{number}", 443)
+    names.answer.clear()
+    TENANT.set("greedy")
+    tasks = await silent(lookups, limits.LOOKUPS_MAX)
+    assert lookups.running == limits.LOOKUPS_MAX // 2
+    TENANT.set("other")
+    assert await lookups("known.example", 443) == ["192.0.2.1"]
+    assert await lookups("new.example", 443) == ["192.0.2.1"]
+    await end(names, tasks)
+
+
 async def test_one_name_has_one_thread(names: Names) -> None:
     """Callers that look up the same name at the same time share one thread."""
     lookups = Lookups(names)

@@ -122,6 +122,7 @@ async def serve(config: Config) -> None:
         finally:
             await stop([*watches, *sweeps])
             await dispatch.close()
+            await parts.revoke_at_provider.close()
             await _close(parts, status)
 
 

@@ -113,7 +113,8 @@ GRANT_CACHE_LIFE_S = 300.0  # what nobody disclosed for so long is read again
 REFUSALS_OWN_RECORD_MAX = 20  # of a caller's malformed calls a second; a job's mistakes, no flood
 REFUSAL_WINDOW_S = 1.0  # between two writes of the counts of the others
 REFUSAL_CALLERS_MAX = 10_000  # counted apart: 10 MB
-REVOCATION_BATCH_MAX = 50
+REVOCATION_BATCH_MAX = 50  # under way in one process; a tenant may hold as many as it leaves free
+REVOCATION_WAIT_S = 2.0  # for those under way; the next look comes while others still hang
 REMINDER_BATCH_MAX = 100
 REQUEST_ID_SWEEP_MAX = 1_000
 
@@ -252,7 +253,9 @@ WEBHOOK_LIMIT_S = 10.0  # one request; a receiver that works longer answers firs
 WEBHOOK_ANSWER_MAX_BYTES = 4_096  # only the status counts
 WEBHOOK_SWEEP_S = 1.0  # between looks for new events and due deliveries
 WEBHOOK_FAN_OUT_MAX = 500  # events in one transaction
-WEBHOOK_DELIVERIES_MAX = 32  # under way in one process
+# Under way in one process. A tenant may hold as many as it leaves free: half, if it is alone, which
+# is room for all its endpoints, hanging or not.
+WEBHOOK_DELIVERIES_MAX = 80
 WEBHOOK_PER_ENDPOINT_MAX = 4  # ... to one endpoint: a slow one holds no more than these
 WEBHOOK_HIDE_S = 60.0  # a delivery that someone took is not taken again before this
 WEBHOOK_RETRY_FIRST_S = 5.0  # it grows fourfold, with jitter
@@ -289,7 +292,7 @@ CONSENT_PLACES_MAX = 64
 ERRAND_PLACES_MAX = 32  # revocations
 SHARE_QUEUE_MAX = 1_000  # of one tenant waiting for one kind; more is OVERLOADED
 ERRAND_WAIT_S = 5.0  # then the queue in the database keeps it
-HTTP_CONNECTIONS_MAX = 320  # the sum, and WEBHOOK_DELIVERIES_MAX
+HTTP_CONNECTIONS_MAX = 368  # the sum, and WEBHOOK_DELIVERIES_MAX
 HTTP_CONNECTIONS_PER_HOST_MAX = 16  # of one OAuthClient's refreshes: bulkhead of a slow provider
 LOOKUPS_MAX = 192  # threads in getaddrinfo; each tenant may hold as many as it leaves free
 LOOKUP_LIMIT_S = 5.0  # a look-up that takes longer fails; resolvers mostly ask again after 5 s

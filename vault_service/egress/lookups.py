@@ -1,9 +1,9 @@
 """Look-ups of names in threads of their own, so that one silent name server stops nothing else.
 
 A thread in getaddrinfo cannot be ended. So each name has one thread at most, whoever waits for it,
-and a tenant may hold as many threads as it leaves free. A name that was resolved before needs no
-part of a tenant's: threads are left for it. getaddrinfo keeps the host's own order of sources
-(nsswitch.conf), which no resolver library has.
+and a tenant may hold as many threads as it leaves free. Some are left for names that were resolved
+before: a tenant whose new names are silent can still use its old ones. getaddrinfo keeps the
+host's own order of sources (nsswitch.conf), which no resolver library has.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Lookups:
 
     def _has_thread(self, host: str) -> bool:
         free = limits.LOOKUPS_MAX - self.running
-        if host in self._known:
-            return free > 0
-        return self._of_tenants[TENANT.get()] < free - _SPARE
+        if host not in self._known:
+            free -= _SPARE
+        return self._of_tenants[TENANT.get()] < free
 
     def _begin(self, host: str, port: int) -> asyncio.Future[Sequence[str]]:
         loop, tenant = asyncio.get_running_loop(), TENANT.get()

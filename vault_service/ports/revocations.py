@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -28,8 +28,9 @@ class QueuedRevocation:
 class RevocationQueue(Protocol):
     """Work for the worker role, across tenants. A taken row is hidden from others for a minute."""
 
-    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
-        """Rows whose time has come, skipping locked ones."""
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[QueuedRevocation]:
+        """Rows whose time has come, at most ``room``, skipping locked ones. ``held``: how many each
+        tenant has under way; it gets one more while that is fewer than are free."""
 
     async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
         """The rows of one grant, for the attempt that follows RevokeGrant at once."""
@@ -48,8 +49,8 @@ class DiscardedTokens(Protocol):
     """As ``RevocationQueue``, for tokens of consents that made no grant: ``AuthorizationStore.end``
     puts them here."""
 
-    async def take_due(self, limit: int) -> Sequence[DiscardedToken]:
-        """Those whose time has come, of all tenants, skipping locked ones."""
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[DiscardedToken]:
+        """Those whose time has come, shared out among tenants in the same way."""
 
     async def take_for(self, tenant: str, authorization_id: uuid.UUID) -> Sequence[DiscardedToken]:
         """Those of one authorization, for the attempt that follows its end at once."""

@@ -58,14 +58,17 @@ class WebhookQueue(Protocol):
 
     async def fan_out(self, limit: int) -> int:
         """Make deliveries of events that are new to their webhooks; how many events were looked
-        at. Each event is made into one delivery of each webhook, however often this is tried."""
+        at. Each event is made into one delivery of each webhook, however often this is tried. Each
+        tenant gets ``limit`` events looked at, which its webhooks share."""
 
     async def take_due(
-        self, limit: int, per_webhook: int, busy: Collection[uuid.UUID]
+        self, room: int, per_webhook: int, under_way: Collection[Delivery]
     ) -> Sequence[Delivery]:
-        """Deliveries whose time has come, but none to ``busy`` webhooks; a taken one is hidden from
-        others for a minute. While an earlier event of the same grant is young and on its way, the
-        later ones wait."""
+        """Deliveries whose time has come, at most ``room``, but none to webhooks that have some
+        ``under_way``; a tenant gets one more while it holds fewer than are free. Of one tenant,
+        webhooks that have nothing put off go first. A taken one is hidden from others for a
+        minute. While an earlier event of the same grant is young and on its way, the later ones
+        wait."""
 
     async def delivered(self, delivery: Delivery) -> None:
         """It is done."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Sequence
 
 from vault_service.crypto.envelopes import Envelopes
@@ -10,6 +9,7 @@ from vault_service.crypto.webhook_signature import sign
 from vault_service.domain import limits
 from vault_service.domain.access import Call
 from vault_service.domain.audit import AuditAction, AuditRecord
+from vault_service.domain.on_behalf import on_behalf_of
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.webhook import Delivery, SignedMessage, Webhook, WebhookAnswer
 from vault_service.ports import Clock, Entropy, WebhookEndpoint, WebhookQueue, WebhookStore
@@ -45,16 +45,19 @@ class DeliverWebhooks:
         """New events become deliveries; how many were looked at."""
         return await self._queue.fan_out(limits.WEBHOOK_FAN_OUT_MAX)
 
-    async def take(self, room: int, busy: Collection[uuid.UUID]) -> Sequence[Delivery]:
-        """What is due, at most ``room``, and none to ``busy`` webhooks."""
-        return await self._queue.take_due(room, limits.WEBHOOK_PER_ENDPOINT_MAX, busy)
+    async def take(self, room: int, under_way: Collection[Delivery]) -> Sequence[Delivery]:
+        """What is due, at most ``room``: nothing to webhooks that have some ``under_way``, and of
+        each tenant no more than it leaves free."""
+        return await self._queue.take_due(room, limits.WEBHOOK_PER_ENDPOINT_MAX, under_way)
 
     async def deliver(self, call: Call, delivery: Delivery) -> WebhookAnswer | None:
         """One attempt, and what follows from its answer; None where the webhook is deleted."""
         webhook = await self._webhooks.get_by_id(delivery.tenant, delivery.webhook_id)
         if webhook is None:
             return None
-        answer = await self._endpoint.send(await self._signed(webhook, delivery))
+        message = await self._signed(webhook, delivery)
+        with on_behalf_of(delivery.tenant):
+            answer = await self._endpoint.send(message)
         if answer.taken:
             await self._queue.delivered(delivery)
         elif answer.status == _GONE:

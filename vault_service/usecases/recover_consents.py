@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -58,11 +59,17 @@ class RecoverConsents:
         return len(due)
 
     def _in_turn(self, entries: Sequence[SpoolEntry]) -> list[SpoolEntry]:
-        """One batch: those that were never tried, then those tried longest ago. So entries that
-        have no outcome do not keep those behind them waiting."""
+        """One batch: those that were never tried, then those tried longest ago, and tenants take
+        turns. So entries that have no outcome do not keep those behind them waiting, and no
+        tenant's many keep another's few."""
         self._look += 1
         self._tried = {entry.attempt_id: self._tried.get(entry.attempt_id, 0) for entry in entries}
-        by_turn = sorted(entries, key=lambda entry: self._tried[entry.attempt_id])
+        seen: Counter[str] = Counter()
+        turns: list[tuple[int, SpoolEntry]] = []
+        for entry in sorted(entries, key=lambda entry: self._tried[entry.attempt_id]):
+            turns.append((seen[entry.tenant], entry))
+            seen[entry.tenant] += 1
+        by_turn = [entry for _, entry in sorted(turns, key=lambda turn: turn[0])]
         due = by_turn[: limits.ATTEMPT_BATCH_MAX]
         self._tried |= {entry.attempt_id: self._look for entry in due}
         return due

@@ -30,6 +30,7 @@ from vault_service.ports import (
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.shares import Shares
+from vault_service.usecases.under_way import UnderWay
 
 _FIRST_DELAY_S = 30.0
 _DELAY_MAX_S = 3_600.0
@@ -55,6 +56,8 @@ class RevokeAtProvider:
         self._envelopes = envelopes
         self._recorder = recorder
         self.places = Shares(limits.ERRAND_PLACES_MAX)
+        self._grants = UnderWay(limits.REVOCATION_BATCH_MAX)
+        self._tokens = UnderWay(limits.REVOCATION_BATCH_MAX)
 
     async def for_grant(self, call: Call, grant: Grant) -> None:
         """The attempt that follows a tombstone at once; a failure leaves the row queued."""
@@ -67,19 +70,28 @@ class RevokeAtProvider:
             await self._attempt_discarded(call, token)
 
     async def due(self, call: Call) -> int:
-        """One batch of what is due, for the worker; returns how many were tried."""
-        items = await self._queue.take_due(limits.REVOCATION_BATCH_MAX)
-        tokens = await self._discarded.take_due(limits.REVOCATION_BATCH_MAX)
-        # Side by side: one provider that hangs must not hold up the others.
-        tried = await asyncio.gather(
-            *(self._attempt(call, item) for item in items),
-            *(self._attempt_discarded(call, token) for token in tokens),
-            return_exceptions=True,
+        """What is due and has room, for the worker; returns how many were begun. What takes longer
+        goes on without the call, and holds its tenant's part of the room: a provider that hangs
+        holds up no other tenant."""
+        items = await self._queue.take_due(self._grants.room, self._grants.held)
+        for item in items:
+            self._grants.begin(item.grant.tenant, self._attempt(call, item))
+        tokens = await self._discarded.take_due(self._tokens.room, self._tokens.held)
+        for token in tokens:
+            self._tokens.begin(token.tenant, self._attempt_discarded(call, token))
+        both = (
+            self._grants.wait(limits.REVOCATION_WAIT_S),
+            self._tokens.wait(limits.REVOCATION_WAIT_S),
         )
-        for outcome in tried:
+        for outcome in await asyncio.gather(*both, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        return len(tried)
+        return len(items) + len(tokens)
+
+    async def close(self) -> None:
+        """Give up what is under way: who takes it next tells the provider."""
+        await self._grants.close()
+        await self._tokens.close()
 
     async def _attempt(self, call: Call, item: QueuedRevocation) -> None:
         grant = item.grant

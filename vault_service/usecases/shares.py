@@ -15,7 +15,7 @@ from itertools import count
 
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.on_behalf import TENANT
+from vault_service.domain.on_behalf import on_behalf_of
 from vault_service.domain.priority import Priority
 
 _Rank = tuple[Priority, int]
@@ -85,11 +85,10 @@ class Shares:
         """One place of a tenant while it lasts. OVERLOADED where there is none in time."""
         if not await self.enter(tenant, wait_s):
             raise overloaded()
-        token = TENANT.set(tenant)
         try:
-            yield
+            with on_behalf_of(tenant):
+                yield
         finally:
-            TENANT.reset(token)
             self.leave(tenant)
 
     def _may_enter(self, key: str) -> bool:

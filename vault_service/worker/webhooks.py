@@ -1,10 +1,10 @@
-"""Sends what is due to webhooks: so many at a time, and no more than a few to one endpoint."""
+"""Sends what is due to webhooks: so many at a time, of which a tenant may hold as many as it leaves
+free, and no more than a few to one endpoint.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections import Counter
 
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller
@@ -26,19 +26,19 @@ class WebhookDispatch:
         self._deliver = deliver
         self._clock = clock
         self._entropy = entropy
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._busy: Counter[uuid.UUID] = Counter()
+        self._tasks: dict[asyncio.Task[None], Delivery] = {}
 
     async def step(self) -> None:
         """Look until nothing new is found; a slow endpoint holds up only itself."""
         while True:
-            looked = await self._deliver.fan_out()
+            looked, fault = await self._fan_out()
             room = limits.WEBHOOK_DELIVERIES_MAX - len(self._tasks)
             # Whoever has some under way gets the next ones after them: that keeps the bound exact.
-            busy = [webhook for webhook, count in self._busy.items() if count]
-            due = await self._deliver.take(room, busy) if room else []
+            due = await self._deliver.take(room, self._tasks.values()) if room else []
             for delivery in due:
                 self._start(delivery)
+            if fault is not None:
+                raise fault
             if not looked and not due:
                 return
             if self._tasks:
@@ -48,6 +48,13 @@ class WebhookDispatch:
                     return_when=asyncio.FIRST_COMPLETED,
                 )
 
+    async def _fan_out(self) -> tuple[int, Exception | None]:
+        """What fails there, perhaps for one tenant, keeps nobody from what is due already."""
+        try:
+            return await self._deliver.fan_out(), None
+        except Exception as fault:
+            return 0, fault
+
     async def close(self) -> None:
         """Give up what is under way."""
         tasks = list(self._tasks)
@@ -56,10 +63,9 @@ class WebhookDispatch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start(self, delivery: Delivery) -> None:
-        self._busy[delivery.webhook_id] += 1
         task = asyncio.create_task(self._attempt(delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = delivery
+        task.add_done_callback(self._tasks.pop)
 
     async def _attempt(self, delivery: Delivery) -> None:
         call = Call(
@@ -83,6 +89,3 @@ class WebhookDispatch:
                     attempt=delivery.attempts + 1,
                     status=answer.status,
                 )
-        finally:
-            self._busy[delivery.webhook_id] -= 1
-            self._busy += Counter()  # drops what is 0

@@ -76,16 +76,24 @@ DUE: Final = f"""
     ORDER BY turn, in_grace DESC, next_try_time LIMIT $3
 """  # noqa: S608
 # One that was tried a moment ago has its first pause: a provider that answers every second request
-# is not asked in a loop.
+# is not asked in a loop. Providers take turns: one with many leaves the others some of each look.
 HASTEN: Final = """
     UPDATE refresh_attempts SET next_try_time = clock_timestamp() WHERE attempt_id IN (
-        SELECT a.attempt_id FROM refresh_attempts a
-        JOIN grants g ON g.tenant = a.tenant AND g.grant_id = a.grant_id
-        JOIN unnest($1::text[], $2::text[]) p (tenant, provider)
-            ON p.tenant = g.tenant AND p.provider = g.provider
-        WHERE a.state = 5 AND a.until_it_answers AND a.next_try_time > clock_timestamp()
-            AND a.update_time < clock_timestamp() - $3::interval
-        ORDER BY a.next_try_time LIMIT $4 FOR UPDATE OF a SKIP LOCKED)
+        SELECT attempt_id FROM refresh_attempts
+        WHERE state = 5 AND until_it_answers AND next_try_time > clock_timestamp()
+            AND attempt_id IN (
+                SELECT attempt_id FROM (
+                    SELECT a.attempt_id, a.next_try_time, row_number() OVER (
+                        PARTITION BY p.tenant, p.provider ORDER BY a.next_try_time) AS turn
+                    FROM refresh_attempts a
+                    JOIN grants g ON g.tenant = a.tenant AND g.grant_id = a.grant_id
+                    JOIN unnest($1::text[], $2::text[]) p (tenant, provider)
+                        ON p.tenant = g.tenant AND p.provider = g.provider
+                    WHERE a.state = 5 AND a.until_it_answers
+                        AND a.next_try_time > clock_timestamp()
+                        AND a.update_time < clock_timestamp() - $3::interval) doubtful
+                ORDER BY turn, next_try_time LIMIT $4)
+        FOR UPDATE SKIP LOCKED)
     RETURNING true
 """
 _TO_STATE: Final = f"""

@@ -7,13 +7,14 @@ other change is made as the role of requests, inside the token's own tenant.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record
 from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.turns import holdings, shared_out
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.consent import DiscardedToken, TokenKind
@@ -25,13 +26,14 @@ _TAKE: Final = """
     UPDATE discarded_tokens SET next_attempt_time = clock_timestamp() + $1::interval
     WHERE token_id IN (
         SELECT token_id FROM discarded_tokens
-        WHERE next_attempt_time <= now() AND %s
-        ORDER BY next_attempt_time LIMIT $2 FOR UPDATE SKIP LOCKED)
+        WHERE next_attempt_time <= now() AND %s FOR UPDATE SKIP LOCKED)
     RETURNING token_id, tenant, authorization_id, owner, oauth_client, provider, kind, envelope,
         attempts, expire_time, clock_timestamp() AS read_time
 """
-_TAKE_DUE: Final = _TAKE % "true"
-_TAKE_FOR: Final = _TAKE % "tenant = $3 AND authorization_id = $4"
+_TAKE_DUE: Final = _TAKE % f"token_id IN ({shared_out('discarded_tokens', 'token_id')})"
+_TAKE_FOR: Final = _TAKE % (
+    f"tenant = $2 AND authorization_id = $3 ORDER BY token_id LIMIT {limits.REVOCATION_BATCH_MAX}"
+)
 _INSERT: Final = """
     INSERT INTO discarded_tokens (
         token_id, tenant, authorization_id, owner, oauth_client, provider, kind, envelope,
@@ -48,17 +50,15 @@ class PostgresDiscardedTokens:
         self._requests = database_for_requests
         self._worker = database_for_worker
 
-    async def take_due(self, limit: int) -> Sequence[DiscardedToken]:
-        """Those whose time has come, of all tenants, skipping locked ones."""
-        found = await self._worker.call(_TAKE_DUE, _HIDDEN, limit)
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[DiscardedToken]:
+        """Those whose time has come, shared out among tenants, skipping locked ones."""
+        found = await self._worker.call(_TAKE_DUE, _HIDDEN, room, *holdings(held))
         return [_token_from(row) for row in found]
 
     async def take_for(self, tenant: str, authorization_id: uuid.UUID) -> Sequence[DiscardedToken]:
         """Those of one authorization that nobody has taken or postponed."""
         async with self._requests.tenant_transaction(tenant) as connection:
-            found = await connection.fetch(
-                _TAKE_FOR, _HIDDEN, limits.REVOCATION_BATCH_MAX, tenant, authorization_id
-            )
+            found = await connection.fetch(_TAKE_FOR, _HIDDEN, tenant, authorization_id)
         return [_token_from(row) for row in found]
 
     async def finish(self, token: DiscardedToken, record: AuditRecord) -> None:

@@ -21,11 +21,15 @@ from vault_service.domain.grant import Grant, Lease
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection, Database
 
+# Tenants take turns: some that stay due, since their keys are away, keep nobody else waiting.
 _DUE: Final = f"""
-    SELECT {ATTEMPT.format(wait="$1")} FROM refresh_attempts a
-    LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
-    WHERE (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND {DUE_ANEW}
-    ORDER BY a.next_try_time LIMIT $2
+    SELECT * FROM (
+        SELECT {ATTEMPT.format(wait="$1")},
+            row_number() OVER (PARTITION BY a.tenant ORDER BY a.next_try_time) AS turn
+        FROM refresh_attempts a
+        LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+        WHERE (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND {DUE_ANEW}) due
+    ORDER BY turn, next_try_time LIMIT $2
 """  # noqa: S608
 _KEEP: Final = """
     UPDATE refresh_attempts SET

@@ -7,13 +7,14 @@ the role of requests, inside the grant's own tenant.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record
 from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.turns import holdings, shared_out
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, ProviderRevocation
@@ -27,16 +28,17 @@ _TAKE: Final = f"""
         UPDATE provider_revocations SET next_attempt_time = clock_timestamp() + $1::interval
         WHERE queue_id IN (
             SELECT queue_id FROM provider_revocations
-            WHERE next_attempt_time <= now() AND %s
-            ORDER BY next_attempt_time LIMIT $2 FOR UPDATE SKIP LOCKED)
+            WHERE next_attempt_time <= now() AND %s FOR UPDATE SKIP LOCKED)
         RETURNING tenant, grant_id, queue_id, refresh_envelope AS queued_envelope,
             generation AS queued_generation, attempts, expire_time)
     SELECT queue_id, queued_envelope, queued_generation, attempts, expire_time, {rows.GRANT}
     FROM taken JOIN grants USING (tenant, grant_id)
     ORDER BY queue_id
 """  # noqa: S608
-_TAKE_DUE: Final = _TAKE % "true"
-_TAKE_FOR: Final = _TAKE % "tenant = $3 AND grant_id = $4"
+_TAKE_DUE: Final = _TAKE % f"queue_id IN ({shared_out('provider_revocations', 'queue_id')})"
+_TAKE_FOR: Final = _TAKE % (
+    f"tenant = $2 AND grant_id = $3 ORDER BY queue_id LIMIT {limits.REVOCATION_BATCH_MAX}"
+)
 _ENQUEUE: Final = """
     INSERT INTO provider_revocations (
         queue_id, tenant, grant_id, refresh_envelope, generation, expire_time)
@@ -59,17 +61,15 @@ class PostgresRevocationQueue:
         self._requests = database_for_requests
         self._worker = database_for_worker
 
-    async def take_due(self, limit: int) -> Sequence[QueuedRevocation]:
-        """Rows whose time has come, of all tenants, skipping locked ones."""
-        found = await self._worker.call(_TAKE_DUE, _HIDDEN, limit)
+    async def take_due(self, room: int, held: Mapping[str, int]) -> Sequence[QueuedRevocation]:
+        """Rows whose time has come, shared out among tenants, skipping locked ones."""
+        found = await self._worker.call(_TAKE_DUE, _HIDDEN, room, *holdings(held))
         return [_queued_from(row) for row in found]
 
     async def take_for(self, grant: Grant) -> Sequence[QueuedRevocation]:
         """The rows of one grant that nobody has taken or postponed."""
         async with self._requests.tenant_transaction(grant.tenant) as connection:
-            found = await connection.fetch(
-                _TAKE_FOR, _HIDDEN, limits.REVOCATION_BATCH_MAX, grant.tenant, grant.grant_id
-            )
+            found = await connection.fetch(_TAKE_FOR, _HIDDEN, grant.tenant, grant.grant_id)
         return [_queued_from(row) for row in found]
 
     async def finish(

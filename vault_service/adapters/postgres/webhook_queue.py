@@ -7,6 +7,7 @@ the role of requests, inside the webhook's own tenant.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from vault_service.adapters.postgres import rows
 from vault_service.adapters.postgres.audit import insert_record
 from vault_service.adapters.postgres.events import EVENT_COLUMNS, event_from
 from vault_service.adapters.postgres.pool import Database
+from vault_service.adapters.postgres.turns import holdings
 from vault_service.adapters.postgres.webhooks import WEBHOOK, webhook_from
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
@@ -23,11 +25,14 @@ from vault_service.domain.webhook import Delivery, Webhook, WebhookAnswer, body_
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection
 
+# The first of each tenant, then the second of each; in which order is drawn anew each time.
 _BEHIND: Final = """
-    SELECT tenant, webhook_id FROM webhooks w WHERE state = 1 AND EXISTS (
+    SELECT tenant, webhook_id, count(*) OVER (PARTITION BY tenant) AS siblings
+    FROM webhooks w WHERE state = 1 AND EXISTS (
         SELECT FROM grant_events e WHERE e.tenant = w.tenant
             AND (e.order_xid, e.position) > (w.after_xid, w.after_position)
             AND e.order_xid < pg_snapshot_xmin(pg_current_snapshot()))
+    ORDER BY row_number() OVER (PARTITION BY tenant ORDER BY random()), random()
 """
 _LOCK: Final = f"""
     SELECT {WEBHOOK}, after_xid::text AS after_id, after_position FROM webhooks
@@ -47,28 +52,46 @@ _MOVE: Final = """
     UPDATE webhooks SET after_xid = $3::text::xid8, after_position = $4
     WHERE tenant = $1 AND webhook_id = $2
 """
+# A tenant gets one more while it holds fewer than are free, as in usecases.shares: each row, in the
+# order of its place, is compared with the room that the rows before it leave. Of one tenant, the
+# webhooks with nothing put off or under way go first, and among others it is drawn who does: so
+# endpoints that hang keep no other from its turn, however old their backlog is.
 _TAKE: Final = """
     UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp() + $1::interval
     WHERE (webhook_id, position) IN (
         SELECT webhook_id, position FROM webhook_deliveries
         WHERE next_attempt_time <= now() AND dead_time IS NULL AND (webhook_id, position) IN (
-            SELECT w.webhook_id, first.position
-            FROM webhooks w CROSS JOIN LATERAL (
-                SELECT d.position FROM webhook_deliveries d
-                WHERE d.webhook_id = w.webhook_id AND d.dead_time IS NULL
-                    AND d.next_attempt_time <= now()
-                    AND NOT EXISTS (
-                        SELECT FROM webhook_deliveries e
-                        WHERE e.webhook_id = d.webhook_id AND e.grant_id = d.grant_id
-                            AND e.dead_time IS NULL AND e.position < d.position
-                            AND e.attempts < $5)
-                ORDER BY d.next_attempt_time, d.position LIMIT $3) AS first
-            WHERE w.state = 1 AND w.webhook_id <> ALL ($4::uuid[])
-            LIMIT $2)
+            SELECT webhook_id, position FROM (
+                SELECT webhook_id, position, holds,
+                    row_number() OVER (ORDER BY holds, put_off, drawn) AS place
+                FROM (
+                    SELECT *, coalesce(number, 0) + row_number() OVER (
+                        PARTITION BY tenant ORDER BY nth, put_off, drawn) - 1 AS holds
+                    FROM (%s) due
+                    LEFT JOIN unnest($6::text[], $7::bigint[]) held (tenant, number)
+                        USING (tenant)) queued) ranked
+            WHERE holds + place - 1 < $2)
         FOR UPDATE SKIP LOCKED)
     RETURNING tenant, webhook_id, position, event_id, body, attempts, begin_time,
         clock_timestamp() AS read_time
 """
+_DUE: Final = """
+    SELECT w.tenant, w.webhook_id, first.position, first.nth, random() AS drawn,
+        EXISTS (
+            SELECT FROM webhook_deliveries o WHERE o.webhook_id = w.webhook_id
+                AND o.dead_time IS NULL AND o.next_attempt_time > now()) AS put_off
+    FROM webhooks w CROSS JOIN LATERAL (
+        SELECT d.position, row_number() OVER (ORDER BY d.next_attempt_time, d.position) AS nth
+        FROM webhook_deliveries d
+        WHERE d.webhook_id = w.webhook_id AND d.dead_time IS NULL AND d.next_attempt_time <= now()
+            AND NOT EXISTS (
+                SELECT FROM webhook_deliveries e
+                WHERE e.webhook_id = d.webhook_id AND e.grant_id = d.grant_id
+                    AND e.dead_time IS NULL AND e.position < d.position AND e.attempts < $5)
+        ORDER BY d.next_attempt_time, d.position LIMIT $3) AS first
+    WHERE w.state = 1 AND w.webhook_id <> ALL ($4::uuid[])
+"""
+_TAKE_DUE: Final = _TAKE % _DUE
 _KEY: Final = "tenant = $1 AND webhook_id = $2 AND position = $3"
 _DONE: Final = f"DELETE FROM webhook_deliveries WHERE {_KEY}"  # noqa: S608
 _POSTPONE: Final = f"""
@@ -107,21 +130,31 @@ class PostgresWebhookQueue:
         self._worker = database_for_worker
 
     async def fan_out(self, limit: int) -> int:
-        """Make deliveries of events that are new to their webhooks; how many were looked at."""
-        looked = 0
+        """Make deliveries of events that are new to their webhooks; how many were looked at. What
+        fails for one webhook is raised when the others have had their turn."""
+        looked, fault = 0, None
         for row in await self._worker.call(_BEHIND):
-            async with self._requests.tenant_transaction(row["tenant"]) as connection:
-                looked += await _fan_out(connection, row["tenant"], row["webhook_id"], limit)
+            batch = max(1, limit // row["siblings"])
+            try:
+                async with self._requests.tenant_transaction(row["tenant"]) as connection:
+                    looked += await _fan_out(connection, row["tenant"], row["webhook_id"], batch)
+            except Exception as error:
+                fault = error
+        if fault is not None:
+            raise fault
         return looked
 
     async def take_due(
-        self, limit: int, per_webhook: int, busy: Collection[uuid.UUID]
+        self, room: int, per_webhook: int, under_way: Collection[Delivery]
     ) -> Sequence[Delivery]:
-        """Deliveries whose time has come, but none to ``busy`` webhooks."""
+        """See ports.WebhookQueue."""
         hidden = timedelta(seconds=limits.WEBHOOK_HIDE_S)
+        busy = {delivery.webhook_id for delivery in under_way}
+        held = Counter(delivery.tenant for delivery in under_way)
         found = await self._worker.call(
-            _TAKE, hidden, limit, per_webhook, list(busy), limits.WEBHOOK_ORDER_ATTEMPTS
-        )
+            _TAKE_DUE, hidden, room, per_webhook, list(busy), limits.WEBHOOK_ORDER_ATTEMPTS,
+            *holdings(held),
+        )  # fmt: skip
         taken = [_delivery_from(row) for row in found]
         return sorted(taken, key=lambda delivery: delivery.position)
 
