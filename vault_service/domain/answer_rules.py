@@ -1,7 +1,8 @@
 """From a status, a body and a profile to one class of answer: the rules, total and without exits.
 
-5xx never condemns, whatever its body says. A 4xx condemns by ``invalid_grant`` and what is known
-to mean it; a 2xx only by a code that the profile's table lists. No text of a body but its error
+5xx never condemns, whatever its body says, but by a code at a place that the profile names. A 4xx
+condemns by ``invalid_grant`` and what is known to mean it; a 2xx only by a code that the profile's
+table lists. No text of a body but its error
 code leaves this room.
 """
 
@@ -86,6 +87,31 @@ def raise_by_status(answer: HttpAnswer) -> None:
         raise failure(answer, AnswerClass.IN_DOUBT)
     if status < 400 and not is_success(answer):
         raise failure(answer, AnswerClass.PROVIDER_FAULT, "a redirect, which is not followed")
+
+
+def raise_by_place(
+    answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive] | None
+) -> None:
+    """A 5xx that says at one of the profile's ``error_code_paths`` that the grant is dead.
+
+    Gateways and crashed servers put no such code there; a provider that does means it.
+    """
+    if answer.status < 500 or answer.refusal or not profile.error_code_paths:
+        return
+    try:
+        reading = read_members(answer)
+    except JsonRefusedError:
+        return
+    members = reading.members
+    if reading.surrounded or reading.cut or contradicts(members, ("error",)):
+        return
+    placed = placed_codes(members, profile)
+    code, answer_class, why = _by_tables(placed, members, profile, answer.status)
+    if answer_class is AnswerClass.INVALID_GRANT:
+        every = [*placed, *told_codes(members)]
+        if _kept_from_the_grant(every, answer_class) is answer_class:
+            shown = shown_code(code, secrets, _listed_by(profile))
+            raise failure(answer, answer_class, why, shown, reading.oddities)
 
 
 def reading_of(answer: HttpAnswer) -> Reading:

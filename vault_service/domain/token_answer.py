@@ -14,6 +14,7 @@ from vault_service.domain import limits
 from vault_service.domain.answer_rules import (
     is_success,
     raise_by_error,
+    raise_by_place,
     raise_by_status,
     reading_of,
     reports_failure,
@@ -122,6 +123,7 @@ def _success(
     answer: HttpAnswer, profile: ProviderProfile, secrets: Collection[Sensitive] | None
 ) -> Reading:
     """What an answer says that reports no failure."""
+    raise_by_place(answer, profile, secrets)
     raise_by_status(answer)
     reading = reading_of(answer)
     if not is_success(answer) or reports_failure(reading.members, profile):
