@@ -131,6 +131,7 @@ SPOOL_WAIT_S = 600.0  # how long class S waits for the spool of a process that i
 SPOOL_WAIT_MIN_S = 10.0  # a process that is started again at once must be waited for
 SPOOL_WAIT_MAX_S = 86_400.0  # what is not back in a day needs an operator
 ATTEMPT_BATCH_MAX = 50
+WAITING_LOOK_MAX = 200  # of what waits for a person, in one sweep: 100,000 have a turn in 2 minutes
 ATTEMPT_KEEP_S = 7 * 86_400  # an ended attempt is of use to who looks into last week
 ATTEMPT_SWEEP_S = 0.25  # between looks for attempts whose process died: a short grace is 4 s
 IN_DOUBT_RETRY_S = 5.0  # first pause before recovery tries again; it doubles
