@@ -90,7 +90,8 @@ def test_without_a_budget_it_is_asked_once_a_second() -> None:
 
 
 def test_callers_get_permits_first() -> None:
-    """Background work that waits for permits lets a caller who comes later go before."""
+    """Background work that waits for permits lets a caller who comes later go before: the next
+    permit is the caller's."""
 
     async def main(clock: LoopClock) -> None:
         replicas = Replicas(clock, 1)
@@ -100,7 +101,31 @@ def test_callers_get_permits_first() -> None:
         ]
         await asyncio.sleep(0.05)
         caller = await replicas.take(process, FIVE)
-        assert sum(task.done() and task.result() < caller for task in background) <= 2
+        assert sum(task.done() and task.result() < caller for task in background) == 1
+        await asyncio.gather(*background)
+
+    run_virtual(main)
+
+
+def test_callers_wait_for_few_permits_of_other_replicas() -> None:
+    """A caller who waited for a permit takes it, and does not leave it to background work of its
+    own replica while the other one takes the next."""
+
+    async def main(clock: LoopClock) -> None:
+        replicas = Replicas(clock, 2)
+        background = [
+            asyncio.create_task(replicas.take(process, FIVE, Priority.BACKGROUND))
+            for process in replicas.processes
+            for _ in range(40)
+        ]
+        missed = []
+        for process in replicas.processes * 3:
+            await asyncio.sleep(0.13)
+            began = clock.monotonic()
+            came = await replicas.take(process, FIVE)
+            others = [task.result() for task in background if task.done()]
+            missed.append(sum(began < moment < came for moment in others))
+        assert max(missed) <= 2
         await asyncio.gather(*background)
 
     run_virtual(main)

@@ -152,7 +152,13 @@ class RatePermits:
         if turn is None:
             raise _limited("the provider's rate budget is spent", limits.RETRY_AFTER_S)
         try:
-            return self._ready(rates) or await self._ask_budget(rates, deadline)
+            while not self._ready(rates):
+                if await self._ask_budget(rates, deadline):
+                    return True
+                # Who waited for a permit takes it: the turn goes to nobody less urgent.
+                if any(self._turns.waiting_as(other) for other in Priority if other < priority):
+                    return False
+            return True
         finally:
             self._turns.leave(turn)
 
