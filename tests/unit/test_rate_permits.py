@@ -119,7 +119,7 @@ def test_callers_wait_for_few_permits_of_other_replicas() -> None:
             for _ in range(40)
         ]
         missed = []
-        for process in replicas.processes * 3:
+        for process in [*replicas.processes] * 3:
             await asyncio.sleep(0.13)
             began = clock.monotonic()
             came = await replicas.take(process, FIVE)
