@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.contract.conftest import Stores
 from tests.support.attempts import SPOOL, begin
 from tests.support.samples import (
@@ -14,6 +16,7 @@ from tests.support.samples import (
     put_grant,
     some_tokens,
 )
+from vault_service.domain import limits
 from vault_service.domain.attempt import AttemptState, Begun, Deferred, RefreshAttempt, WaitsFor
 from vault_service.domain.grant import Grant, ReauthorizationCause
 from vault_service.domain.names import ProviderName
@@ -96,6 +99,20 @@ async def test_due_anew_when_the_profile_was_put(stores: Stores) -> None:
     assert await stores.attempts.due_anew(10) == []
     assert await stores.attempts.end(*taken, replace(WAITS, revision=2), a_record())
     assert await stores.attempts.due_anew(10) == []
+
+
+async def test_a_look_is_bounded(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, a look is at a few of them and the next one at those that follow, so that
+    each has its turn, also where more are due than can be tried."""
+    monkeypatch.setattr(limits, "WAITING_LOOK_MAX", 2)
+    waiting = sorted([(await _waiting(stores, f"l-{n}"))[1].attempt_id for n in range(3)])
+    assert [await stores.attempts.due_anew(10) for _ in range(2)] == [[], []]
+    await _mend(stores)
+    looks = [await stores.attempts.due_anew(limit) for limit in (10, 10, 1, 1, 1, 10, 10)]
+    found = [[attempt.attempt_id for attempt in look] for look in looks]
+    first, second, third = waiting
+    singles = [[first], [second], [third]]
+    assert found == [[first, second], [third], *singles, [], [first, second]]
 
 
 async def test_due_anew_when_the_grant_moved_on(stores: Stores) -> None:

@@ -80,8 +80,8 @@ async def test_no_rate_is_passed_in_any_window(stores: Stores) -> None:
 
 async def test_hold_back(stores: Stores) -> None:
     """A pause stops all, budget or not; a shorter one does not shorten it; then all goes on."""
-    await stores.budget.hold_back(CLIENT, 0.6)
-    await stores.budget.hold_back(CLIENT, 0.1)
+    await stores.budget.hold_back(CLIENT, 0.6, a_record())
+    await stores.budget.hold_back(CLIENT, 0.1, a_record())
     for rates in (UNBOUNDED, TEN):
         taken = await stores.budget.take(CLIENT, rates, 5)
         assert taken.permits == 0
@@ -90,12 +90,27 @@ async def test_hold_back(stores: Stores) -> None:
     assert (await stores.budget.take(CLIENT, UNBOUNDED, 5)).permits == 5
 
 
+async def test_a_hold_is_on_record_when_it_begins(stores: Stores) -> None:
+    """Once, whichever replica wrote it and however often it was tried; a pause after its end is
+    another."""
+    first, longer, again = a_record(), a_record(), a_record()
+    await stores.budget.hold_back(CLIENT, 0.2, first)
+    await stores.budget.hold_back(CLIENT, 0.3, longer)
+    await stores.budget.hold_back(CLIENT, 0.3, first)
+    await stores.behind.advance(0.4)
+    await stores.budget.hold_back(CLIENT, 0.1, first)
+    await stores.behind.advance(0.2)
+    await stores.budget.hold_back(CLIENT, 60.0, again)
+    written = [record.record_id for record in await stores.records()]
+    assert [written.count(one.record_id) for one in (first, longer, again)] == [1, 0, 1]
+
+
 async def test_a_hold_is_seen_and_lifted(stores: Stores) -> None:
     """A pause is listed while it lasts, and of its own tenant only; its end is on record, and then
     all are given again; where there is none, nothing is done or recorded."""
     other = OAuthClientName("globex", "crm")
-    await stores.budget.hold_back(CLIENT, 60.0)
-    await stores.budget.hold_back(other, 60.0)
+    await stores.budget.hold_back(CLIENT, 60.0, a_record())
+    await stores.budget.hold_back(other, 60.0, a_record("globex"))
     (hold,) = await stores.holds.holds("acme")
     assert hold.client == CLIENT
     assert 50 < hold.left_s <= 60
@@ -121,7 +136,7 @@ async def test_rates_that_were_lowered(stores: Stores) -> None:
 async def test_clients_do_not_share(stores: Stores) -> None:
     """One OAuthClient's budget and pause are no other's."""
     await stores.budget.take(CLIENT, TEN, 64)
-    await stores.budget.hold_back(CLIENT, 60.0)
+    await stores.budget.hold_back(CLIENT, 60.0, a_record())
     other = OAuthClientName("globex", "crm")
     assert (await stores.budget.take(other, TEN, 64)).permits == 2
 
@@ -130,7 +145,7 @@ async def test_unknown_client(stores: Stores) -> None:
     """There is no budget for what is not registered."""
     for ask in (
         stores.budget.take(OAuthClientName("acme", "ghost"), TEN, 1),
-        stores.budget.hold_back(OAuthClientName("acme", "ghost"), 1.0),
+        stores.budget.hold_back(OAuthClientName("acme", "ghost"), 1.0, a_record()),
     ):
         with pytest.raises(VaultError) as refused:
             await ask

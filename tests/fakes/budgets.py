@@ -52,9 +52,12 @@ class FakeRateBudget:
         row.minute_level -= permits
         return Taken(permits, wait_s)
 
-    async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
+    async def hold_back(self, client: OAuthClientName, hold_s: float, record: AuditRecord) -> None:
         row = await self._row(client)
-        row.held_until = max(row.held_until, self._tables.clock.monotonic() + hold_s)
+        now = self._tables.clock.monotonic()
+        if row.held_until <= now and not self._tables.is_recorded(record):
+            self._tables.record(record)
+        row.held_until = max(row.held_until, now + hold_s)
 
     async def held_s(self, client: OAuthClientName) -> float:
         row = await self._row(client)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.fakes.tables import FakeTables
-from tests.fakes.turns import by_turns
 from tests.fakes.upkeep import FakeUpkeep
 from vault_service.domain import limits
 from vault_service.domain.attempt import (
@@ -34,6 +33,7 @@ class FakeKeptAnswers:
     def __init__(self, tables: FakeTables, wait: timedelta) -> None:
         self._tables = tables
         self._wait = wait
+        self._looked_to = uuid.UUID(int=0)
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
@@ -98,18 +98,25 @@ class FakeKeptAnswers:
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         await self._tables.reach()
-        found = []
-        for attempt_id, row in self._tables.attempts.items():
-            if row.orphan_envelope is None and row.waits_for is None:
-                continue
-            attempt = self._read(attempt_id)
-            assert attempt is not None
-            _, until = self._tables.leases.get(attempt.grant_id, (0, None))
-            leased = until is not None and until >= self._tables.clock.now()
-            if attempt.due_anew and not leased:
-                found.append(attempt)
-        found.sort(key=lambda attempt: attempt.next_try_time)
-        return by_turns(found, lambda attempt: attempt.tenant)[:limit]
+        waiting = sorted(
+            attempt_id
+            for attempt_id, row in self._tables.attempts.items()
+            if attempt_id > self._looked_to and (row.orphan_envelope or row.waits_for)
+        )[: limits.WAITING_LOOK_MAX]
+        due = [attempt for one in waiting if (attempt := self._due(one)) is not None][:limit]
+        self._looked_to = uuid.UUID(int=0)
+        if len(due) == limit:
+            self._looked_to = due[-1].attempt_id
+        elif len(waiting) == limits.WAITING_LOOK_MAX:
+            self._looked_to = waiting[-1]
+        return due
+
+    def _due(self, attempt_id: uuid.UUID) -> RefreshAttempt | None:
+        attempt = self._read(attempt_id)
+        assert attempt is not None
+        _, until = self._tables.leases.get(attempt.grant_id, (0, None))
+        leased = until is not None and until >= self._tables.clock.now()
+        return attempt if attempt.due_anew and not leased else None
 
     def _end_in(self, attempt: RefreshAttempt, ending: Ending) -> None:
         current = self._tables.attempts[attempt.attempt_id]

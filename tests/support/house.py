@@ -115,7 +115,7 @@ class House:
         self.spool = FakeSpool(spools or FakeSpoolFolder())
         self.recorder = Recorder("dep-1", instance, self.entropy)
         self.flights = Flights(self.clock)
-        self.outages = Outages(self.stores.budget, self.clock, self.entropy)
+        self.outages = Outages(self.stores.budget, self.clock, self.entropy, self.recorder)
         self.gate = Gate(self.policy, self.stores.tenants)
         self.credentials = Credentials(
             self.stores.oauth_clients, self.stores.providers, self.envelopes

@@ -89,7 +89,7 @@ async def fill_every_table(database: TestDatabase, tenant: str) -> Grant:
     client = await clients.get(OAuthClientName(tenant, "crm"))
     assert client is not None
     assert await clients.add_credential(client, SealedCredential(2, b"new"), a_record(tenant))
-    await PostgresRateBudget(database.app).hold_back(client.name, 60.0)
+    await PostgresRateBudget(database.app).hold_back(client.name, 60.0, a_record(tenant))
     grant = await rooms.put(a_grant(tenant))
     await begin(rooms.attempts, grant)
     ask = Ask([Wanted(False, None)], timedelta(seconds=1), 1)

@@ -62,11 +62,63 @@ def test_a_token_that_has_ended() -> None:
         began = clock.monotonic()
         for each in (house, house, House.beside(house)):
             error = await refused(Reason.REFRESH_IN_DOUBT, each.token(grant.name))
-            left_s = min(began + LEASE_S - clock.monotonic(), limits.IN_DOUBT_TOLD_MAX_S)
+            left_s = began + LEASE_S - clock.monotonic()
             assert error.retry_after_s == pytest.approx(left_s)
             await asyncio.sleep(6)
         await sweep(house, 10)
         assert (await house.token(grant.name)).served is Served.FRESH
+
+    run_virtual(main)
+
+
+PROVIDER_ASKS_S = 600.0
+
+
+@pytest.mark.parametrize(
+    ("profile", "asks_s", "longest_s"),
+    [
+        (of_class(RefreshClass.S), None, limits.IN_DOUBT_RETRY_MAX_S),
+        (of_class(RefreshClass.S), PROVIDER_ASKS_S, PROVIDER_ASKS_S),
+        ({"refresh_class": RefreshClass.G, "grace_s": 3_000}, 30.0, limits.IN_DOUBT_RETRY_MAX_S),
+        ({"refresh_class": RefreshClass.G, "grace_s": 60}, PROVIDER_ASKS_S, PROVIDER_ASKS_S),
+    ],
+)
+def test_the_true_delay(profile: dict[str, Any], asks_s: float | None, longest_s: float) -> None:
+    """Whoever asks is told when the provider is asked next, however far that is: neither sooner,
+    to ask in vain, nor later than a grace ends."""
+
+    async def main(clock: LoopClock) -> None:
+        house, grant = await _with_token(clock, 100, **profile)
+        sibling, told = House.beside(house), 0.0
+        await asyncio.sleep(200)
+        for _ in range(12):
+            house.endpoint.fail(AnswerClass.IN_DOUBT, retry_after_s=asks_s)
+            error = await refused(Reason.REFRESH_IN_DOUBT, house.refresh(house.call(), grant))
+            assert error.retry_after_s is not None
+            (attempt,) = house.stores.tables.attempts.values()
+            lease_end = house.stores.tables.leases.get(grant.grant_id, (0, clock.now()))[1]
+            due_s = (max(attempt.next_try_time, lease_end) - clock.now()).total_seconds()
+            assert error.retry_after_s == pytest.approx(max(due_s, limits.RETRY_AFTER_S), abs=0.01)
+            other = await refused(Reason.REFRESH_IN_DOUBT, sibling.token(grant.name))
+            assert other.retry_after_s == pytest.approx(error.retry_after_s, abs=0.01)
+            told = max(told, error.retry_after_s)
+            await asyncio.sleep(error.retry_after_s + 0.01)
+        assert told <= longest_s
+        assert told > 20
+
+    run_virtual(main)
+
+
+def test_the_delay_of_what_waits_for_a_person() -> None:
+    """Who sent the request, and who asks later, are told the same minute."""
+
+    async def main(clock: LoopClock) -> None:
+        house, grant = await _with_token(clock, 100)
+        await asyncio.sleep(200)
+        house.endpoint.fail(AnswerClass.UNREADABLE_SUCCESS)
+        for each in (house, house, House.beside(house)):
+            error = await refused(Reason.REFRESH_IN_DOUBT, each.token(grant.name))
+            assert error.retry_after_s == limits.WAIT_RETRY_AFTER_S
 
     run_virtual(main)
 

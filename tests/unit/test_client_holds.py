@@ -9,7 +9,7 @@ from tests.support.refreshing import N, grants
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass
 from vault_service.domain.audit import AuditAction
-from vault_service.domain.errors import Reason
+from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant, Served
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.rate_holds import RateHolds
@@ -45,6 +45,40 @@ async def test_a_hold_that_is_lifted(house: House) -> None:
     assert record.detail["why"] == "mended; ticket 7"
     assert record.detail["policy_rule"] == "allow-ClearClientHold"
     assert await house.holds.list(house.call(), TENANT) == []
+
+
+async def test_a_hold_begins_on_record(house: House) -> None:
+    """Once for all replicas, with how long it is and what the provider asked for; one grant's own
+    pause is none."""
+    grant, other = await held(house), House.beside(house)
+    (record,) = house.records(AuditAction.CLIENT_HOLD_BEGUN)
+    assert (record.caller, record.resource, record.tenant) == ("", str(CLIENT), TENANT)
+    assert record.detail == {"hold_s": "60", "retry_after_s": "86400"}
+    await refused(Reason.PROVIDER_RATE_LIMITED, other.token(grant.name))
+    assert house.records(AuditAction.CLIENT_HOLD_BEGUN) == [record]
+
+
+async def test_one_grants_pause_is_no_hold(house: House) -> None:
+    """It is on record with its refresh, and nothing of the OAuthClient's."""
+    first, _ = await grants(house, 2, **N)
+    house.endpoint.fail(AnswerClass.RATE_LIMITED, retry_after_s=86_400.0)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(first.name))
+    assert house.records(AuditAction.CLIENT_HOLD_BEGUN) == []
+
+
+async def test_a_hold_of_a_database_that_is_away(house: House) -> None:
+    """The pause holds here at once, and is on record when the database is back."""
+    first, second, third = await grants(house, 3, **N)
+    house.endpoint.fail(AnswerClass.RATE_LIMITED, times=2, retry_after_s=600.0)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(first.name))
+    house.stores.audit_unavailable = True
+    with pytest.raises(VaultError):
+        await house.token(second.name)
+    house.stores.audit_unavailable = False
+    assert house.records(AuditAction.CLIENT_HOLD_BEGUN) == []
+    house.clock.advance(limits.BUDGET_LOOK_S)
+    await refused(Reason.PROVIDER_RATE_LIMITED, house.token(third.name))
+    assert len(house.records(AuditAction.CLIENT_HOLD_BEGUN)) == 1
 
 
 async def test_nothing_to_lift(house: House) -> None:

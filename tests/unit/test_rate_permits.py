@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.stores import FakeStores
 from tests.support.house import refused
-from tests.support.samples import a_profile, an_oauth_client
+from tests.support.samples import a_profile, a_record, an_oauth_client
 from tests.support.virtual_time import LoopClock, run_virtual
 from vault_service.domain import limits
 from vault_service.domain.errors import Reason
@@ -90,7 +90,8 @@ def test_without_a_budget_it_is_asked_once_a_second() -> None:
 
 
 def test_callers_get_permits_first() -> None:
-    """Background work that waits for permits lets a caller who comes later go before."""
+    """Background work that waits for permits lets a caller who comes later go before: the next
+    permit is the caller's."""
 
     async def main(clock: LoopClock) -> None:
         replicas = Replicas(clock, 1)
@@ -100,7 +101,31 @@ def test_callers_get_permits_first() -> None:
         ]
         await asyncio.sleep(0.05)
         caller = await replicas.take(process, FIVE)
-        assert sum(task.done() and task.result() < caller for task in background) <= 2
+        assert sum(task.done() and task.result() < caller for task in background) == 1
+        await asyncio.gather(*background)
+
+    run_virtual(main)
+
+
+def test_callers_wait_for_few_permits_of_other_replicas() -> None:
+    """A caller who waited for a permit takes it, and does not leave it to background work of its
+    own replica while the other one takes the next."""
+
+    async def main(clock: LoopClock) -> None:
+        replicas = Replicas(clock, 2)
+        background = [
+            asyncio.create_task(replicas.take(process, FIVE, Priority.BACKGROUND))
+            for process in replicas.processes
+            for _ in range(40)
+        ]
+        missed = []
+        for process in [*replicas.processes] * 3:
+            await asyncio.sleep(0.13)
+            began = clock.monotonic()
+            came = await replicas.take(process, FIVE)
+            others = [task.result() for task in background if task.done()]
+            missed.append(sum(began < moment < came for moment in others))
+        assert max(missed) <= 2
         await asyncio.gather(*background)
 
     run_virtual(main)
@@ -134,7 +159,7 @@ def test_a_pause_reaches_every_replica() -> None:
         replicas = Replicas(clock, 2)
         first, second = replicas.processes
         await replicas.take(second, UNBOUNDED)
-        await first.hold_back(100.0)
+        await first.hold_back(100.0, a_record())
         replicas.stores.unreachable = True
         error = await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(first, UNBOUNDED))
         assert error.retry_after_s == 102.5
@@ -158,7 +183,7 @@ def test_a_pause_in_a_database_that_is_away() -> None:
         replicas = Replicas(clock, 1)
         (process,) = replicas.processes
         replicas.stores.unreachable = True
-        await process.hold_back(5.0)
+        await process.hold_back(5.0, a_record())
         assert 5 <= process.held_s() <= 5.5
         await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(process, UNBOUNDED))
         assert not await process.was_lifted()
@@ -177,7 +202,7 @@ def test_a_pause_that_was_lifted() -> None:
     async def main(clock: LoopClock) -> None:
         replicas = Replicas(clock, 2)
         first, second = replicas.processes
-        await first.hold_back(100.0)
+        await first.hold_back(100.0, a_record())
         await refused(Reason.PROVIDER_RATE_LIMITED, replicas.take(second, UNBOUNDED))
         assert not await second.was_lifted()
         replicas.stores.tables.budgets[CLIENT.name].held_until = clock.monotonic()
@@ -185,7 +210,7 @@ def test_a_pause_that_was_lifted() -> None:
         assert [await one.was_lifted() for one in replicas.processes] == [True, True]
         for process in replicas.processes:
             await replicas.take(process, UNBOUNDED)
-        await first.hold_back(10.0)
+        await first.hold_back(10.0, a_record())
         await asyncio.sleep(10.2)
         assert not await first.was_lifted()
         assert first.held_s() > 0

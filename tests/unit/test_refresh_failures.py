@@ -18,6 +18,7 @@ from vault_service.domain.audit import AuditAction, Outcome
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import GrantState, ReauthorizationCause
 from vault_service.domain.provider import RefreshClass
+from vault_service.domain.refresh_times import RefreshTimes
 
 
 @pytest.fixture
@@ -170,7 +171,8 @@ async def test_failures_leave_the_grant(
     house.endpoint.fail(answer, retry_after_s=retry_after_s)
     error = await refused(reason, house.token(grant.name))
     in_doubt = reason is Reason.REFRESH_IN_DOUBT and refresh_class is RefreshClass.S
-    told_s = limits.IN_DOUBT_TOLD_MAX_S if in_doubt else retry_after_s or limits.RETRY_AFTER_S
+    lease_s = RefreshTimes().lease_s
+    told_s = lease_s if in_doubt else retry_after_s or limits.RETRY_AFTER_S
     assert error.retry_after_s == told_s
     assert error.recorded["provider_answer"] == answer.name
     after = await house.row(grant.name)

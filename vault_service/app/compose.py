@@ -122,7 +122,7 @@ class Parts:
         self.credentials = Credentials(self.clients, self.providers, self.envelopes)
         self.flights = Flights(self.clock)
         self.budgets = PostgresRateBudget(self.database)
-        self.outages = Outages(self.budgets, self.clock, self.entropy)
+        self.outages = Outages(self.budgets, self.clock, self.entropy, self.recorder)
         self.queue = PostgresRevocationQueue(self.database, self.worker_database)
         self.revoke_at_provider = RevokeAtProvider(
             queue=self.queue,

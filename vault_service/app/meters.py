@@ -17,6 +17,7 @@ from vault_service.app import provider_numbers
 from vault_service.app.instruments import VERSION
 from vault_service.app.watched import Watched
 from vault_service.domain import limits
+from vault_service.domain.attempt_backlog import DoubtCause
 from vault_service.telemetry.meters import (
     AttemptMeter,
     CommitMeter,
@@ -104,6 +105,11 @@ def _commits_waiting(watched: Watched) -> Numbers:
 def _transit_waiting(watched: Watched) -> Numbers:
     wraps, unwraps = watched.parts.transit.waiting
     return {("encrypt",): wraps, ("decrypt",): unwraps}
+
+
+def _in_doubt(watched: Watched) -> Numbers:
+    counted = watched.parts.backlogs.attempts.in_doubt
+    return {(cause.name,): counted.get(cause, 0) for cause in DoubtCause}
 
 
 def _certificate(watched: Watched) -> Numbers:
@@ -211,12 +217,19 @@ ROWS = (
     Row(
         "tokenvault_refresh_attempts_unresolved", "gauge",
         "Attempts under way or in doubt, of all replicas, every 5 s.",
-        (), lambda watched: {(): watched.parts.backlogs.unresolved},
+        (), lambda watched: {(): watched.parts.backlogs.attempts.unresolved},
     ),
     Row(
         "tokenvault_refresh_attempts_unresolved_oldest_seconds", "gauge",
         "Age of the oldest of them; above a lease and its sweep (30 s) it is in doubt.",
-        (), lambda watched: {(): watched.parts.backlogs.oldest_s},
+        (), lambda watched: {(): watched.parts.backlogs.attempts.oldest_s},
+    ),
+    Row(
+        "tokenvault_refresh_attempts_in_doubt", "gauge",
+        "Those in doubt, of all replicas, every 5 s, by cause: NO_ANSWER that tells; "
+        "PROVIDER_FAILS, until it gives somebody tokens; PROCESS_ENDED in the middle, its spool "
+        "may be awaited; PROFILE, a kept answer cannot be read; OPERATOR, a person decides.",
+        ("cause",), _in_doubt,
     ),
     Row(
         "tokenvault_late_answers_waiting", "gauge",

@@ -138,6 +138,8 @@ def _resolve(
         kept=kept,
         recorder=parts.recorder,
         outages=parts.outages,
+        flights=parts.flights,
+        times=parts.times,
     )
 
 

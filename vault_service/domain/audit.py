@@ -56,6 +56,7 @@ class AuditAction(Enum):
     CODE_EXCHANGE_GIVEN_BACK = 62
     AUTHORIZATION_ENDED = 63
     CLIENT_HOLD_CLEARED = 65
+    CLIENT_HOLD_BEGUN = 70
 
 
 class Outcome(Enum):

@@ -37,8 +37,9 @@ class RateBudget(Protocol):
         """Up to ``wanted`` permits, which is at least 1, for use at once. OAUTH_CLIENT_NOT_FOUND
         where there are rates to count by."""
 
-    async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
-        """No permits for so long, or for longer where that was asked before."""
+    async def hold_back(self, client: OAuthClientName, hold_s: float, record: AuditRecord) -> None:
+        """No permits for so long, or for longer where that was asked before. With its record where
+        there was no pause: one of several replicas begins it."""
 
     async def held_s(self, client: OAuthClientName) -> float:
         """How long there are none; 0: there are."""

@@ -169,7 +169,8 @@ class AttemptStore(Protocol):
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """Attempts that wait, or have an answer that could not be read, and for which that may be
         otherwise now, over all tenants: the provider's profile was put, the reader is another,
-        or the grant has moved on."""
+        or the grant has moved on. A look is at ``limits.WAITING_LOOK_MAX`` of them, from where the
+        one before ended, so that it costs the same however many wait."""
 
     async def unresolved(self, spools: Sequence[uuid.UUID], limit: int) -> Sequence[RefreshAttempt]:
         """Attempts whose time to be resolved has come, over all tenants: lease ended,

@@ -12,6 +12,7 @@ from typing import Final
 
 from vault_service.domain import limits
 from vault_service.domain.answers import AnswerClass, BreakerKey, Fault, TokenEndpointError
+from vault_service.domain.audit import AuditRecord
 from vault_service.domain.blame import names_the_registration, way_of
 from vault_service.domain.breaker import Admission, Breaker, BreakerState
 from vault_service.domain.errors import Reason, VaultError
@@ -29,6 +30,8 @@ from vault_service.usecases.consent_places import ConsentPace
 from vault_service.usecases.rate_permits import RatePermits
 
 Chance = Callable[[], float]
+Held = Callable[[OAuthClientName, float, float | None], AuditRecord]
+"""The record of a pause that begins: whose, how long, and what the last answer asked for."""
 
 
 class ProviderWatch:
@@ -77,8 +80,10 @@ class Lane:
         budget: RateBudget,
         clock: Clock,
         chance: Chance,
+        held: Held,
     ) -> None:
         self.name = name
+        self._held = held
         self.watch = watch
         self.breaker = Breaker(chance, partial=False)
         self.bulkhead = Bulkhead(parallel_max, limits.PERMIT_QUEUE_MAX)
@@ -212,7 +217,8 @@ class Lane:
             if hold_s is None:
                 self.permits.pause.unknown(admitted.pause)
             else:
-                await self.permits.hold_back(hold_s)
+                asked_s = error.retry_after_s
+                await self.permits.hold_back(hold_s, self._held(self.name, hold_s, asked_s))
         elif error is not None and error.judgement.fault is Fault.PROVIDER:
             self.permits.pause.unknown(admitted.pause)
         else:

@@ -14,7 +14,9 @@ from contextvars import Token
 from types import TracebackType
 
 from vault_service.domain import limits
+from vault_service.domain.access import Call, Caller
 from vault_service.domain.answers import TokenEndpointError
+from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import Grant
 from vault_service.domain.names import OAuthClientName, ProviderName
@@ -26,6 +28,7 @@ from vault_service.ports import Clock, Entropy
 from vault_service.ports.budgets import RateBudget
 from vault_service.usecases.consent_places import ConsentPlaces
 from vault_service.usecases.lanes import Admitted, Lane, LaneView, ProviderWatch, view_of
+from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.shares import Shares, overloaded
 
 
@@ -111,7 +114,10 @@ class Permit:
 class Outages:
     """One process's knowledge; the rate budget is common to all."""
 
-    def __init__(self, budget: RateBudget, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, budget: RateBudget, clock: Clock, entropy: Entropy, recorder: Recorder
+    ) -> None:
+        self._recorder = recorder
         self._budget = budget
         self._clock = clock
         self._entropy = entropy
@@ -223,7 +229,9 @@ class Outages:
             watch = ProviderWatch(provider.name, self._clock, self._chance)
             self._watches[provider.name] = watch
         parallel_max = provider.profile.refresh_parallel_max
-        lane = Lane(client.name, watch, parallel_max, self._budget, self._clock, self._chance)
+        lane = Lane(
+            client.name, watch, parallel_max, self._budget, self._clock, self._chance, self._held
+        )
         self._lanes[client.name] = lane
         return lane
 
@@ -237,6 +245,15 @@ class Outages:
         used = {lane.watch.name for lane in self._lanes.values()}
         for name in [name for name in self._watches if name not in used]:
             del self._watches[name]
+
+    def _held(self, client: OAuthClientName, hold_s: float, asked_s: float | None) -> AuditRecord:
+        """No caller's doing: several grants were told to wait."""
+        request_id = self._entropy.uuid7().hex
+        call = Call(Caller("", ""), "worker/ClientHold", request_id, "", self._clock.monotonic())
+        asked = "" if asked_s is None else f"{asked_s:.0f}"
+        detail = {"hold_s": f"{hold_s:.0f}", "retry_after_s": asked}
+        action = AuditAction.CLIENT_HOLD_BEGUN
+        return self._recorder.done(call, action, client.tenant, str(client), detail=detail)
 
     def _chance(self) -> float:
         return int.from_bytes(self._entropy.token(4), "big") / 2**32

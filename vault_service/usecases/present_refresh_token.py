@@ -25,8 +25,7 @@ from vault_service.domain.grant import Grant, Lease
 from vault_service.domain.http_answer import HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import ClientCredential, TokenAnswer
-from vault_service.domain.provider import RefreshClass
-from vault_service.domain.refresh_times import RefreshTimes
+from vault_service.domain.refresh_times import RefreshTimes, grace_room_s
 from vault_service.domain.sensitive import Sensitive
 from vault_service.domain.token_answer import read_refresh
 from vault_service.ports import AttemptStore, Clock, Spool, TokenEndpoint
@@ -133,7 +132,7 @@ class PresentRefreshToken:
             try:
                 await self._give_up(call, tried, entry, error, kept)
             except VaultError as fault:
-                self._delay(fault, tried.attempt, asked)
+                self._delay(fault, tried, error, asked)
                 raise
             return
         await permit.report(None)
@@ -233,13 +232,24 @@ class PresentRefreshToken:
         renewed = self._clock.monotonic()
         return renewed if await self._attempts.renew(lease, attempt, lease_s) else None
 
-    def _delay(self, fault: VaultError, attempt: RefreshAttempt, asked: float) -> None:
-        """Of what is in doubt, until it is tried again: the lease runs out first."""
-        strict = attempt.acting_class is RefreshClass.S
-        if fault.reason is Reason.REFRESH_IN_DOUBT and strict:
-            left_s = asked + self._times.lease_s - self._clock.monotonic()
-            left_s = max(fault.retry_after_s or 0.0, left_s)
-            fault.retry_after_s = min(left_s, limits.IN_DOUBT_TOLD_MAX_S)
+    def _delay(
+        self, fault: VaultError, tried: Attempted, error: TokenEndpointError, asked: float
+    ) -> None:
+        """Of what is in doubt, until it is tried again: where a second request would do harm the
+        lease runs out first, and no pause but that of a refusal leaps over the end of a grace."""
+        confirms = error.answer_class is AnswerClass.INVALID_GRANT
+        waits = "waits_for" in fault.metadata or (confirms and not tried.in_doubt)
+        if fault.reason is not Reason.REFRESH_IN_DOUBT or waits:
+            return
+        attempt, elapsed_s = tried.attempt, self._clock.monotonic() - asked
+        told_s = fault.retry_after_s or 0.0
+        left_s = attempt.grace_left_s(attempt.read_time) - elapsed_s
+        last_s = left_s - grace_room_s(attempt.grace_s)
+        if not tried.keeps_its_token and left_s <= 0:
+            lease_s = self._times.for_attempt(attempt).lease_s
+            fault.retry_after_s = max(told_s, lease_s - elapsed_s)
+        elif last_s > 0 and not confirms:
+            fault.retry_after_s = min(told_s, last_s)
 
 
 def _may_hold_tokens(raw: HttpAnswer) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 
 from vault_service.domain import limits
+from vault_service.domain.audit import AuditRecord
 from vault_service.domain.breaker import Breaker, BreakerState
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
@@ -43,7 +44,7 @@ class RatePermits:
         self._owed = 0
         self._dues = 0.0  # of what the budget gave: how much of the debt may be paid from it
         self._hold_end = 0.0  # as the database has it, without jitter
-        self._hold_written = True
+        self._unwritten: AuditRecord | None = None  # of a hold that the database lacks
         self._next_hold_look = 0.0
         self._waiting = 0
         self._turns = Bulkhead(parallel_max=1)  # the more urgent asks first
@@ -93,14 +94,15 @@ class RatePermits:
         if held_s > 0:
             raise _limited("the provider asked us to pause", held_s)
 
-    async def hold_back(self, hold_s: float) -> None:
-        """No requests for so long: on all replicas, and here even where the database is away."""
+    async def hold_back(self, hold_s: float, record: AuditRecord) -> None:
+        """No requests for so long: on all replicas, and here even where the database is away. The
+        record is written with the pause."""
         known = self.held_s() >= hold_s
         self._hold(hold_s)
         if not known:
             self.held += 1
-            self._hold_written = False
-            await self._write_hold()
+            self._unwritten = record
+            await self._write_hold(record)
 
     async def was_lifted(self) -> bool:
         """Whether an operator ended the pause; it ends here too then. Looked up once in
@@ -109,8 +111,8 @@ class RatePermits:
         if self.held_s() <= 0 or now < self._next_hold_look:
             return False
         self._next_hold_look = now + limits.BUDGET_LOOK_S
-        if not self._hold_written:
-            await self._write_hold()
+        if self._unwritten is not None:
+            await self._write_hold(self._unwritten)
             return False
         if self._hold_end <= now + limits.BUDGET_LOOK_S:
             return False  # it ends by itself, and then one request goes first
@@ -127,11 +129,11 @@ class RatePermits:
         self._hold_end = max(self._hold_end, now + hold_s)
         self.pause.open_until(now + self._jittered(hold_s))
 
-    async def _write_hold(self) -> None:
+    async def _write_hold(self, record: AuditRecord) -> None:
         left_s = self._hold_end - self._clock.monotonic()
         with contextlib.suppress(VaultError):
-            await self._budget.hold_back(self._client, left_s)
-            self._hold_written = True
+            await self._budget.hold_back(self._client, left_s, record)
+            self._unwritten = None
             self._next_hold_look = self._clock.monotonic() + limits.BUDGET_LOOK_S
 
     def _ready(self, rates: Rates) -> bool:
@@ -150,7 +152,13 @@ class RatePermits:
         if turn is None:
             raise _limited("the provider's rate budget is spent", limits.RETRY_AFTER_S)
         try:
-            return self._ready(rates) or await self._ask_budget(rates, deadline)
+            while not self._ready(rates):
+                if await self._ask_budget(rates, deadline):
+                    return True
+                # Who waited for a permit takes it: the turn goes to nobody less urgent.
+                if any(self._turns.waiting_as(other) for other in Priority if other < priority):
+                    return False
+            return True
         finally:
             self._turns.leave(turn)
 

@@ -211,8 +211,6 @@ def _deferred(held_back: Deferred) -> VaultError:
         return waiting(held_back.waits_for)
     reason = Reason[held_back.reason] if held_back.reason in Reason.__members__ else None
     left_s = (held_back.until - held_back.read_time).total_seconds()
-    if reason is Reason.REFRESH_IN_DOUBT:
-        left_s = min(left_s, limits.IN_DOUBT_TOLD_MAX_S)
     return VaultError(
         reason or Reason.PROVIDER_UNAVAILABLE,
         "the last refresh of this grant failed, and it is too early to ask the provider again; "

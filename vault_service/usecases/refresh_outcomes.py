@@ -271,5 +271,5 @@ def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:
 
 
 def _told_s(pause_s: float) -> float:
-    """To callers, of a doubt that a provider's success may end before."""
-    return min(max(pause_s, limits.RETRY_AFTER_S), limits.IN_DOUBT_TOLD_MAX_S)
+    """To callers: until recovery asks again by itself. A provider's success may end it before."""
+    return max(pause_s, limits.RETRY_AFTER_S)

@@ -29,9 +29,10 @@ from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Liveness
 from vault_service.domain.priority import Priority
 from vault_service.domain.provider import Recovery, RefreshClass
-from vault_service.domain.refresh_times import grace_pace_s, grace_room_s
+from vault_service.domain.refresh_times import RefreshTimes, grace_pace_s, grace_room_s
 from vault_service.ports import AttemptStore, GrantStore, Spool, TokenEndpoint
 from vault_service.usecases.credentials import Credentials
+from vault_service.usecases.flights import Flights
 from vault_service.usecases.kept_answers import WAITS_FOR, Kept, KeptAnswers
 from vault_service.usecases.outages import Outages, Permit
 from vault_service.usecases.present_refresh_token import Prepared, PresentRefreshToken
@@ -57,6 +58,8 @@ class ResolveAttempt:
         kept: KeptAnswers,
         recorder: Recorder,
         outages: Outages,
+        flights: Flights,
+        times: RefreshTimes,
     ) -> None:
         self._grants = grants
         self._attempts = attempts
@@ -69,6 +72,8 @@ class ResolveAttempt:
         self._kept = kept
         self._recorder = recorder
         self._outages = outages
+        self._flights = flights
+        self._times = times
 
     async def permit(self, attempt: RefreshAttempt, entry: SpoolEntry | None) -> Permit | None:
         """Wait for a place at the provider, before the lease is taken. None where the provider
@@ -78,6 +83,7 @@ class ResolveAttempt:
         grant = await self._grants.get(attempt.grant)
         if grant is None:
             return None
+        self._tell_joiners(attempt)
         client, provider = await self._credentials.find(
             OAuthClientName(grant.tenant, grant.oauth_client)
         )
@@ -177,6 +183,7 @@ class ResolveAttempt:
         await self._outcomes.wait_for(call, tried, waits_for, error)
 
     async def _is_told_alive(self, tried: Attempted, permit: Permit | None) -> bool:
+        self._tell_joiners(tried.attempt)
         with contextlib.suppress(VaultError):
             prepared = await self._present.prepare(tried.grant)
             registration = prepared.registration
@@ -207,12 +214,20 @@ class ResolveAttempt:
             await self._outcomes.wait(call, tried, "a spool that is away may hold its answer")
         if not in_grace and tried.profile.recovery is Recovery.MANUAL:
             await self._wait_for_operator(call, tried, "an operator decides")
+        self._tell_joiners(tried.attempt)
         prepared = await self._prepared(tried)
         with permit or await self._permit_now(call, tried, prepared) as allowed:
             if in_grace:
                 await self._retry(call, tried, prepared, allowed, entry, asked)
             else:
                 await self._ask_about(call, tried, prepared, allowed, entry, asked)
+
+    def _tell_joiners(self, attempt: RefreshAttempt) -> None:
+        """The provider is about to be asked, and may hang: what callers in other processes hear of
+        its lease, those in this one hear too."""
+        doubt = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail="recovery is at work"))
+        doubt.retry_after_s = self._times.for_attempt(attempt).lease_s
+        self._flights.tell_joiners(("refresh", attempt.tenant, attempt.grant_id), doubt)
 
     def _may_lie_elsewhere(self, attempt: RefreshAttempt) -> bool:
         """Whether it was open to this process only for an answer that turned out to be none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from vault_service.domain.attempt_backlog import AttemptBacklog
 from vault_service.domain.schedule import Backlog
 
 INTERVAL_S: Final = 5.0
@@ -15,16 +16,15 @@ class Backlogs:
 
     def __init__(
         self,
-        attempts: Callable[[], Awaitable[tuple[int, float]]],
+        attempts: Callable[[], Awaitable[AttemptBacklog]],
         schedule: Callable[[], Awaitable[Backlog]],
     ) -> None:
-        self._attempts = attempts
-        self._schedule = schedule
-        self.unresolved = 0
-        self.oldest_s = 0.0
+        self._look_at_attempts = attempts
+        self._look_at_schedule = schedule
+        self.attempts = AttemptBacklog()
         self.due = Backlog(0, 0.0)
 
     async def step(self) -> None:
         """Look once. STORE_UNREACHABLE."""
-        self.unresolved, self.oldest_s = await self._attempts()
-        self.due = await self._schedule()
+        self.attempts = await self._look_at_attempts()
+        self.due = await self._look_at_schedule()

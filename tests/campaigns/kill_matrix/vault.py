@@ -190,7 +190,9 @@ class Vault:
             clock=self.clock,
             entropy=self.entropy,
             flights=self.flights,
-            outages=Outages(PostgresRateBudget(self.database), self.clock, self.entropy),
+            outages=Outages(
+                PostgresRateBudget(self.database), self.clock, self.entropy, self.recorder
+            ),
             times=TIMES,
             bell=PostgresGrantBell(),
         )

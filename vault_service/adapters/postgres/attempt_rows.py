@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 _MAY_KEEP: Final = ", ".join(str(state.value) for state in MAY_KEEP_AN_ANSWER)
 # What an attempt waits for may have come. While another attempt of the grant is unresolved, that
-# one goes first: its answer is the newer.
+# one goes first: its answer is the newer. OFFSET: asked by index for each row, since the planner
+# would else make a hash of all that are unresolved.
 DUE_ANEW: Final = f"""
     (a.orphan_envelope IS NOT NULL OR a.waits_for <> 0) AND a.state IN ({_MAY_KEEP})
     AND (a.state IN (1, 5) OR NOT EXISTS (
-        SELECT FROM refresh_attempts o WHERE o.grant_id = a.grant_id AND o.state IN (1, 5)))
+        SELECT FROM refresh_attempts o
+        WHERE o.grant_id = a.grant_id AND o.state IN (1, 5) OFFSET 0))
     AND EXISTS (
         SELECT FROM grants g JOIN providers p ON p.tenant = g.tenant AND p.provider = g.provider
         WHERE g.tenant = a.tenant AND g.grant_id = a.grant_id

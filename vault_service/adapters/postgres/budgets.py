@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from vault_service.adapters.postgres.audit import insert_record
+from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.pool import Database
 from vault_service.domain import limits
 from vault_service.domain.audit import AuditRecord
@@ -20,11 +20,16 @@ _HELD: Final = """
     FROM provider_budgets
     WHERE tenant = $1 AND oauth_client = $2 AND held_until > clock_timestamp()
 """
-_HOLD: Final = """
+_BEGIN: Final = """
     INSERT INTO provider_budgets AS b (tenant, oauth_client, held_until)
     VALUES ($1, $2, clock_timestamp() + $3::interval)
-    ON CONFLICT (tenant, oauth_client) DO UPDATE SET
-        held_until = greatest(b.held_until, clock_timestamp() + $3::interval)
+    ON CONFLICT (tenant, oauth_client) DO UPDATE SET held_until = excluded.held_until
+    WHERE b.held_until <= clock_timestamp()
+    RETURNING true
+"""
+_LENGTHEN: Final = """
+    UPDATE provider_budgets SET held_until = clock_timestamp() + $3::interval
+    WHERE tenant = $1 AND oauth_client = $2 AND held_until < clock_timestamp() + $3::interval
 """
 _HOLDS: Final = """
     SELECT oauth_client, held_until,
@@ -59,11 +64,14 @@ class PostgresRateBudget:
         assert row is not None, "the function returns one row"
         return Taken(row["permits"], row["wait_s"], row["held_s"])
 
-    async def hold_back(self, client: OAuthClientName, hold_s: float) -> None:
+    async def hold_back(self, client: OAuthClientName, hold_s: float, record: AuditRecord) -> None:
         """See ports.RateBudget."""
+        how = (client.tenant, client.oauth_client, timedelta(seconds=hold_s))
         async with self._database.tenant_transaction(client.tenant) as connection:
-            hold = timedelta(seconds=hold_s)
-            await connection.execute(_HOLD, client.tenant, client.oauth_client, hold)
+            if not await connection.fetchval(_BEGIN, *how):
+                await connection.execute(_LENGTHEN, *how)
+            elif not await is_recorded(connection, record):
+                await insert_record(connection, record)
 
     async def held_s(self, client: OAuthClientName) -> float:
         """See ports.RateBudget."""

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from vault_service.adapters.postgres import pages
 from vault_service.adapters.postgres.attempt_rows import ATTEMPT, DUE_ANEW, attempt_from
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.grant_bell import ring
 from vault_service.adapters.postgres.leases import end_lease, holds_lease
+from vault_service.domain import limits
 from vault_service.domain.attempt import MAY_KEEP_AN_ANSWER, READER, RefreshAttempt
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.grant import Grant, Lease
@@ -21,15 +23,17 @@ from vault_service.domain.grant import Grant, Lease
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection, Database
 
-# Tenants take turns: some that stay due, since their keys are away, keep nobody else waiting.
-_DUE: Final = f"""
-    SELECT * FROM (
-        SELECT {ATTEMPT.format(wait="$1")},
-            row_number() OVER (PARTITION BY a.tenant ORDER BY a.next_try_time) AS turn
-        FROM refresh_attempts a
-        LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
-        WHERE (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND {DUE_ANEW}) due
-    ORDER BY turn, next_try_time LIMIT $2
+WAITING: Final = """
+    SELECT attempt_id FROM refresh_attempts
+    WHERE (orphan_envelope IS NOT NULL OR waits_for <> 0) AND attempt_id > $1
+    ORDER BY attempt_id LIMIT $2
+"""
+DUE_OF: Final = f"""
+    SELECT {ATTEMPT.format(wait="$1")} FROM refresh_attempts a
+    LEFT JOIN grant_leases l ON l.grant_id = a.grant_id
+    WHERE a.attempt_id = ANY ($2::uuid[])
+        AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND {DUE_ANEW}
+    ORDER BY a.attempt_id LIMIT $3
 """  # noqa: S608
 _KEEP: Final = """
     UPDATE refresh_attempts SET
@@ -83,6 +87,7 @@ class PostgresKeptAnswers:
         self._database = database
         self._worker = worker
         self._wait = wait
+        self._looked_to = pages.FIRST_UUID
 
     async def keep_orphan(
         self, attempt: RefreshAttempt, envelope: bytes, record: AuditRecord, revision: int = 0
@@ -129,4 +134,14 @@ class PostgresKeptAnswers:
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""
-        return [attempt_from(row) for row in await self._worker.call(_DUE, self._wait, limit)]
+        window = limits.WAITING_LOOK_MAX
+        waiting = [row[0] for row in await self._worker.call(WAITING, self._looked_to, window)]
+        due = []
+        if waiting:
+            found = await self._worker.call(DUE_OF, self._wait, waiting, limit)
+            due = [attempt_from(row) for row in found]
+        if len(due) == limit:
+            self._looked_to = due[-1].attempt_id  # what did not fit is first in the next look
+        else:
+            self._looked_to = waiting[-1] if len(waiting) == window else pages.FIRST_UUID
+        return due
