@@ -139,6 +139,19 @@ async def test_late_answer_is_revoked(house: House) -> None:
     assert entries(house) == []
 
 
+async def test_spool_that_comes_back_after_days(house: House) -> None:
+    """Tokens in a spool that was away for a month are revoked: the row of a claim without an
+    outcome is not swept, and nothing is kept of them afterwards."""
+    started = await house.started()
+    await crashed(house, started, SpoolMark.RECEIVED)
+    house.clock.advance(30 * 86_400)
+    after = successor(house)
+    await after.consents.recover(after.call())
+    assert [post.refresh_token for post in house.endpoint.posted("revoke")] == ["rt-1"]
+    assert house.stores.tables.discarded == {}
+    assert entries(house) == []
+
+
 async def test_newer_consent_stays(house: House) -> None:
     """An answer of before does not replace what the owner consented to since, nor revoke it."""
     started = await house.started()

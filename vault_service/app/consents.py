@@ -11,6 +11,7 @@ from vault_service.ports import (
     Clock,
     Entropy,
     GrantStore,
+    KeptConsents,
     Spool,
     TokenEndpoint,
 )
@@ -33,6 +34,7 @@ class ConsentParts:
 
     gate: Gate
     authorizations: AuthorizationStore
+    kept: KeptConsents
     grants: GrantStore
     credentials: Credentials
     endpoint: TokenEndpoint
@@ -53,6 +55,7 @@ class Consents:
     def __init__(self, parts: ConsentParts) -> None:
         settle = SettleConsent(
             authorizations=parts.authorizations,
+            kept=parts.kept,
             credentials=parts.credentials,
             envelopes=parts.envelopes,
             store_consent=StoreConsent(
@@ -92,6 +95,7 @@ class Consents:
         )
         self.recover = RecoverConsents(
             authorizations=parts.authorizations,
+            kept=parts.kept,
             spool=parts.spool,
             settle=settle,
             audit=parts.audit,
