@@ -166,6 +166,23 @@ async def test_newer_consent_stays(house: House) -> None:
     assert entries(house) == []
 
 
+async def test_newer_consent_stays_however_late(house: House) -> None:
+    """Late tokens of an owner who has consented again are not revoked: many providers end the
+    newer ones with them."""
+    started = await house.started()
+    await crashed(house, started, SpoolMark.RECEIVED)
+    after = successor(house)
+    house.clock.advance(60)
+    newer = await after.consent()
+    house.clock.advance(limits.COMPLETION_REPLAY_S)
+    await after.consents.recover(after.call())
+    assert house.endpoint.posted("revoke") == []
+    assert (await after.row(newer.grant.name)).generation == newer.grant.generation
+    (record,) = house.records(AuditAction.AUTHORIZATION_ENDED)
+    assert "consented again" in record.detail["why"]
+    assert entries(house) == []
+
+
 async def test_unreadable_answer_goes_to_the_row(house: House) -> None:
     """An answer that recovery cannot read ends the state and is kept in its row."""
     started = await house.started()

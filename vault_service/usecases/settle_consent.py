@@ -180,13 +180,13 @@ class SettleConsent:
                 return refusal_of(error)
             kept = envelope if _may_hold_tokens(error) else None
             return await self._unread(call, authorization, provider, ending_of(error), kept)
-        if authorization.read_time - authorization.claim_time > _REPLAY:
-            return await self._discard(call, exchanged, tokens, _too_late())
         if await self._authorizations.is_superseded(authorization):
             # Not revoked: many providers end the newer consent's tokens with them.
             superseded = _too_late({"why": "the owner has consented again since"})
             await self._end(call, authorization, superseded)
             return superseded
+        if authorization.read_time - authorization.claim_time > _REPLAY:
+            return await self._discard(call, exchanged, tokens, _too_late())
         return await self.accept(call, exchanged, tokens, raw)
 
     async def _unread(
