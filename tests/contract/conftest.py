@@ -25,6 +25,7 @@ from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTo
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.kept_consents import PostgresKeptConsents
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.revocations import PostgresRevocationQueue
@@ -47,6 +48,7 @@ from vault_service.ports import (
     GrantAliasStore,
     GrantBell,
     GrantStore,
+    KeptConsents,
     OAuthClientStore,
     ProviderStore,
     RateBudget,
@@ -71,6 +73,7 @@ class Stores:
     providers: ProviderStore
     oauth_clients: OAuthClientStore
     authorizations: AuthorizationStore
+    kept_consents: KeptConsents
     grants: GrantStore
     attempts: AttemptStore
     budget: RateBudget
@@ -208,6 +211,7 @@ def _fakes() -> Stores:
         providers=fakes.providers,
         oauth_clients=fakes.oauth_clients,
         authorizations=fakes.authorizations,
+        kept_consents=fakes.kept_consents,
         grants=fakes.grants,
         attempts=fakes.attempts,
         budget=fakes.budget,
@@ -237,6 +241,7 @@ def _on_postgres(
         providers=PostgresProviderStore(database.app),
         oauth_clients=PostgresOAuthClientStore(database.app),
         authorizations=PostgresAuthorizationStore(database.app),
+        kept_consents=PostgresKeptConsents(database.app, database.worker),
         grants=PostgresGrantStore(database.app),
         attempts=PostgresAttemptStore(database.app, database.worker, limits.SPOOL_WAIT_S),
         budget=PostgresRateBudget(database.app),

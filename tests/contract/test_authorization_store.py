@@ -22,6 +22,7 @@ from vault_service.domain import limits
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.consent import NO_CODE_HASH, Ending
 from vault_service.domain.errors import Reason, VaultError
+from vault_service.domain.names import ProviderName
 from vault_service.domain.oauth import Authorization
 
 _CODE, _OTHER_CODE = b"c" * 32, b"d" * 32
@@ -268,3 +269,44 @@ async def test_no_authorization_without_its_record(stores: Stores) -> None:
         await stores.authorizations.insert(authorization, 600, a_record())
     assert refused.value.reason is Reason.AUDIT_UNAVAILABLE
     assert await stores.authorizations.find("acme", authorization.state_hash) is None
+
+
+async def _unread(stores: Stores, tenant: str = "acme") -> Authorization:
+    """One whose answer is kept because nobody could read it."""
+    authorization, claim_id = an_authorization(tenant), new_id()
+    await stores.authorizations.insert(authorization, 600, a_record(tenant))
+    assert await _claim(stores, authorization, _CODE, claim_id)
+    await stores.authorizations.end(
+        authorization, claim_id, _USED, a_record(tenant), answer_envelope=b"sealed answer"
+    )
+    return await _found(stores, authorization)
+
+
+async def test_kept_answer_is_due_once_for_each_profile(stores: Stores) -> None:
+    """A kept answer is due until it was read in vain, and again when its provider's profile is
+    put; what has no kept answer is never due."""
+    await _started(stores)
+    assert await _claim(stores, await _started(stores))
+    unread = await _unread(stores)
+    provider = await stores.providers.get(ProviderName("acme", unread.provider))
+    assert provider is not None
+    (due,) = await stores.kept_consents.due(10)
+    assert due == replace(unread, read_time=due.read_time)
+    await stores.kept_consents.read_in_vain(unread, provider.revision)
+    assert list(await stores.kept_consents.due(10)) == []
+    await stores.providers.put(provider.name, provider.profile, a_record())
+    (due,) = await stores.kept_consents.due(10)
+    assert due.state_hash == unread.state_hash
+    await stores.kept_consents.read_in_vain(unread, provider.revision)  # with the one of before
+    assert len(await stores.kept_consents.due(10)) == 1
+    assert await stores.grants.insert(a_grant(), unread, a_record())
+    assert list(await stores.kept_consents.due(10)) == []
+
+
+async def test_tenants_take_turns_with_kept_answers(stores: Stores) -> None:
+    """A tenant with many kept answers does not keep another's from being read."""
+    for tenant in ("acme", "acme", "acme", "globex"):
+        await _unread(stores, tenant)
+    due = await stores.kept_consents.due(2)
+    assert {one.tenant for one in due} == {"acme", "globex"}
+    assert len(await stores.kept_consents.due(10)) == 4

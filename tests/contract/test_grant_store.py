@@ -46,7 +46,9 @@ async def _started(stores: Stores, **changes: Any) -> Authorization:
 
 async def test_insert_keeps_every_field(stores: Stores) -> None:
     """A grant reads back as it was written, its times from the stores' own clock."""
-    grant = a_grant(cause=ReauthorizationCause.SCOPES_MISSING, subject=None)
+    grant = a_grant(
+        cause=ReauthorizationCause.SCOPES_MISSING, subject=None, asked_scopes=("mail", "files")
+    )
     stored = await _put(stores, grant)
     times: dict[str, Any] = {
         "create_time": stored.create_time,

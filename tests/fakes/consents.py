@@ -11,10 +11,11 @@ from typing import Any
 from tests.fakes.tables import FakeTables
 from tests.fakes.turns import shared_out
 from vault_service.domain import limits
+from vault_service.domain.attempt import READER
 from vault_service.domain.audit import AuditRecord
 from vault_service.domain.consent import NO_CODE_HASH, DiscardedToken, Ending
 from vault_service.domain.errors import Reason, VaultError
-from vault_service.domain.names import OAuthClientName
+from vault_service.domain.names import OAuthClientName, ProviderName
 from vault_service.domain.oauth import Authorization
 
 
@@ -130,6 +131,35 @@ class FakeAuthorizationStore:
     def _change(self, found: Authorization, record: AuditRecord, **changes: Any) -> None:
         self._tables.record(record)
         self._tables.authorizations[found.state_hash] = replace(found, **changes)
+
+
+class FakeKeptConsents:
+    def __init__(self, tables: FakeTables) -> None:
+        self._tables = tables
+
+    async def due(self, limit: int) -> Sequence[Authorization]:
+        await self._tables.reach()
+        now = self._tables.clock.now()
+        found = [one for one in self._tables.authorizations.values() if self._is_due(one)]
+        by_tenant: dict[str, int] = {}
+        turns = {one.state_hash: self._turn(by_tenant, one) for one in found}
+        found.sort(key=lambda one: turns[one.state_hash])
+        return [replace(one, read_time=now) for one in found[:limit]]
+
+    async def read_in_vain(self, authorization: Authorization, revision: int) -> None:
+        await self._tables.reach()
+        self._tables.consent_reads[authorization.state_hash] = (revision, READER)
+
+    def _is_due(self, one: Authorization) -> bool:
+        name = ProviderName(one.tenant, one.provider)
+        wanted = (self._tables.providers[name].revision, READER)
+        read = self._tables.consent_reads.get(one.state_hash)
+        return one.answer_envelope is not None and read != wanted
+
+    @staticmethod
+    def _turn(by_tenant: dict[str, int], one: Authorization) -> int:
+        by_tenant[one.tenant] = by_tenant.get(one.tenant, 0) + 1
+        return by_tenant[one.tenant]
 
 
 class FakeDiscardedTokens:

@@ -10,7 +10,7 @@ from tests.fakes.aliases import FakeGrantAliasStore
 from tests.fakes.attempts import FakeAttemptStore
 from tests.fakes.budgets import FakeRateBudget
 from tests.fakes.clock import FakeClock
-from tests.fakes.consents import FakeAuthorizationStore, FakeDiscardedTokens
+from tests.fakes.consents import FakeAuthorizationStore, FakeDiscardedTokens, FakeKeptConsents
 from tests.fakes.events import FakeEventBell, FakeEventStore
 from tests.fakes.grant_stores import (
     FakeGrantStore,
@@ -184,6 +184,7 @@ class FakeStores:
         self.providers = FakeProviderStore(self.tables)
         self.oauth_clients = FakeOAuthClientStore(self.tables)
         self.authorizations = FakeAuthorizationStore(self.tables)
+        self.kept_consents = FakeKeptConsents(self.tables)
         self.grants = FakeGrantStore(self.tables)
         self.attempts = FakeAttemptStore(self.tables)
         self.budget = FakeRateBudget(self.tables)

@@ -45,6 +45,7 @@ class FakeTables:
         self.providers: dict[ProviderName, Provider] = {}
         self.oauth_clients: dict[OAuthClientName, OAuthClient] = {}
         self.authorizations: dict[bytes, Authorization] = {}
+        self.consent_reads: dict[bytes, tuple[int, int]] = {}  # by state
         self.grants: dict[uuid.UUID, Grant] = {}
         self.aliases: dict[GrantAliasName, uuid.UUID] = {}
         self.leases: dict[uuid.UUID, tuple[int, datetime]] = {}

@@ -12,14 +12,15 @@ import pytest
 
 from tests.support.postgres import APP, TestDatabase
 from tests.support.postgres_rows import make_tenant
-from tests.support.samples import a_grant, a_profile, a_record
+from tests.support.samples import a_grant, a_profile, a_record, an_authorization, new_id
 from vault_service.adapters.postgres.audit import PostgresAuditLog
-from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.kept_consents import PostgresSweeper
 from vault_service.adapters.postgres.migrate import check_migrations
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.providers import PostgresProviderStore
 from vault_service.adapters.postgres.tenants import PostgresTenantStore
+from vault_service.domain.consent import Ending
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import GrantName, ProviderName
 
@@ -308,6 +309,40 @@ async def test_closed_database(database: TestDatabase) -> None:
     assert (await _refused(sleeping)).reason is Reason.STORE_UNREACHABLE
     await opened.ping()
     await opened.close()
+
+
+async def test_sweep_leaves_what_may_still_get_tokens(database: TestDatabase) -> None:
+    """A claim without an outcome, whose answer a spool may have, and an answer that could not be
+    read outlive the sweep, and with them the row of the owner's newer consent."""
+    rooms = await make_tenant(database, "acme")
+    store = rooms.authorizations
+    rows = {}
+    for label, ending in (("open", None), ("kept", b"sealed"), ("lost", b"")):
+        started = an_authorization("acme", label=label)
+        claim_id, ended = new_id(), Ending(Reason.AUTHORIZATION_CODE_USED, "start anew")
+        await store.insert(started, 600, a_record())
+        await store.claim(started, b"c" * 32, claim_id, a_record())
+        if ending is not None:
+            kept = ending or None
+            await store.end(started, claim_id, ended, a_record(), answer_envelope=kept)
+        newer = an_authorization("acme", label=label)
+        await store.insert(newer, 600, a_record())
+        await store.claim(newer, b"d" * 32, new_id(), a_record())
+        await rooms.grants.insert(a_grant("acme"), newer, a_record())
+        rows[label] = started
+    await database.sql("UPDATE authorizations SET expire_time = now() - interval '25 hours'")
+    sweeper = PostgresSweeper(database.worker)
+    assert await sweeper.delete_expired_authorizations(10) == 2  # both of "lost"
+    for label in ("open", "kept"):
+        found = await store.find_by_id("acme", rows[label].authorization_id)
+        assert found is not None
+        assert await store.is_superseded(found)
+    await database.sql("UPDATE authorizations SET claim_time = claim_time - interval '8 days'")
+    assert await sweeper.delete_expired_authorizations(10) == 1  # the kept one
+    assert await sweeper.delete_expired_authorizations(10) == 1  # its newer one
+    await database.sql("UPDATE authorizations SET claim_time = claim_time - interval '366 days'")
+    assert await sweeper.delete_expired_authorizations(10) == 1
+    assert await sweeper.delete_expired_authorizations(10) == 1
 
 
 async def test_sweep_keeps_a_day(database: TestDatabase) -> None:

@@ -235,6 +235,7 @@ class House:
             ConsentParts(
                 gate=self.gate,
                 authorizations=stores.authorizations,
+                kept=stores.kept_consents,
                 grants=stores.grants,
                 attempts=self.attempts,
                 credentials=self.credentials,

@@ -263,6 +263,63 @@ async def test_denial_after_a_code_ends_nothing(house: House) -> None:
     assert again.grant.name == first.grant.name
 
 
+async def test_denial_while_suspended_ends_the_state(house: House) -> None:
+    """A final error of the callback ends the state of a suspended OAuthClient too: a code that
+    comes after it was resumed is not the user's."""
+    started = await house.started()
+    await house.suspend.suspend(house.call(), CLIENT)
+    denied = house.callback(started, error="access_denied")
+    await refused(Reason.AUTHORIZATION_DENIED, house.complete(house.call(), denied))
+    await house.suspend.resume(house.call(), CLIENT)
+    await refused(
+        Reason.AUTHORIZATION_DENIED, house.complete(house.call(), house.callback(started))
+    )
+    assert house.endpoint.ledger == []
+
+
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
+async def test_passing_error_says_what_to_do(house: House, error: str) -> None:
+    """An error that may pass ends nothing, however often it comes, and a code may still come."""
+    started = await house.started()
+    for _ in range(2):
+        passing = house.callback(started, error=error)
+        refusal = await refused(Reason.AUTHORIZATION_DENIED, house.complete(house.call(), passing))
+        assert "go back" in refusal.message
+    assert (await house.complete(house.call(), house.callback(started))).grant.generation == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"state": "s" * 43}, Reason.STATE_UNKNOWN),
+        ({"iss": "https://evil.example"}, Reason.ISSUER_MISMATCH),
+        ({"redirect_uri": "https://app.example/other"}, Reason.REDIRECT_URI_MISMATCH),
+        ({"error": "access_denied"}, Reason.AUTHORIZATION_DENIED),
+    ],
+)
+async def test_mismatch_says_what_to_do(
+    house: House, changes: dict[str, Any], reason: Reason
+) -> None:
+    """What is wrong for good is not to be retried, and its words say what to do instead."""
+    started = await house.started()
+    refusal = await refused(
+        reason, house.complete(house.call(), house.callback(started, **changes))
+    )
+    assert "start a new authorization" in refusal.message
+    assert (refusal.retryable, refusal.retry_after_s) == (False, None)
+
+
+async def test_expired_state_says_what_to_do(house: House) -> None:
+    """A state that is too old is refused for good, with the way on in its words."""
+    started = await house.started()
+    house.clock.advance(limits.AUTHORIZATION_LIFE_S)
+    refusal = await refused(
+        Reason.STATE_EXPIRED, house.complete(house.call(), house.callback(started))
+    )
+    assert "start a new authorization" in refusal.message
+    assert not refusal.retryable
+
+
 async def test_iss_is_needed_where_promised() -> None:
     """A provider that promised iss is not believed without it (mix-up)."""
     house = House()

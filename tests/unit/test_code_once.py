@@ -97,6 +97,16 @@ async def test_code_that_may_have_been_taken_is_spent(
         (answered(400, b'{"error": "invalid_request"}'), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "unauthorized_client"}'), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "bad_code"}'), Reason.CLIENT_MISCONFIGURED),
+        # A 401 that speaks of the code or the request has authenticated the client before.
+        (answered(401, b'{"error": "invalid_grant"}'), Reason.AUTHORIZATION_CODE_EXPIRED),
+        (answered(401, b'{"error": "code_already_used"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "bad_verification_code"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "invalid_code"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "bad_auth_code"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "authorization_code_expired"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "invalid_request"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "access_denied"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "server_error"}'), Reason.CLIENT_MISCONFIGURED),
     ],
     ids=named,
 )
@@ -105,7 +115,7 @@ async def test_refused_code_is_spent(house: House, answer: HttpAnswer, reason: R
     started = await house.started()
     house.endpoint.answers.append(answer)
     first = await refused(reason, house.complete(house.call(), house.callback(started)))
-    assert first.recorded["provider_status"] == "400"
+    assert first.recorded["provider_status"] == str(answer.status)
     house.clock.advance(26)
     again = await refused(reason, house.complete(house.call(), house.callback(started)))
     assert (again.message, again.retryable) == (first.message, False)
@@ -123,6 +133,10 @@ async def test_refused_code_is_spent(house: House, answer: HttpAnswer, reason: R
         (answered(401), Reason.CLIENT_MISCONFIGURED),
         (answered(401, b"<html>"), Reason.CLIENT_MISCONFIGURED),
         (answered(400, b'{"error": "invalid_client"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "invalid_client"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "unauthorized_client"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"error": "Unauthorized"}'), Reason.CLIENT_MISCONFIGURED),
+        (answered(401, b'{"message": "no"}'), Reason.CLIENT_MISCONFIGURED),
     ],
     ids=named,
 )

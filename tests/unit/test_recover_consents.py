@@ -139,6 +139,19 @@ async def test_late_answer_is_revoked(house: House) -> None:
     assert entries(house) == []
 
 
+async def test_spool_that_comes_back_after_days(house: House) -> None:
+    """Tokens in a spool that was away for a month are revoked: the row of a claim without an
+    outcome is not swept, and nothing is kept of them afterwards."""
+    started = await house.started()
+    await crashed(house, started, SpoolMark.RECEIVED)
+    house.clock.advance(30 * 86_400)
+    after = successor(house)
+    await after.consents.recover(after.call())
+    assert [post.refresh_token for post in house.endpoint.posted("revoke")] == ["rt-1"]
+    assert house.stores.tables.discarded == {}
+    assert entries(house) == []
+
+
 async def test_newer_consent_stays(house: House) -> None:
     """An answer of before does not replace what the owner consented to since, nor revoke it."""
     started = await house.started()
@@ -150,6 +163,23 @@ async def test_newer_consent_stays(house: House) -> None:
     row = await after.row(newer.grant.name)
     assert (row.generation, row.revision) == (newer.grant.generation, newer.grant.revision)
     assert house.endpoint.posted("revoke") == []
+    assert entries(house) == []
+
+
+async def test_newer_consent_stays_however_late(house: House) -> None:
+    """Late tokens of an owner who has consented again are not revoked: many providers end the
+    newer ones with them."""
+    started = await house.started()
+    await crashed(house, started, SpoolMark.RECEIVED)
+    after = successor(house)
+    house.clock.advance(60)
+    newer = await after.consent()
+    house.clock.advance(limits.COMPLETION_REPLAY_S)
+    await after.consents.recover(after.call())
+    assert house.endpoint.posted("revoke") == []
+    assert (await after.row(newer.grant.name)).generation == newer.grant.generation
+    (record,) = house.records(AuditAction.AUTHORIZATION_ENDED)
+    assert "consented again" in record.detail["why"]
     assert entries(house) == []
 
 

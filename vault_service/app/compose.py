@@ -20,6 +20,7 @@ from vault_service.adapters.postgres.discarded_tokens import PostgresDiscardedTo
 from vault_service.adapters.postgres.events import PostgresEventStore
 from vault_service.adapters.postgres.grant_bell import PostgresGrantBell
 from vault_service.adapters.postgres.grants import PostgresGrantStore
+from vault_service.adapters.postgres.kept_consents import PostgresKeptConsents
 from vault_service.adapters.postgres.oauth_clients import PostgresOAuthClientStore
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.providers import PostgresProviderStore
@@ -218,6 +219,7 @@ def _consents(parts: Parts) -> Consents:
         ConsentParts(
             gate=parts.gate,
             authorizations=parts.authorizations,
+            kept=PostgresKeptConsents(parts.database, parts.worker_database),
             grants=parts.grants,
             attempts=parts.attempt_store,
             credentials=parts.credentials,

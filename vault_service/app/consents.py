@@ -12,6 +12,7 @@ from vault_service.ports import (
     Clock,
     Entropy,
     GrantStore,
+    KeptConsents,
     Spool,
     TokenEndpoint,
 )
@@ -34,6 +35,7 @@ class ConsentParts:
 
     gate: Gate
     authorizations: AuthorizationStore
+    kept: KeptConsents
     grants: GrantStore
     attempts: AttemptStore
     credentials: Credentials
@@ -55,6 +57,7 @@ class Consents:
     def __init__(self, parts: ConsentParts) -> None:
         settle = SettleConsent(
             authorizations=parts.authorizations,
+            kept=parts.kept,
             credentials=parts.credentials,
             envelopes=parts.envelopes,
             store_consent=StoreConsent(
@@ -95,6 +98,7 @@ class Consents:
         )
         self.recover = RecoverConsents(
             authorizations=parts.authorizations,
+            kept=parts.kept,
             spool=parts.spool,
             settle=settle,
             audit=parts.audit,

@@ -10,8 +10,8 @@ import asyncio
 from pathlib import Path
 
 from vault_service.adapters.cedar import CedarPolicy, PolicyInvalid
-from vault_service.adapters.postgres.authorizations import PostgresSweeper
 from vault_service.adapters.postgres.events import PostgresEventSweeper
+from vault_service.adapters.postgres.kept_consents import PostgresSweeper
 from vault_service.adapters.postgres.migrate import (
     MigrationsMissing,
     RoleTooPowerful,

@@ -16,6 +16,7 @@ from typing import Final
 
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
 from vault_service.domain.envelope import Binding, DekOwner, Field, Level
+from vault_service.domain.error_codes import known_class
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.names import OAuthClientName
 
@@ -108,12 +109,15 @@ def leaves_the_code(error: TokenEndpointError) -> bool:
     """Whether the code was surely not looked at, so that it may be presented (again).
 
     Nothing was sent; or the provider's rate limiter answered; or the client was not authenticated,
-    which comes before everything (RFC 6749 §3.2.1, §5.2). Nothing else: a 5xx, with Retry-After or
+    which comes before everything (RFC 6749 §3.2.1, §5.2): a 401 that names an error says so only
+    where that is about the client. Nothing else: a 5xx, with Retry-After or
     without, a redirect or a page of HTML does not say how far the request came, a request that is
     wrong is wrong again, and many providers use a code up with the first request that they refuse.
     """
     if error.answer_class is AnswerClass.CLIENT_REFUSED:
-        return error.status == 401 or error.error == "invalid_client"
+        unnamed = error.error == "" or error.error.lower() == "unauthorized"
+        of_client = unnamed or known_class(error.error) is AnswerClass.CLIENT_REFUSED
+        return error.error == "invalid_client" or (error.status == 401 and of_client)
     if error.answer_class is AnswerClass.RATE_LIMITED:
         return error.status < 500
     return error.answer_class is AnswerClass.NOT_SENT

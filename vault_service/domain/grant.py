@@ -81,6 +81,7 @@ class Grant:
     delete_time: datetime | None = None  # a tombstone that no call finds any more
     rejected_generation: int | None = None  # whose access token an API refused (reported)
     unrenewed_time: datetime | None = None  # when a refresh brought the token that was here already
+    asked_scopes: tuple[str, ...] = ()  # by the newest consent; (): one of before they were kept
 
     @property
     def name(self) -> GrantName:
@@ -91,6 +92,12 @@ class Grant:
     def dek_owner(self) -> DekOwner:
         """Whose DEK seals this grant."""
         return DekOwner(self.tenant, Level.USER, self.owner)
+
+    @property
+    def scopes_to_refresh(self) -> tuple[str, ...]:
+        """What a refresh asks for: never more than was granted (RFC 6749 §6), and in our names
+        where those are known, because the provider's own may be added to them."""
+        return tuple(one for one in self.asked_scopes if one in self.scopes) or self.scopes
 
     def access_binding(self, generation: int | None = None) -> Binding:
         """Binding of the access token envelope, of this row or of a coming generation."""

@@ -7,7 +7,7 @@ answers "email" with a URL). A scope counts as missing only where the answer sho
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from vault_service.domain import limits
@@ -26,10 +26,12 @@ def granted_scopes(
     profile: ProviderProfile,
     *,
     renewed: bool = False,
+    uncounted: Collection[str] = (),
 ) -> tuple[str, ...]:
     """The asked scopes that count as granted, in their order, then what the answer names beside
     them. ``answered`` None: as asked (RFC 6749 §5.1, §6). ``renewed``: ``asked`` are those of the
     grant so far, with the provider's own names among them, so one of these may stand for another.
+    ``uncounted``: their absence does not matter where scopes are counted.
 
     Where the answer has no asked scope but those of OpenID, and names others, as many as are
     missing, the two speak different vocabularies, and what is missing counts as granted. A call
@@ -52,9 +54,33 @@ def granted_scopes(
     ]
     unknown = named - known - _ADDED
     foreign = {scope.lower() for scope in asked if scope not in missing} <= _ADDED
-    if profile.scopes_not_comparable or (foreign and len(unknown) >= len(missing)):
+    counted = [scope for scope in missing if scope.lower() not in uncounted]
+    by_count = foreign and unknown and len(unknown) >= len(counted)
+    if profile.scopes_not_comparable or by_count:
         missing = []
     return tuple(dict.fromkeys([*(one for one in asked if one not in missing), *found]))
+
+
+def refreshed_scopes(
+    asked: Sequence[str],
+    granted: Sequence[str],
+    answered: Sequence[str] | None,
+    profile: ProviderProfile,
+) -> tuple[str, ...]:
+    """Those that a grant has after a refresh. ``asked`` by its consent, () where that is not known;
+    ``granted`` until now.
+
+    The answer is held against what the consent asked for, as far as that is granted yet, by the
+    same rule as the consent's answer: so a scope that was granted by count is by count still there.
+    One that names no scope at all takes none away (RFC 6749 §6; §3.3: a list has one at least).
+    """
+    if not answered:
+        return tuple(granted)
+    still = [scope for scope in asked if scope in granted]
+    if not still:
+        return granted_scopes(granted, answered, profile, renewed=True)
+    # Many name those of OpenID at the consent only.
+    return granted_scopes(still, answered, profile, uncounted=_ADDED)
 
 
 def separated(asked: Sequence[str], answered: Sequence[str], separator: str) -> tuple[str, ...]:

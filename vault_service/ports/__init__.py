@@ -39,6 +39,7 @@ from vault_service.ports.budgets import ClientHoldStore as ClientHoldStore
 from vault_service.ports.budgets import RateBudget as RateBudget
 from vault_service.ports.budgets import Taken as Taken
 from vault_service.ports.consents import AuthorizationStore as AuthorizationStore
+from vault_service.ports.consents import KeptConsents as KeptConsents
 from vault_service.ports.endpoints import TokenEndpoint as TokenEndpoint
 from vault_service.ports.events import EventBell as EventBell
 from vault_service.ports.events import EventStore as EventStore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -68,3 +69,14 @@ class AuthorizationStore(Protocol):
 
     async def is_superseded(self, authorization: Authorization) -> bool:
         """Whether this owner has consented under the same label since this claim."""
+
+
+class KeptConsents(Protocol):
+    """Authorizations with an answer in the row that could not be read. STORE_UNREACHABLE."""
+
+    async def due(self, limit: int) -> Sequence[Authorization]:
+        """Those whose answer was not read in vain with the provider's profile and the reader
+        (``domain.attempt.READER``) of now, over all tenants, which take turns."""
+
+    async def read_in_vain(self, authorization: Authorization, revision: int) -> None:
+        """Its answer cannot be read with the profile at this revision of the provider."""

@@ -35,6 +35,10 @@ from vault_service.usecases.start_authorization import authorization_resource
 
 # How long a claim without an outcome may still get one: a POST and the storing after it.
 _CLAIM: Final = timedelta(seconds=limits.POST_LIMIT_S + limits.LEASE_MARGIN_S)
+_WAY_ON: Final = {
+    True: "where the user agrees, start a new authorization",
+    False: "it may pass: the user may go back to the provider, or start a new authorization",
+}
 _REPLAY: Final = timedelta(seconds=limits.COMPLETION_REPLAY_S)
 
 
@@ -97,10 +101,10 @@ class CompleteAuthorization:
             name, client.provider, callback.owner, authorization.label, authorization.scopes
         )
         decision = self._gate.require(call, Permission.COMPLETE_AUTHORIZATION, resource)
-        require_in_service(client)
         _require_bound(authorization, callback, provider)
         if callback.error:
             raise await self._denied(call, authorization, callback.error)
+        require_in_service(client)
         until = call.answer_by
         if authorization.code_hash is None:
             ended = await self._flights.join(
@@ -124,7 +128,8 @@ class CompleteAuthorization:
             why = "no such state" if found is None else "state of another caller or owner"
             raise VaultError(
                 Reason.STATE_UNKNOWN,
-                "this caller started no authorization with this state for this owner",
+                "this caller started no authorization with this state for this owner; complete "
+                "with the state, caller and owner that began it, or start a new authorization",
                 recorded={"why": why},
             )
         return found
@@ -132,16 +137,18 @@ class CompleteAuthorization:
     async def _denied(self, call: Call, authorization: Authorization, error: str) -> VaultError:
         """An error of the callback ends the authorization, where it is final (RFC 6749 §4.1.2.1):
         a code that comes with this state afterwards is not the user's."""
+        final = ends_the_state(error)
         denied = VaultError(
             Reason.AUTHORIZATION_DENIED,
-            "the provider answered the authorization with an error; see metadata",
+            "the provider answered the authorization with an error, see metadata; "
+            f"{_WAY_ON[final]}",
             metadata={"error": shown(error)},
         )
         if authorization.ending is not None and authorization.code_hash == NO_CODE_HASH:
             return authorization.ending.error()
         if authorization.code_hash is not None:
             return _used()
-        if ends_the_state(error):
+        if final:
             record = ended_record(
                 self._recorder, call, authorization, denied, {"error": shown(error)}
             )
@@ -217,18 +224,20 @@ def _require_bound(authorization: Authorization, callback: Callback, provider: P
     unused = authorization.code_hash is None
     if unused and authorization.expire_time <= authorization.read_time:
         raise VaultError(
-            Reason.STATE_EXPIRED, "started more than ten minutes ago; begin a new authorization"
+            Reason.STATE_EXPIRED, "started more than ten minutes ago; start a new authorization"
         )
     if callback.redirect_uri and callback.redirect_uri != authorization.redirect_uri:
         raise VaultError(
             Reason.REDIRECT_URI_MISMATCH,
-            "the callback arrived elsewhere than where this authorization was started to return",
+            "the callback arrived elsewhere than where this authorization was started to return; "
+            "complete with the redirect URI of its start, or start a new authorization",
         )
     profile = provider.profile
     if (callback.iss or profile.requires_iss) and callback.iss != profile.issuer:
         raise VaultError(
             Reason.ISSUER_MISMATCH,
-            "iss of the callback is not this provider's issuer (RFC 9207): do not use the code",
+            "iss of the callback is not this provider's issuer (RFC 9207): do not use the code; "
+            "the platform team compares the profile's issuer, then start a new authorization",
             recorded={"iss": shown(callback.iss)},
         )
 

@@ -168,7 +168,7 @@ class PresentRefreshToken:
                 credential,
                 token_endpoint=tried.grant.token_endpoint,
                 refresh_token=prepared.refresh_token,
-                scopes=tried.grant.scopes,
+                scopes=tried.grant.scopes_to_refresh,
                 post_limit_s=times.post_limit_s,
                 answer_limit_s=times.answer_limit_s,
             )

@@ -1,12 +1,14 @@
-"""Looks for exchanges of codes whose process died, and gives each the outcome its spool tells.
+"""Gives exchanges of codes the outcome that their kept answers tell; no code is presented here.
 
-Only a process that holds the spool can: without it the claim keeps its state spent, and who asks
-is told so. No code is presented here.
+Those whose process died have it in a spool, and only a process that holds that can read it: without
+it the claim keeps its state spent, and who asks is told so. An answer that could not be read lies
+in the row, and any process reads it again once the provider's profile or the reader is another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.consent import authorization_name
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.oauth import Authorization
-from vault_service.ports import AuditLog, AuthorizationStore, Spool
+from vault_service.ports import AuditLog, AuthorizationStore, KeptConsents, Spool
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.settle_consent import SettleConsent
@@ -32,6 +34,7 @@ class RecoverConsents:
         self,
         *,
         authorizations: AuthorizationStore,
+        kept: KeptConsents,
         spool: Spool,
         settle: SettleConsent,
         audit: AuditLog,
@@ -39,6 +42,7 @@ class RecoverConsents:
         flights: Flights,
     ) -> None:
         self._authorizations = authorizations
+        self._kept = kept
         self._spool = spool
         self._settle = settle
         self._audit = audit
@@ -49,14 +53,33 @@ class RecoverConsents:
 
     async def __call__(self, call: Call) -> int:
         """How many were tried. One that has no outcome yet is due again with the next look."""
+        kept = await self._due()
         left = await self._spool.left_over()
         entries = [entry for entry in left if entry.kind is SpoolKind.CONSENT]
         due = self._in_turn(entries)
-        tried = (self._in_flight(call, entry) for entry in due)
+        tried = [self._in_flight(call, entry) for entry in due]
+        tried += [self._reread(call, row, envelope) for row, envelope in kept]
         for outcome in await asyncio.gather(*tried, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome  # a fault of ours, which kept none of the others from its outcome
-        return len(due)
+        return len(tried)
+
+    async def _due(self) -> list[tuple[Authorization, bytes]]:
+        try:
+            due = await self._kept.due(limits.ATTEMPT_BATCH_MAX)
+        except VaultError:
+            return []  # the database is away
+        return [(row, row.answer_envelope) for row in due if row.answer_envelope is not None]
+
+    async def _reread(self, call: Call, row: Authorization, envelope: bytes) -> None:
+        """In the flight that completions of this state read it in too."""
+
+        async def read() -> None:
+            await self._settle.reread(call, None, row, envelope)
+
+        key = ("complete", row.tenant, row.state_hash)
+        with contextlib.suppress(VaultError):  # the database or the key store is away
+            await self._flights.join(key, read, call.deadline)
 
     def _in_turn(self, entries: Sequence[SpoolEntry]) -> list[SpoolEntry]:
         """One batch: those that were never tried, then those tried longest ago, and tenants take

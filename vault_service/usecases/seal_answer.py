@@ -8,7 +8,7 @@ from vault_service.crypto.envelopes import Sealer
 from vault_service.domain.grant import NEVER, Grant, SealedTokens
 from vault_service.domain.oauth import TokenAnswer
 from vault_service.domain.provider import ProviderProfile
-from vault_service.domain.scopes import granted_scopes
+from vault_service.domain.scopes import granted_scopes, refreshed_scopes
 from vault_service.domain.token_lives import life_s
 
 
@@ -24,8 +24,8 @@ def seal_answer(
 ) -> SealedTokens:
     """The envelopes of one answer at ``generation``.
 
-    ``grant.scopes`` are those that were asked for: by the consent, or, for a refresh
-    (``renewed``), all so far.
+    ``grant.scopes`` are those that the consent asked for, or, for a refresh (``renewed``), all that
+    are granted so far.
     Lives are counted from ``start``: before the request was sent, on the database's clock.
     """
     counted_s = life_s(answer, profile.default_life_s, start)
@@ -47,7 +47,11 @@ def seal_answer(
         refresh_envelope=(
             None if refresh is None else sealer.seal(grant.refresh_binding(generation), refresh)
         ),
-        scopes=granted_scopes(grant.scopes, answer.scopes, profile, renewed=renewed),
+        scopes=(
+            refreshed_scopes(grant.asked_scopes, grant.scopes, answer.scopes, profile)
+            if renewed
+            else granted_scopes(grant.scopes, answer.scopes, profile)
+        ),
         token_type=answer.token_type,
         unrenewed=unrenewed,
     )

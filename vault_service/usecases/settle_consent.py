@@ -30,10 +30,10 @@ from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.http_answer import AnswerCorruptError, HttpAnswer
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, TokenAnswer
-from vault_service.domain.provider import ProviderProfile
+from vault_service.domain.provider import Provider, ProviderProfile
 from vault_service.domain.provider_subject import SubjectRefusal, SubjectRefusedError
 from vault_service.domain.token_answer import Expected, read_subject_of, read_tokens
-from vault_service.ports import AuthorizationStore, Clock, Entropy
+from vault_service.ports import AuthorizationStore, Clock, Entropy, KeptConsents
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.provider_faults import refusal as refusal_of
@@ -65,6 +65,7 @@ class SettleConsent:
         self,
         *,
         authorizations: AuthorizationStore,
+        kept: KeptConsents,
         credentials: Credentials,
         envelopes: Envelopes,
         store_consent: StoreConsent,
@@ -75,6 +76,7 @@ class SettleConsent:
         flights: Flights,
     ) -> None:
         self._authorizations = authorizations
+        self._kept = kept
         self._credentials = credentials
         self._envelopes = envelopes
         self._store_consent = store_consent
@@ -111,10 +113,10 @@ class SettleConsent:
         envelope: bytes | None,
     ) -> VaultError:
         """An answer without tokens that does not leave the code. One that may hold tokens which
-        cannot be read is kept, for as long as the authorization is."""
-        unread = error.answer_class is AnswerClass.UNREADABLE_SUCCESS
+        cannot be read is kept for CONSENT_ANSWER_KEEP_S."""
         refusal = ending_of(error)
-        await self._end(call, authorization, refusal, answer_envelope=envelope if unread else None)
+        kept = envelope if _may_hold_tokens(error) else None
+        await self._end(call, authorization, refusal, answer_envelope=kept)
         return refusal
 
     async def give_back(
@@ -145,7 +147,8 @@ class SettleConsent:
     async def reread(
         self, call: Call, decision: Decision | None, authorization: Authorization, envelope: bytes
     ) -> VaultError | None:
-        """An answer that was kept, with the profile as it is now."""
+        """An answer that was kept, with the profile as it is now. One that still cannot be read
+        stays: it waits for another profile or release."""
         assert authorization.claim_time is not None, "an answer is to a claim"
         name = OAuthClientName(authorization.tenant, authorization.oauth_client)
         client, provider = await self._credentials.find(name)
@@ -164,26 +167,42 @@ class SettleConsent:
         except VaultError as error:
             if error.reason is not Reason.ENVELOPE_CORRUPT:
                 raise
-            return await self.end_unknown(call, authorization)
+            why = "what was kept is not what was sealed"
+            return await self._unread(call, authorization, provider, _closed(why), envelope)
         except AnswerCorruptError:
-            return await self.end_unknown(call, authorization)
+            why = "kept in a format that this release does not know"
+            return await self._unread(call, authorization, provider, _closed(why), envelope)
         try:
             tokens = read_tokens(raw, provider.profile, None)
         except TokenEndpointError as error:
-            if authorization.ending is not None:
-                return authorization.ending.error()  # as unreadable as it was
-            if leaves_the_code(error):
+            if authorization.ending is None and leaves_the_code(error):
                 await self.give_back(call, authorization, error.recorded())
                 return refusal_of(error)
-            return await self.refuse(call, authorization, error, envelope)
-        if authorization.read_time - authorization.claim_time > _REPLAY:
-            return await self._discard(call, exchanged, tokens, _too_late())
+            kept = envelope if _may_hold_tokens(error) else None
+            return await self._unread(call, authorization, provider, ending_of(error), kept)
         if await self._authorizations.is_superseded(authorization):
             # Not revoked: many providers end the newer consent's tokens with them.
             superseded = _too_late({"why": "the owner has consented again since"})
             await self._end(call, authorization, superseded)
             return superseded
+        if authorization.read_time - authorization.claim_time > _REPLAY:
+            return await self._discard(call, exchanged, tokens, _too_late())
         return await self.accept(call, exchanged, tokens, raw)
+
+    async def _unread(
+        self,
+        call: Call,
+        authorization: Authorization,
+        provider: Provider,
+        refusal: VaultError,
+        envelope: bytes | None,
+    ) -> VaultError:
+        """The first time it ends the authorization; later it is as unreadable as it was."""
+        if authorization.ending is not None:
+            await self._kept.read_in_vain(authorization, provider.revision)
+            return authorization.ending.error()
+        await self._end(call, authorization, refusal, answer_envelope=envelope)
+        return refusal
 
     async def _discard(
         self, call: Call, exchanged: Exchanged, tokens: TokenAnswer, refusal: VaultError
@@ -311,6 +330,19 @@ def _subject_refusal(refused: SubjectRefusedError) -> VaultError:
         "provider's profile with what came, then start a new authorization",
         metadata=metadata,
         recorded={"why": str(refused), **metadata},
+    )
+
+
+def _may_hold_tokens(error: TokenEndpointError) -> bool:
+    return error.answer_class is AnswerClass.UNREADABLE_SUCCESS
+
+
+def _closed(why: str) -> VaultError:
+    return VaultError(
+        Reason.AUTHORIZATION_CODE_USED,
+        "the code was presented and what was kept of the answer cannot be opened; a code is "
+        "presented once, so start a new authorization",
+        recorded={"why": why},
     )
 
 

@@ -140,6 +140,7 @@ class StoreConsent:
             create_time=start,
             update_time=start,
             read_time=start,
+            asked_scopes=authorization.scopes,
         )
 
 
@@ -160,6 +161,7 @@ def _with_tokens(
         issuer=fresh.issuer,
         token_endpoint=fresh.token_endpoint,
         scopes=tokens.scopes,
+        asked_scopes=fresh.asked_scopes,
         token_type=tokens.token_type,
         generation=tokens.generation,
         access_envelope=tokens.access_envelope,

@@ -192,25 +192,3 @@ class PostgresAuthorizationStore:
             if changed:
                 await insert_record(connection, record)
         return changed is True
-
-
-class PostgresSweeper:
-    """Clears away what nobody needs any more, over all tenants; wants the worker role."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def delete_expired_authorizations(self, limit: int) -> int:
-        """Delete at most ``limit``, oldest first; returns how many.
-
-        They are kept a day beyond their end, so that a late or repeated callback is told that
-        its state expired or its code was used, and not that there never was such a state.
-        """
-        deleted = await self._database.call(
-            "DELETE FROM authorizations WHERE state_hash IN ("
-            " SELECT state_hash FROM authorizations WHERE expire_time < now() - $1::interval"
-            " ORDER BY expire_time LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING true",
-            timedelta(seconds=limits.AUTHORIZATION_KEEP_S),
-            limit,
-        )
-        return len(deleted)

@@ -60,9 +60,9 @@ _INSERT: Final = """
         tenant, grant_id, owner, oauth_client, provider, issuer, token_endpoint, subject, state,
         cause, scopes, token_type, generation, access_envelope, access_generation,
         access_expire_time, access_life_s, refresh_envelope, refresh_generation,
-        provider_revocation)
+        provider_revocation, asked_scopes)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20)
+        $20, $21)
     ON CONFLICT (tenant, oauth_client, subject) WHERE subject IS NOT NULL AND state <> 3
     DO NOTHING
     RETURNING true
@@ -73,9 +73,9 @@ _RECONNECT: Final = """
         subject = $8, state = $9, cause = $10, scopes = $11, token_type = $12, generation = $13,
         access_envelope = $14, access_generation = $15, access_expire_time = $16,
         access_life_s = $17, refresh_envelope = $18, refresh_generation = $19,
-        provider_revocation = $20, unrenewed_time = NULL, revision = revision + 1,
-        update_time = clock_timestamp()
-    WHERE tenant = $1 AND grant_id = $2 AND revision = $21 AND state <> 3
+        provider_revocation = $20, asked_scopes = $21, unrenewed_time = NULL,
+        revision = revision + 1, update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2 AND revision = $22 AND state <> 3
     RETURNING true
 """
 _ALIAS: Final = """
@@ -345,4 +345,5 @@ def _columns(grant: Grant) -> tuple[Any, ...]:
         grant.refresh_envelope,
         grant.refresh_generation,
         grant.provider_revocation.value,
+        grant.asked_scopes,
     )

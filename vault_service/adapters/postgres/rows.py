@@ -58,7 +58,7 @@ GRANT: Final = (
     "cause, scopes, token_type, revision, generation, access_envelope, access_generation, "
     "access_expire_time, access_life_s, refresh_envelope, refresh_generation, "
     "provider_revocation, create_time, update_time, delete_time, rejected_generation, "
-    "unrenewed_time, "
+    "unrenewed_time, asked_scopes, "
     "clock_timestamp() AS read_time"
 )
 AUTHORIZATION: Final = (
@@ -130,6 +130,7 @@ def grant_from(row: Row) -> Grant:
             "state": GrantState(facts["state"]),
             "cause": None if cause is None else ReauthorizationCause(cause),
             "scopes": tuple(facts["scopes"]),
+            "asked_scopes": tuple(facts["asked_scopes"]),
             "provider_revocation": ProviderRevocation(facts["provider_revocation"]),
         }
     )
