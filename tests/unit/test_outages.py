@@ -51,6 +51,17 @@ async def test_a_provider_that_is_down_is_not_asked(house: House) -> None:
     )
 
 
+async def test_a_delay_that_is_nearly_over_is_worth_waiting_for(house: House) -> None:
+    """Who is refused a billionth of a second before the pause ends is not told to come at once:
+    such a caller asked ten thousand times in that moment."""
+    *_, grant = await down(house)
+    error = await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
+    assert error.retry_after_s is not None
+    house.clock.advance(error.retry_after_s - 1e-9)
+    error = await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
+    assert error.retry_after_s == limits.RETRY_AFTER_MIN_S
+
+
 async def test_nothing_is_condemned_or_deleted(house: House) -> None:
     """An outage changes no grant, however often it is asked for."""
     made = await down(house)

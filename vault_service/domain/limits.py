@@ -81,6 +81,7 @@ COMMIT_RETRY_S = 60.0  # how long a refreshed token is offered to a database tha
 TRANSIT_LIMIT_S = 2.0
 TRANSIT_RELOGIN_S = 10.0  # a 403 soon after a new login is the policy, not the token
 RETRY_AFTER_S = 1.0  # what RetryInfo says where nothing better is known
+RETRY_AFTER_MIN_S = 0.05  # and never less: nobody is to come back in the moment of the refusal
 REVOCATION_KEEP_S = 7 * 86_400  # how long an envelope is kept for revocation at the provider
 DISCARD_WAIT_S = 2.0  # how long a refused consent waits until its tokens are revoked
 REVOCATION_HIDE_S = 60  # a queued revocation that someone took is not taken again before this

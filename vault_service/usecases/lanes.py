@@ -288,7 +288,8 @@ def _pause_s(breaker: Breaker, now: float, key: Hashable) -> float:
     """What RetryInfo says: a probe under way mostly ends long before its limit."""
     wait_s = breaker.wait_s(now, key)
     probing = breaker.state(now) is BreakerState.HALF_OPEN
-    return min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
+    pause_s = min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
+    return max(pause_s, limits.RETRY_AFTER_MIN_S)
 
 
 def _provider_down(retry_after_s: float) -> VaultError:

@@ -200,5 +200,5 @@ def _limited(why: str, retry_after_s: float) -> VaultError:
     return VaultError(
         Reason.PROVIDER_RATE_LIMITED,
         f"{why}; try again after the delay",
-        retry_after_s=retry_after_s,
+        retry_after_s=max(retry_after_s, limits.RETRY_AFTER_MIN_S),
     )
