@@ -28,12 +28,7 @@ from vault_service.domain import limits
 from vault_service.domain.access import Call, Caller, Permission, reply_reserve_s
 from vault_service.domain.audit import AuditAction, AuditRecord
 from vault_service.domain.grant import AccessToken, Grant
-from vault_service.domain.names import (
-    GrantName,
-    GrantTarget,
-    OAuthClientName,
-    ProviderName,
-)
+from vault_service.domain.names import GrantName, GrantTarget, OAuthClientName, ProviderName
 from vault_service.domain.oauth import ClientAuthMethod
 from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.schedule import Scheduling

@@ -26,6 +26,7 @@ from tests.campaigns.kill_matrix.vault import Place
 
 _STUCK_S = 900.0  # of one run; no run waits for so long (``successor.Before.give_up_s``)
 _LOOK_S = 30.0
+_START_PAUSE_S = 0.4  # between slots: a machine that starts all at once is late for short graces
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def _results(chunk: Chunk, workers: list[_Worker]) -> Iterator[dict[str, Any]]:
     for worker in workers:
         busy.register(worker.orders, selectors.EVENT_READ, worker)
         give(worker)
+        time.sleep(_START_PAUSE_S)
     while any(worker.number is not None for worker in workers):
         for key, _ in busy.select(_LOOK_S):
             worker = key.data
@@ -145,6 +147,7 @@ def _workers(places: list[Place], seed: int) -> Iterator[list[_Worker]]:
             run_slot(place, seed, theirs)
         theirs.close()
         workers.append(_Worker(pid, ours))
+        time.sleep(_START_PAUSE_S)
     try:
         yield workers
     except BaseException:
