@@ -167,6 +167,11 @@ async def test_what_a_success_releases(stores: Stores, monkeypatch: pytest.Monke
         assert await stores.attempts.end(begun.lease, begun.attempt, ending, a_record())
     await stores.behind.advance(0.2)
     assert await stores.attempts.unresolved([], 10) == []
+    for label, released in (("a", True), ("c", False)):
+        new = NewAttempt(new_id(), RefreshClass.N, 0, SPOOL)
+        held = await stores.attempts.begin(made[label], new, 25.0, [SPOOL], a_record())
+        assert isinstance(held, Deferred)
+        assert held.until_it_answers is released
     assert await stores.attempts.hasten([ProviderName("globex", "op")], 10) == 0
     assert await stores.attempts.hasten([OP], 1) == 1
     assert await stores.attempts.hasten([OP], 10) == 1

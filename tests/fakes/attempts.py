@@ -319,7 +319,8 @@ class FakeAttemptStore(FakeKeptAnswers):
         waits = attempt.awaited and attempt.next_try_time <= now
         pause_s = limits.IN_DOUBT_RETRY_S if waits else limits.RETRY_AFTER_S
         until = max(attempt.next_try_time, lease_end, now + timedelta(seconds=pause_s))
-        return Deferred(until, now, Reason.REFRESH_IN_DOUBT.name, attempt.waits_for)
+        reason = Reason.REFRESH_IN_DOUBT.name
+        return Deferred(until, now, reason, attempt.waits_for, attempt.until_it_answers)
 
     def _held(self, grant: Grant, attempt: RefreshAttempt | None) -> Deferred | Busy:
         if attempt is None or not (attempt.retries or attempt.state is AttemptState.IN_DOUBT):

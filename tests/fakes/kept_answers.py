@@ -194,7 +194,10 @@ class FakeKeptAnswers:
         gone = moved + self._wait < now
         awaited = () if gone else tuple(spool for spool in known if spool not in given_up)
         anew = self._due_anew(attempt)
-        return replace(attempt, read_time=now, awaited=awaited, due_anew=anew)
+        released = attempt_id in self._tables.until_it_answers
+        return replace(
+            attempt, read_time=now, awaited=awaited, due_anew=anew, until_it_answers=released
+        )
 
     def _put(self, attempt: RefreshAttempt) -> None:
         self._tables.attempts[attempt.attempt_id] = attempt

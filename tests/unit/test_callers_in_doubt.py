@@ -77,7 +77,7 @@ PROVIDER_ASKS_S = 600.0
 @pytest.mark.parametrize(
     ("profile", "asks_s", "longest_s"),
     [
-        (of_class(RefreshClass.S), None, limits.IN_DOUBT_RETRY_MAX_S),
+        (of_class(RefreshClass.S), 40.0, limits.IN_DOUBT_RETRY_MAX_S),
         (of_class(RefreshClass.S), PROVIDER_ASKS_S, PROVIDER_ASKS_S),
         ({"refresh_class": RefreshClass.G, "grace_s": 3_000}, 30.0, limits.IN_DOUBT_RETRY_MAX_S),
         ({"refresh_class": RefreshClass.G, "grace_s": 60}, PROVIDER_ASKS_S, PROVIDER_ASKS_S),
@@ -105,6 +105,32 @@ def test_the_true_delay(profile: dict[str, Any], asks_s: float | None, longest_s
             await asyncio.sleep(error.retry_after_s + 0.01)
         assert told <= longest_s
         assert told > 20
+
+    run_virtual(main)
+
+
+def test_the_delay_while_a_provider_is_down() -> None:
+    """Where the provider's first success ends the doubt nobody is told of minutes, however long the
+    pause has grown: the token may be there long before it is over."""
+
+    async def main(clock: LoopClock) -> None:
+        house, grant = await _with_token(clock, 100)
+        sibling, pause_s = House.beside(house), 0.0
+        await asyncio.sleep(200)
+        house.endpoint.fail(AnswerClass.IN_DOUBT)
+        await refused(Reason.REFRESH_IN_DOUBT, house.refresh(house.call(), grant))
+        for _ in range(6):
+            await asyncio.sleep(max(pause_s, LEASE_S))
+            house.endpoint.fail(AnswerClass.IN_DOUBT)
+            await house.engine.recover(house.call())
+            (attempt,) = house.stores.tables.attempts.values()
+            pause_s = (attempt.next_try_time - clock.now()).total_seconds()
+            await asyncio.sleep(LEASE_S)
+            for each in (house, sibling):
+                error = await refused(Reason.REFRESH_IN_DOUBT, each.token(grant.name))
+                assert error.retry_after_s is not None
+                assert error.retry_after_s <= limits.OUTAGE_TOLD_MAX_S
+        assert pause_s > 2 * limits.OUTAGE_TOLD_MAX_S
 
     run_virtual(main)
 

@@ -115,6 +115,7 @@ class RefreshAttempt:
     # Spools that may hold an answer to it, but for those given up or away for too long.
     awaited: tuple[uuid.UUID, ...]
     waits_for: WaitsFor | None = None
+    until_it_answers: bool = False  # a success of its provider releases it before its time
     due_anew: bool = False  # what it waits for may have come: see adapters/postgres/kept_answers
 
     @property
@@ -232,6 +233,7 @@ class Deferred:
     read_time: datetime
     reason: str  # name of the Reason that the last refusal had
     waits_for: WaitsFor | None = None
+    until_it_answers: bool = False  # it may end sooner: when the provider answers anybody
 
 
 class Busy(Enum):

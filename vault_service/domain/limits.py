@@ -147,6 +147,7 @@ RELEASE_INTERVAL_S = 1.0  # between looks for what a provider's success releases
 RELEASE_BATCH_MAX = 20  # attempts released by one look: their refreshes keep to the budget too
 RELEASE_PROVIDERS_MAX = 1_000  # whose successes one process remembers between two looks
 LATE_ANSWERS_SHARE = 0.25  # of a spool's slots, for requests that are past their limit
+OUTAGE_TOLD_MAX_S = 25.0  # what RetryInfo says at most where a provider's success ends the doubt
 IN_DOUBT_RETRY_MAX_S = 300.0
 WAIT_UNTIL_TOLD_S = 10 * 365 * 86_400.0  # what waits for a person is not looked at before
 ORDER_REASON_MAX_CHARS = 200  # of an operator, for the record

@@ -211,6 +211,8 @@ def _deferred(held_back: Deferred) -> VaultError:
         return waiting(held_back.waits_for)
     reason = Reason[held_back.reason] if held_back.reason in Reason.__members__ else None
     left_s = (held_back.until - held_back.read_time).total_seconds()
+    if held_back.until_it_answers:
+        left_s = min(left_s, limits.OUTAGE_TOLD_MAX_S)
     return VaultError(
         reason or Reason.PROVIDER_UNAVAILABLE,
         "the last refresh of this grant failed, and it is too early to ask the provider again; "

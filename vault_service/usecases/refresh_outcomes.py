@@ -77,7 +77,7 @@ class RefreshOutcomes:
         fault = refusal(error)
         ending = _ending(tried, error, fault)
         if ending.state is AttemptState.IN_DOUBT:
-            fault.retry_after_s = _told_s(ending.pause_s)
+            fault.retry_after_s = _told_s(ending)
         await self._end(call, tried, ending, fault)
         raise fault
 
@@ -115,10 +115,10 @@ class RefreshOutcomes:
         provider answers somebody. Raises REFRESH_IN_DOUBT."""
         fault = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail=how))
         pause_s = max(pause_s, doubt_pause_s(tried.attempt))
-        fault.retry_after_s = _told_s(pause_s)
         ending = Ending(
             AttemptState.IN_DOUBT, fault.reason.name, pause_s, until_it_answers=until_it_answers
         )
+        fault.retry_after_s = _told_s(ending)
         await self._end(call, tried, ending, fault)
         raise fault
 
@@ -270,6 +270,9 @@ def _doubled_s(first_s: float, max_s: float, attempt: RefreshAttempt) -> float:
     return min(first_s * 2.0 ** min(max(attempt.retries - 1, 0), 10), max_s)
 
 
-def _told_s(pause_s: float) -> float:
-    """To callers: until recovery asks again by itself. A provider's success may end it before."""
-    return max(pause_s, limits.RETRY_AFTER_S)
+def _told_s(ending: Ending) -> float:
+    """To callers: until recovery asks again by itself, but no longer than OUTAGE_TOLD_MAX_S where a
+    provider's success ends the doubt. Its end cannot be known, and a caller who was told of minutes
+    would wait for a token that is there."""
+    told_s = max(ending.pause_s, limits.RETRY_AFTER_S)
+    return min(told_s, limits.OUTAGE_TOLD_MAX_S) if ending.until_it_answers else told_s

@@ -41,7 +41,7 @@ DUE_ANEW: Final = f"""
 ATTEMPT: Final = f"""
     a.attempt_id, a.tenant, a.grant_id, a.base_generation, a.refresh_class, a.grace_s, a.instance,
     a.spool_id, a.state, a.retries, a.orphan_envelope, a.create_time, a.next_try_time,
-    a.waits_for, ({DUE_ANEW}) AS due_anew, clock_timestamp() AS read_time,
+    a.waits_for, a.until_it_answers, ({DUE_ANEW}) AS due_anew, clock_timestamp() AS read_time,
     CASE WHEN a.update_time + {{wait}}::interval < clock_timestamp() THEN '{{{{}}}}'::uuid[]
         ELSE ARRAY(
             SELECT s FROM unnest(array_append(a.earlier_spools, a.spool_id)) s

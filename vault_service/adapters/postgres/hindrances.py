@@ -31,7 +31,7 @@ def _deferred(attempt: RefreshAttempt, left_s: float = 0.0) -> Deferred:
     lease_end = attempt.read_time + timedelta(seconds=left_s)
     until = max(attempt.next_try_time, lease_end, attempt.read_time + pause)
     reason = Reason.REFRESH_IN_DOUBT.name
-    return Deferred(until, attempt.read_time, reason, attempt.waits_for)
+    return Deferred(until, attempt.read_time, reason, attempt.waits_for, attempt.until_it_answers)
 
 
 async def held(
