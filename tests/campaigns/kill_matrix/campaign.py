@@ -26,7 +26,9 @@ from tests.campaigns.kill_matrix.vault import Place
 
 _STUCK_S = 900.0  # of one run; no run waits for so long (``successor.Before.give_up_s``)
 _LOOK_S = 30.0
-_START_PAUSE_S = 0.4  # between slots: a machine that starts all at once is late for short graces
+# Between slots, and between their first runs: a machine that starts all at once is late for short
+# graces, and before the long runs have begun there is the most to do.
+_START_PAUSE_S, _ORDER_PAUSE_S = 0.3, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _results(chunk: Chunk, workers: list[_Worker]) -> Iterator[dict[str, Any]]:
     for worker in workers:
         busy.register(worker.orders, selectors.EVENT_READ, worker)
         give(worker)
-        time.sleep(_START_PAUSE_S)
+        time.sleep(_ORDER_PAUSE_S)
     while any(worker.number is not None for worker in workers):
         for key, _ in busy.select(_LOOK_S):
             worker = key.data

@@ -118,8 +118,7 @@ class Slot:
         time.sleep(scaled(case.restart_s))
         if case.again_at:
             before = self._kill_successor(before)
-        alive_s = before.killed_s if case.replicas > 1 else time.monotonic()
-        before = replace(before, alive_s=alive_s)
+        before = replace(before, alive_s=before.killed_s)
         outcome = self._recover(before)
         return {
             **asdict(case),
@@ -127,7 +126,6 @@ class Slot:
             "refresh_class": case.refresh_class,
             "died_at": died_at,
             "in_danger": before.in_danger,
-            "grace_missed": before.grace_missed,
             "window_ms": window_ms,
             **outcome,
         }
@@ -205,6 +203,7 @@ class Slot:
             "gave_up": held.gave_up,
             "cause": held.cause,
             "generation": held.generation,
+            "grace_missed": held.grace_missed,
             "retries": then["retries"],
             "states": then["states"],
             "used_again": later["used_again"],

@@ -51,6 +51,9 @@ async def live_and_die(birth: Birth, channel: socket.socket) -> None:
     lines = cast(BinaryIO, channel.makefile("rwb"))
     if before is not None:
         life.mark(STARTED)
+        if before.case.replicas == 1:
+            # Nobody could look before this process was there.
+            before = replace(before, alive_s=time.monotonic())
         await recover(vault, birth.place, before, lines)
     line = await asyncio.to_thread(lines.readline)
     if line:
