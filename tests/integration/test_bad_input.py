@@ -288,7 +288,7 @@ async def test_state_that_is_too_old(
     )
     posts = len(provider.posts)
     call = app.complete_authorization(_PARENT, state=started.state, code=f"{owner}.1", owner=owner)
-    await recorded_refusal(auditor, call, "STATE_EXPIRED", "begin a new")
+    await recorded_refusal(auditor, call, "STATE_EXPIRED", "start a new authorization")
     assert len(provider.posts) == posts
 
 
