@@ -276,7 +276,7 @@ class Campaign:
             Answer(status=307, headers={"Location": f"https://127.0.0.1:1/?t={self._mint('echo')}"}),
             Answer(body=b"{}", status=429, headers={"Retry-After": self._mint("echo")}),
             Answer(body=self._mint("echo").encode(), content_type=self._mint("echo")),
-            Answer.json({"access_token": self._mint("access token") + "\n", "token_type": "x"}),
+            Answer.json({"access_token": f"{self._mint('access token')}\n.", "token_type": "x"}),
             Answer.json({"access_token": [self._mint("access token")]}),
             Answer.json({"access_token": self._mint("access token") * 2_000}),
             Answer(

@@ -162,6 +162,19 @@ async def test_two_limited_users_hold_nobody_for_ever(house: House) -> None:
     assert (await house.token(first.name)).served is Served.REFRESHED
 
 
+async def test_a_limited_user_is_told_when_it_may_go(house: House) -> None:
+    """Where nobody else asks after a hold, those that led to it are told how long others go first,
+    and the one that comes back then is served."""
+    first, second = await grants(house, 2, **N)
+    await limited(house, first, second, retry_after_s=2.0)
+    house.clock.advance(2.5)
+    error = await refused(Reason.PROVIDER_RATE_LIMITED, house.token(first.name))
+    assert error.retry_after_s is not None
+    assert 0 < error.retry_after_s <= limits.BREAKER_FRESH_S
+    house.clock.advance(error.retry_after_s)
+    assert (await house.token(first.name)).served is Served.REFRESHED
+
+
 async def test_hanging_consents_leave_refreshes_alone(house: House) -> None:
     """While 289 exchanges of one OAuthClient hang, its own refreshes and those of another tenant
     are sent at once; of the exchanges eight are under way, and those beyond the queue are told."""

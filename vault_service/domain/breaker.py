@@ -78,6 +78,11 @@ class Breaker:
         self._pass_time(now)
         return self._state
 
+    def is_probed(self, now: float) -> bool:
+        """Whether one request is under way that decides."""
+        self._pass_time(now)
+        return self._state is BreakerState.HALF_OPEN and self._until > 0
+
     def wait_s(self, now: float, who: Hashable = None) -> float:
         """How long to wait before a request for ``who`` may go; 0: it may now.
 

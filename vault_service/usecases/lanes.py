@@ -141,7 +141,7 @@ class Lane:
             raise _client_down(_pause_s(self.breaker, now, key))
         if self.permits.pause.wait_s(now, key) > 0:
             self.permits.refuse_while_held()
-            raise _first_after_a_pause()
+            raise _first_after_a_pause(_pause_s(self.permits.pause, now, key))
 
     def admit(self, key: Hashable) -> Admitted:
         """Through the breakers, and paid for where it is a retry. Raises as
@@ -287,8 +287,7 @@ def _drain_s(rates: Rates) -> float:
 def _pause_s(breaker: Breaker, now: float, key: Hashable) -> float:
     """What RetryInfo says: a probe under way mostly ends long before its limit."""
     wait_s = breaker.wait_s(now, key)
-    probing = breaker.state(now) is BreakerState.HALF_OPEN
-    pause_s = min(wait_s, limits.RETRY_AFTER_S) if probing else wait_s
+    pause_s = min(wait_s, limits.RETRY_AFTER_S) if breaker.is_probed(now) else wait_s
     return max(pause_s, limits.RETRY_AFTER_MIN_S)
 
 
@@ -311,11 +310,11 @@ def _client_down(retry_after_s: float) -> VaultError:
     )
 
 
-def _first_after_a_pause() -> VaultError:
+def _first_after_a_pause(retry_after_s: float) -> VaultError:
     return VaultError(
         Reason.PROVIDER_RATE_LIMITED,
         "the provider asked us to pause; one request goes first, try again after the delay",
-        retry_after_s=limits.RETRY_AFTER_S,
+        retry_after_s=retry_after_s,
     )
 
 
