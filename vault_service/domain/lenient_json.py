@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vault_service.domain import limits
-from vault_service.domain.relaxed_json import rewritten
+from vault_service.domain.relaxed_json import NO_TOKEN, rewritten
 from vault_service.domain.strict_json import JsonRefusedError, nesting
 
 _BLANK: Final = " \t\r\n\f\v\0\ufeff\u00a0"
@@ -29,7 +29,6 @@ _TELLING: Final = re.compile(r"(?:access|refresh)[_-]?token|[\"'](?:error|ok[\"'
 _STARTS_MAX: Final = 8  # braces in a text that are tried as the beginning of an object
 _DIGITS_MAX: Final = 400
 _CUT_NUMBER: Final = re.compile(r'(?:,|(?<=\{))\s*"[^"\\]{1,64}"\s*:\s*[0-9.eE+-]{1,40}\Z')
-_NO_TOKEN: Final = "\ufffd"  # for a number that is none: where a token should be, it is refused
 
 
 _VALUES_MAX: Final = 8  # of one member: more would cost time and tell nothing
@@ -173,13 +172,13 @@ def _decoder(strict: bool) -> json.JSONDecoder:
         object_pairs_hook=merged,
         parse_constant=lambda _: None,
         parse_float=_finite,
-        parse_int=lambda text: int(text) if len(text) <= _DIGITS_MAX else _NO_TOKEN,
+        parse_int=lambda text: int(text) if len(text) <= _DIGITS_MAX else NO_TOKEN,
     )
 
 
 def _finite(text: str) -> float | str:
     number = float(text)
-    return number if math.isfinite(number) else _NO_TOKEN
+    return number if math.isfinite(number) else NO_TOKEN
 
 
 _STRICT, _DECODER = _decoder(True), _decoder(False)

@@ -30,7 +30,7 @@ _WORDS: Final = {
     "undefined": "null", "NaN": "null", "Infinity": "null",
 }  # fmt: skip
 _ESCAPE: Final = re.compile(r'(\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))|\\', re.DOTALL)
-_NO_TOKEN: Final = "\ufffd"  # stands in no token, so none is guessed
+NO_TOKEN: Final = "\ufffd"  # stands in no token, so none is guessed
 
 
 def rewritten(text: str) -> str:
@@ -51,7 +51,7 @@ def rewritten(text: str) -> str:
             token = word
         elif kind == "number":
             # The last one may be cut.
-            token = token if not after or _NUMBER.fullmatch(token) else f'"{_NO_TOKEN}"'
+            token = token if not after or _NUMBER.fullmatch(token) else f'"{NO_TOKEN}"'
         elif kind == "double":
             token = _escaped(token)
         elif kind == "single":
@@ -84,4 +84,4 @@ def _double_quoted(found: re.Match[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _ESCAPE.sub(lambda one: one[1] or _NO_TOKEN, text)
+    return _ESCAPE.sub(lambda one: one[1] or NO_TOKEN, text)
