@@ -81,13 +81,15 @@ def read_object(text: str) -> Reading:
 
 def merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The members, with a ``Contradiction`` where one stands twice with different values. Beside a
-    value null and "" say nothing."""
+    value null and "" say nothing. The last one told is the last of them."""
     members: dict[str, Any] = {}
     for name, value in pairs:
-        if name not in members or _silent(members[name]) or same(members[name], value):
+        before = members.pop(name, None)
+        if _silent(before) or same(before, value):
             members[name] = value
-        elif not _silent(value):
-            before = members[name]
+        elif _silent(value):
+            members[name] = before
+        else:
             known = before.values if isinstance(before, Contradiction) else (before,)
             members[name] = Contradiction((*known, value)[:_VALUES_MAX])
     return members
