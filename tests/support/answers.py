@@ -3,8 +3,9 @@
 A file is {"preset": of the catalogue, "rows": [...]}, or has "profile": what is said beside the
 endpoints. A row has a name, a status,
 the body (as text, as hexadecimal, or as [before, filling, count, after]), perhaps content_type,
-retry_after_s and refusal, and what is expected: TOKENS or a class, and the error code on
-record; of tokens perhaps how they begin (access), an oddity, and life_s.
+retry_after_s, refusal and framed_bytes, and what is expected: TOKENS or a class, and the error
+code on record; of tokens the two where they are not "at" and "rt" (access, perhaps as [text,
+count], and refresh, null where none came), and perhaps an oddity and life_s.
 """
 
 from __future__ import annotations
@@ -41,7 +42,16 @@ class Row:
             Sensitive(self._body()),
             self.facts.get("retry_after_s"),
             self.facts.get("refusal", ""),
+            framed_bytes=self.facts.get("framed_bytes"),
         )
+
+    @property
+    def tokens(self) -> tuple[str, str | None]:
+        """The access token and the refresh token that are expected."""
+        access = self.facts.get("access", "at")
+        if not isinstance(access, str):
+            access = access[0] * access[1]
+        return access, self.facts.get("refresh", "rt")
 
     def _body(self) -> bytes:
         if "hex" in self.facts:

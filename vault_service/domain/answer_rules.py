@@ -1,9 +1,8 @@
 """From a status, a body and a profile to one class of answer: the rules, total and without exits.
 
-5xx never condemns, whatever its body says, but by a code at a place that the profile names. A 4xx
-condemns by ``invalid_grant`` and what is known to mean it; a 2xx only by a code that the profile's
-table lists. No text of a body but its error
-code leaves this room.
+A 5xx condemns only by a code at a place that the profile names. A 4xx condemns by ``invalid_grant``
+and what is known to mean it; a 2xx only by a code that the profile's table lists. No text of a body
+but its error code leaves this room.
 """
 
 from __future__ import annotations
@@ -94,7 +93,9 @@ def raise_by_place(
 ) -> None:
     """A 5xx that says at one of the profile's ``error_code_paths`` that the grant is dead.
 
-    Gateways and crashed servers put no such code there; a provider that does means it.
+    Gateways and crashed servers put no such code there; a provider that does means it. But only a
+    code of the profile's own table counts, or one that names the grant, and none beside a code that
+    tells of a fault of the server: at a 5xx a word such as ``token_expired`` may be of anything.
     """
     if answer.status < 500 or answer.refusal or not profile.error_code_paths:
         return
@@ -106,12 +107,23 @@ def raise_by_place(
     if reading.surrounded or reading.cut or contradicts(members, ("error",)):
         return
     placed = placed_codes(members, profile)
-    code, answer_class, why = _by_tables(placed, members, profile, answer.status)
-    if answer_class is AnswerClass.INVALID_GRANT:
-        every = [*placed, *told_codes(members)]
-        if _kept_from_the_grant(every, answer_class) is answer_class:
-            shown = shown_code(code, secrets, _listed_by(profile))
-            raise failure(answer, answer_class, why, shown, reading.oddities)
+    code, meant = _by_profile(placed, members, profile) or _known(
+        list(filter(names_the_grant, placed))
+    )
+    every = [*placed, *told_codes(members)]
+    if (
+        meant is AnswerClass.INVALID_GRANT
+        and _kept_from_the_grant(every, meant) is meant
+        and not any(_tells_of_a_fault(one, members, profile) for one in every)
+    ):
+        shown = shown_code(code, secrets, _listed_by(profile))
+        raise failure(answer, meant, "", shown, reading.oddities)
+
+
+def _tells_of_a_fault(code: str, members: Mapping[str, Any], profile: ProviderProfile) -> bool:
+    """Whether the server says that it is broken or away, so nothing beside it is a verdict."""
+    _, meant = _by_profile([code], members, profile) or _known([code])
+    return meant in (AnswerClass.IN_DOUBT, AnswerClass.PROVIDER_FAULT)
 
 
 def reading_of(answer: HttpAnswer) -> Reading:
@@ -235,19 +247,27 @@ def _by_tables(
     codes: Sequence[str], members: Mapping[str, Any], profile: ProviderProfile, status: int
 ) -> tuple[str, AnswerClass | None, str]:
     """The profile's tables before the built-in one, a code with its description before a code."""
-    for description in descriptions(members):
-        for code in codes:
-            described = profile.error_codes.get(f"{code}: {description}")
-            if described is not None:
-                return code, _kept_from_the_grant(codes, described), ""
-    for code in codes:
-        listed = profile.error_codes.get(code)
-        if listed is not None:
-            return code, _kept_from_the_grant(codes, listed), ""
+    if own := _by_profile(codes, members, profile):
+        return own[0], _kept_from_the_grant(codes, own[1]), ""
     code, known = _known([one for one in codes if status != 401 or _counts_at_401(one)])
     if known is not None:
         known = _kept_from_the_grant(codes, known)
     return code, known, ""
+
+
+def _by_profile(
+    codes: Sequence[str], members: Mapping[str, Any], profile: ProviderProfile
+) -> tuple[str, AnswerClass] | None:
+    for description in descriptions(members):
+        for code in codes:
+            described = profile.error_codes.get(f"{code}: {description}")
+            if described is not None:
+                return code, described
+    for code in codes:
+        listed = profile.error_codes.get(code)
+        if listed is not None:
+            return code, listed
+    return None
 
 
 def _counts_at_401(code: str) -> bool:

@@ -43,8 +43,12 @@ def contents(answer: HttpAnswer) -> tuple[Sensitive, ...]:
 
 
 def came_whole(answer: HttpAnswer) -> bool:
-    """Whether nothing says that its end is missing: neither its framing nor a coding's stream."""
-    return not answer.refusal and _decoded(answer.body.reveal(), answer.content_encoding)[1]
+    """Whether nothing says that its end is missing: neither its framing, nor bytes beyond it, nor a
+    coding's stream."""
+    body = answer.body.reveal()
+    beyond = b"" if answer.framed_bytes is None else body[answer.framed_bytes :]
+    whole = not answer.refusal and not beyond.strip()
+    return whole and _decoded(body, answer.content_encoding)[1]
 
 
 def shows_a_token(answer: HttpAnswer) -> bool:

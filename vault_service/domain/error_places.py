@@ -27,7 +27,9 @@ _INNER: Final = (
     "error", "code", "error_code", "errorcode", "error_type", "errortype", "type", "status", "name",
     "reason", "detail",
 )  # fmt: skip
-# "invalid_grant: it has expired", and a code at the end of a URI (RFC 9457 §3.1.1).
+# "invalid_grant: it has expired", and a code at the end of a URI (RFC 9457 §3.1.1): in these, and
+# in a ``type`` at the top. Elsewhere a sentence may only mention a code.
+_TELLS_A_CODE: Final = frozenset(("error", "code", "error_code", "errorcode"))
 _DESCRIBED: Final = re.compile(r"\s*([A-Za-z0-9_.-]{1,64})\s*:\s")
 _URI: Final = re.compile(r"(?:urn:|https?://)[!-~]*[:/#]([A-Za-z0-9_.-]{1,64})")
 _DESCRIPTIONS: Final = (
@@ -54,14 +56,14 @@ def code_in_200(members: Mapping[str, Any], profile: ProviderProfile) -> str:
 def told_codes(members: Mapping[str, Any]) -> list[str]:
     """The codes at the built-in places, each once, in their order."""
     codes: dict[str, None] = {}
-    found = [members.get(place) for place in _PLACES]
-    for code in chain.from_iterable(_codes(value, _INNER_DEPTH_MAX) for value in found):
+    found = [(place, members.get(place)) for place in _PLACES]
+    for code in chain.from_iterable(_codes(*one, _INNER_DEPTH_MAX) for one in found):
         codes.setdefault(code)
         if len(codes) == _CODES_MAX:
             return list(codes)
     # In other letters, or a page's address (RFC 9457), it may be a word for people.
-    others = [*_values(members, _PLACES), members.get("type")]
-    for code in chain.from_iterable(_codes(value, _INNER_DEPTH_MAX) for value in others):
+    others = [*_values(members, _PLACES), ("error", members.get("type"))]
+    for code in chain.from_iterable(_codes(*one, _INNER_DEPTH_MAX) for one in others):
         if known_class(code) and len(codes) < _CODES_MAX:
             codes.setdefault(code)
     return list(codes)
@@ -112,25 +114,27 @@ def contradicts(members: Mapping[str, Any], names: tuple[str, ...]) -> bool:
     return any(isinstance(members.get(name), Contradiction) for name in names)
 
 
-def _codes(value: object, depth: int) -> Iterator[str]:
+def _codes(name: str, value: object, depth: int) -> Iterator[str]:
+    """Those in the member ``name``, which decides whether it may have a description behind it."""
     if code := code_text(value):
         yield code
-        if found := _DESCRIBED.match(code) or _URI.fullmatch(code):
+        found = _DESCRIBED.match(code) or _URI.fullmatch(code)
+        if found and name.lower() in _TELLS_A_CODE:
             yield found[1]
     elif depth and isinstance(value, list):
         for element in value[:_ELEMENTS_MAX]:
-            yield from _codes(element, depth - 1)
+            yield from _codes(name, element, depth - 1)
     elif depth and isinstance(value, dict):
         if both := _kind_and_number(value):
             yield both
-        for inner in _values(value, _INNER):
-            yield from _codes(inner, depth - 1)
+        for one in _values(value, _INNER):
+            yield from _codes(*one, depth - 1)
 
 
-def _values(members: Mapping[str, Any], names: Collection[str]) -> Iterator[Any]:
+def _values(members: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[str, Any]]:
     """The members of these names, or else of the same in other letters (Error, errorCode)."""
     others = {name.lower(): value for name, value in members.items()}
-    return (members.get(name, others.get(name)) for name in names)
+    return ((name, members.get(name, others.get(name))) for name in names)
 
 
 def _kind_and_number(value: Mapping[str, Any]) -> str:

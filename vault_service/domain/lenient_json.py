@@ -2,7 +2,8 @@
 
 What stays refused: nesting, two objects that tell of tokens, anything that needs a guess. A member
 that stands twice with different values is a ``Contradiction``: who needs it refuses it, and where
-nobody does no token is lost over it. A number that is none (NaN, 1e999) says nothing, as null does.
+nobody does no token is lost over it. NaN says nothing, as null does. A number that is none (1e999)
+says nothing about time either, but it may be a token without quotes, so no token is read from it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vault_service.domain import limits
-from vault_service.domain.relaxed_json import rewritten
+from vault_service.domain.relaxed_json import NO_TOKEN, rewritten
 from vault_service.domain.strict_json import JsonRefusedError, nesting
 
 _BLANK: Final = " \t\r\n\f\v\0\ufeff\u00a0"
@@ -24,10 +25,10 @@ _GUARD: Final = re.compile(r"\)\]\}'?,?|while\s*\(1\);|for\s*\(;;\);")
 # A call around it (JSONP), for pages that load it as a script.
 _CALL: Final = re.compile(r"(?:/\*\*/)?\s*+[A-Za-z_$][\w$.]{0,63}\s*+\((.*)\)\s*;?", re.DOTALL)
 # What must not stand around an object that is read all the same: it might say something else.
-_TELLING: Final = re.compile(r"(?:access|refresh)_?token|[\"']error", re.IGNORECASE)
+_TELLING: Final = re.compile(r"(?:access|refresh)[_-]?token|[\"'](?:error|ok[\"'])", re.IGNORECASE)
 _STARTS_MAX: Final = 8  # braces in a text that are tried as the beginning of an object
 _DIGITS_MAX: Final = 400
-_CUT_NUMBER: Final = re.compile(r',\s*"[A-Za-z_]{1,64}"\s*:\s*-?[0-9.eE+-]{1,40}\Z')
+_CUT_NUMBER: Final = re.compile(r'(?:,|(?<=\{))\s*"[^"\\]{1,64}"\s*:\s*[0-9.eE+-]{1,40}\Z')
 
 
 _VALUES_MAX: Final = 8  # of one member: more would cost time and tell nothing
@@ -80,13 +81,15 @@ def read_object(text: str) -> Reading:
 
 def merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The members, with a ``Contradiction`` where one stands twice with different values. Beside a
-    value null and "" say nothing."""
+    value null and "" say nothing. The last one told is the last of them."""
     members: dict[str, Any] = {}
     for name, value in pairs:
-        if name not in members or _silent(members[name]) or same(members[name], value):
+        before = members.pop(name, None)
+        if _silent(before) or same(before, value):
             members[name] = value
-        elif not _silent(value):
-            before = members[name]
+        elif _silent(value):
+            members[name] = before
+        else:
             known = before.values if isinstance(before, Contradiction) else (before,)
             members[name] = Contradiction((*known, value)[:_VALUES_MAX])
     return members
@@ -97,8 +100,8 @@ def spelled(members: Mapping[str, Any], name: str) -> Any:
     A ``Contradiction`` where several other spellings have different values."""
     if name in members:
         return members[name]
-    plain = _squeezed(name)
-    others = [(plain, value) for key, value in members.items() if _squeezed(key) == plain]
+    plain = squeezed(name)
+    others = [(plain, value) for key, value in members.items() if squeezed(key) == plain]
     return merged(others).get(plain)
 
 
@@ -111,7 +114,8 @@ def _silent(value: object) -> bool:
     return value is None or value == ""
 
 
-def _squeezed(name: str) -> str:
+def squeezed(name: str) -> str:
+    """What all spellings of a name have in common."""
     return name.replace("_", "").replace("-", "").lower()
 
 
@@ -139,7 +143,7 @@ def _parsed(text: str, oddities: list[str]) -> tuple[Any, bool]:
 
 def _within(text: str) -> dict[str, Any] | None:
     """The one object in a text that is no JSON (warnings before it, a comment of a proxy behind
-    it), where nothing around it tells of tokens or errors."""
+    it), where nothing around it tells of tokens or errors, and nothing before it is open."""
     start = -1
     for _ in range(_STARTS_MAX):
         start = text.find("{", start + 1)
@@ -150,6 +154,8 @@ def _within(text: str) -> dict[str, Any] | None:
         except ValueError:
             continue
         if isinstance(value, dict) and value:
+            if any(text.count(a, 0, start) > text.count(z, 0, start) for a, z in ("{}", "[]")):
+                return None
             around = f"{text[:start]} {text[end:]}"
             return None if _TELLING.search(around) else value
     return None
@@ -168,13 +174,13 @@ def _decoder(strict: bool) -> json.JSONDecoder:
         object_pairs_hook=merged,
         parse_constant=lambda _: None,
         parse_float=_finite,
-        parse_int=lambda text: int(text) if len(text) <= _DIGITS_MAX else None,
+        parse_int=lambda text: int(text) if len(text) <= _DIGITS_MAX else NO_TOKEN,
     )
 
 
-def _finite(text: str) -> float | None:
+def _finite(text: str) -> float | str:
     number = float(text)
-    return number if math.isfinite(number) else None
+    return number if math.isfinite(number) else NO_TOKEN
 
 
 _STRICT, _DECODER = _decoder(True), _decoder(False)

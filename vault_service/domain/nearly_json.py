@@ -24,7 +24,7 @@ _ERROR: Final = re.compile(
 )
 _NAMED: Final = re.compile(r"[\"'{,\s]error[\"']?\s*+:", re.IGNORECASE)
 _BARE: Final = re.compile(rf"[\"']?({_CODE})[\"']?")
-_DESCRIBED: Final = re.compile(rf"(?:error\s*:\s*)?({_CODE})(?:\s*:\s[^\n{{]*)?", re.IGNORECASE)
+_DESCRIBED: Final = re.compile(rf"(?:error\s*:\s*)?({_CODE})(?::\s[^\n{{]*)?", re.IGNORECASE)
 _MEMBERS_MAX_COUNT: Final = 20
 
 

@@ -1,8 +1,9 @@
 """Text that a person reads as JSON, rewritten so that a parser of JSON reads it the same way.
 
 Comments, single quotes, names without quotes, commas too many, escapes that are none, and words or
-numbers of other languages (None, undefined, NaN, 0x10). What is no number in JSON becomes null, so
-that it says nothing. Nothing is guessed: text that has anything else stays as it is.
+numbers of other languages (None, undefined, NaN, 0x10). A word for nothing becomes null. What
+begins as a number and is none becomes a text that is no token: it may be a token without quotes,
+and null would hide that one came. Nothing is guessed: text that has anything else stays as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _WORDS: Final = {
     "undefined": "null", "NaN": "null", "Infinity": "null",
 }  # fmt: skip
 _ESCAPE: Final = re.compile(r'(\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))|\\', re.DOTALL)
-_NO_ESCAPE: Final = "\ufffd"  # stands in no token, so none is guessed
+NO_TOKEN: Final = "\ufffd"  # stands in no token, so none is guessed
 
 
 def rewritten(text: str) -> str:
@@ -50,7 +51,7 @@ def rewritten(text: str) -> str:
             token = word
         elif kind == "number":
             # The last one may be cut.
-            token = token if not after or _NUMBER.fullmatch(token) else "null"
+            token = token if not after or _NUMBER.fullmatch(token) else f'"{NO_TOKEN}"'
         elif kind == "double":
             token = _escaped(token)
         elif kind == "single":
@@ -83,4 +84,4 @@ def _double_quoted(found: re.Match[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _ESCAPE.sub(lambda one: one[1] or _NO_ESCAPE, text)
+    return _ESCAPE.sub(lambda one: one[1] or NO_TOKEN, text)

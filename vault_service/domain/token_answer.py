@@ -65,6 +65,11 @@ def read_tokens(
     expired on arrival, so never served. More than TOKEN_LIFE_MAX_S is cut.
     """
     reading = _success(answer, profile, secrets)
+    # Other tokens may stand elsewhere (Slack's bot): those of the place may be what is missing.
+    doubtful = reading.cut or reading.surrounded
+    place = profile.token_paths.get("access_token")
+    if doubtful and place and not at_path(reading.members, place):
+        raise unusable(answer, "not whole, and no access_token where the profile says")
     read = _tokens(answer, reading.members, profile)
     if reading.cut and read.refresh_token is None:
         raise unusable(answer, "its end is missing, and with it perhaps a refresh token")

@@ -693,7 +693,9 @@ class Provider(_message.Message):
     @_builtins.property
     def error_code_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Dotted paths of the error code in an answer of any status, tried in this order before the
-        places that every provider has. A whole number is the index of a list: "errors.0.code".
+        places that every provider has. A whole number is the index of a list: "errors.0.code". At a 5xx
+        a code there ends a grant only if error_codes has it, or if it is invalid_grant or has the refresh
+        token in its name, and no code beside it tells of a fault of the server.
         """
 
     @_builtins.property
