@@ -87,6 +87,26 @@ async def test_a_webhook_that_hangs_lets_others_of_its_tenant_go_first(stores: S
     assert order == [healthy.webhook_id, hanging.webhook_id]
 
 
+async def test_a_failed_delivery_costs_its_tenant_no_turn(stores: Stores) -> None:
+    """A tenant with one delivery that was put off has its turns among tenants with a backlog."""
+    await put_webhook(stores, "acme", "pager")
+    await consent(stores, "acme", "failed")
+    await stores.webhook_queue.fan_out(100)
+    (failed,) = await take(stores, 1)
+    await stores.webhook_queue.postpone(failed, WebhookAnswer(503), 3_600)
+    await consent(stores, "acme", "next")
+    await put_webhook(stores, "globex", "pager")
+    for number in range(25):
+        await consent(stores, "globex", f"l{number}")
+    await stores.webhook_queue.fan_out(100)
+    seen = []
+    while "acme" not in seen and len(seen) < 24:  # each look draws one of two tenants
+        (one,) = await take(stores, 1)
+        await stores.webhook_queue.delivered(one)
+        seen.append(one.tenant)
+    assert "acme" in seen
+
+
 async def test_events_become_deliveries_of_all_tenants(stores: Stores) -> None:
     """However many events and webhooks one tenant has, a look makes as many deliveries of
     another's; what is left is made by the next looks."""

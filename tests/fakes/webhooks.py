@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -48,6 +49,7 @@ class FakeWebhooks:
         self._tables = tables
         self._webhooks: dict[WebhookName, Webhook] = {}
         self._places: dict[uuid.UUID, int] = {}
+        self._chance = random.Random(1)  # whose turn it is among tenants that hold as much
         self.rows: dict[tuple[uuid.UUID, int], _Row] = {}
 
     async def get(self, name: WebhookName) -> Webhook | None:
@@ -198,7 +200,9 @@ class FakeWebhooks:
                 continue
             due.append((counts[row.webhook_id], row.webhook_id in put_off, row))
             counts[row.webhook_id] += 1
-        due.sort(key=lambda one: one[:2])
+        turns = list(dict.fromkeys(tenants[row.webhook_id] for _, _, row in due))
+        self._chance.shuffle(turns)
+        due.sort(key=lambda one: (turns.index(tenants[one[2].webhook_id]), *one[:2]))
         rows = [row for _, _, row in due]
         taken = [
             Delivery(

@@ -107,6 +107,33 @@ def test_only_a_clean_answer_leaves_its_connection_usable() -> None:
 
 
 @pytest.mark.parametrize(
+    "wire",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    ],
+)
+def test_an_empty_answer_ends_its_connection(wire: bytes) -> None:
+    """After an answer without a body nothing else goes by its connection: the body may follow."""
+    parser = parsed(wire)
+    assert (parser.refusal, parser.oddities, parser.reusable) == ("", [], False)
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_a_used_connection_gives_no_answer_without_a_status(before: bytes) -> None:
+    """Where the connection carried an answer before, a body without a status line is no answer."""
+    parser = AnswerParser()
+    parser.needs_status_line()
+    parser.feed(before + b'{"access_token":"of-user-A"}')
+    assert (parser.status, bytes(parser.body), parser.refusal) == (0, b"", "no HTTP")
+
+
+@pytest.mark.parametrize(
     "endless",
     [
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,

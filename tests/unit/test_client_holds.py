@@ -58,6 +58,16 @@ async def test_a_hold_begins_on_record(house: House) -> None:
     assert house.records(AuditAction.CLIENT_HOLD_BEGUN) == [record]
 
 
+async def test_a_consent_ends_no_hold(house: House) -> None:
+    """A code that is exchanged during a pause says nothing of the limits of refreshes."""
+    grant = await held(house)
+    house.endpoint.subject = "sub-new"
+    await house.consent("u-new")
+    error = await refused(Reason.PROVIDER_RATE_LIMITED, house.token(grant.name))
+    assert error.retry_after_s == pytest.approx(limits.RATE_HOLD_FIRST_S, rel=0.11)
+    assert len(house.endpoint.posted("refresh")) == 2
+
+
 async def test_one_grants_pause_is_no_hold(house: House) -> None:
     """It is on record with its refresh, and nothing of the OAuthClient's."""
     first, _ = await grants(house, 2, **N)
@@ -120,16 +130,45 @@ def test_limits_of_their_own() -> None:
     holds = RateHolds()
     assert holds.limited("a", 5.0, 0.0, first_after_hold=False) is None
     assert holds.limited("b", 5.0, 0.0, first_after_hold=False) == 5.0
-    holds.answered("well", first_after_hold=True)
+    holds.answered("well", 5.0, first_after_hold=True)
     for now in (6.0, 12.0):
         assert holds.limited("a", 5.0, now, first_after_hold=False) is None
         assert holds.limited("b", 5.0, now, first_after_hold=True) is None
-    holds.answered("a", first_after_hold=False)
+    holds.answered("a", 12.0, first_after_hold=False)
     assert holds.limited("a", 5.0, 13.0, first_after_hold=False) is None
     assert holds.limited("c", 5.0, 14.0, first_after_hold=False) == 5.0
     holds.lifted()
     assert holds.limited("b", 5.0, 20.0, first_after_hold=False) is None
     assert holds.limited("a", 5.0, 20.0, first_after_hold=False) == 5.0
+
+
+def _both_held() -> RateHolds:
+    holds = RateHolds()
+    assert holds.limited("a", 5.0, 0.0, first_after_hold=False) is None
+    assert holds.limited("b", 5.0, 0.0, first_after_hold=False) == 5.0
+    return holds
+
+
+def test_one_that_led_to_a_hold_proves_nothing_of_the_other() -> None:
+    """Where a grant that was limited itself succeeds first after the hold, the next two 429s hold
+    the OAuthClient again: its limit may have been met, and may be free again."""
+    holds = _both_held()
+    holds.answered("a", 6.0, first_after_hold=True)
+    assert holds.limited("b", 5.0, 7.0, first_after_hold=False) is None
+    assert holds.limited("c", 5.0, 8.0, first_after_hold=False) == 5.0
+
+
+def test_limits_of_their_own_are_forgotten() -> None:
+    """What showed that a limit was a grant's own counts for ten minutes: later its 429 speaks of
+    the OAuthClient as any other does, however often it was limited meanwhile."""
+    holds, shown = _both_held(), 6.0
+    holds.answered("well", shown, first_after_hold=True)
+    last = shown + limits.RATE_HOLD_FORGET_S
+    for now in (shown + 1, last):
+        assert holds.limited("a", 5.0, now, first_after_hold=False) is None
+        assert holds.limited("b", 5.0, now, first_after_hold=False) is None
+    assert holds.limited("a", 5.0, last + 1, first_after_hold=False) is None
+    assert holds.limited("b", 5.0, last + 1, first_after_hold=False) == 5.0
 
 
 def test_one_grant_again_and_again() -> None:

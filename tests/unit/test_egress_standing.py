@@ -18,6 +18,7 @@ from tests.fakes.https_server import (
     serve,
 )
 from vault_service.domain import limits
+from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.egress.connection import Connection
 from vault_service.egress.guard import EgressGuard
@@ -63,6 +64,56 @@ async def test_what_came_and_was_not_read(server: Server, http: HttpClient, clos
         writers[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + b'{"forged":1}')
     assert (await http.post_form(server.url, {})).body.reveal() == b'{"n":2}'
     assert server.connections == 2
+
+
+_LATE_BODY = b'{"access_token":"of-user-A","refresh_token":"rt-A"}'
+
+
+_LATE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n"
+_EMPTY = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{",
+)
+
+
+# A second whole answer after a whole one cannot be told from a true one.
+@pytest.mark.parametrize(
+    ("first", "head"),
+    [
+        *((first, head) for first in _EMPTY for head in (b"", _LATE_HEAD)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b""),
+    ],
+)
+async def test_a_body_that_comes_late_is_nobody_elses(
+    server: Server, http: HttpClient, first: bytes, head: bytes
+) -> None:
+    """What a peer sends after an answer that was empty, cut or whole, when the next request is on
+    its way, never becomes the answer to that request: it goes by another connection, or a body
+    without a status line is refused."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def of_user_a(_: Request, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(first)
+        await writer.drain()
+
+    async def of_user_b(request: Request, writer: asyncio.StreamWriter) -> None:
+        if writer in writers:
+            writer.write(head + _LATE_BODY)
+            await writer.drain()
+        else:
+            await reply(b'{"access_token":"of-user-B"}')(request, writer)
+
+    server.behaviour = of_user_a
+    await http.post_form(server.url, {})
+    server.behaviour = of_user_b
+    if first in _EMPTY:
+        answer = await http.post_form(server.url, {})
+        assert answer.body.reveal() == b'{"access_token":"of-user-B"}'
+    else:
+        with pytest.raises(TransportFailure, match="sent: no HTTP"):
+            await http.post_form(server.url, {})
 
 
 async def test_a_peer_that_said_goodbye() -> None:

@@ -3,8 +3,9 @@
 Many providers limit each user beside each client, and nothing in the answer says which limit was
 met. One grant's 429 is its own; a second grant's within a minute speaks of the OAuthClient. Then
 the smaller of the delays counts: the longer one may be that user's. Where another grant's request
-succeeds right after such a hold, the limits were those grants' own after all: their next 429s say
-nothing of the OAuthClient, or two busy users would hold back all others for ever. Pure.
+succeeds right after such a hold, the limits were those grants' own after all. For ten minutes their
+next 429s say nothing of the OAuthClient, or two busy users would hold back all others again and
+again. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class RateHolds:
 
     def __init__(self) -> None:
         self._limited: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
-        self._own: OrderedDict[Hashable, None] = OrderedDict()  # limited while others are not
+        # Limited while others are not, and when that was shown.
+        self._own: OrderedDict[Hashable, float] = OrderedDict()
         self._held_until = float("-inf")
         self._in_a_row = 0
         self.of_grants = 0  # answers that held back one grant only, in all
@@ -33,7 +35,7 @@ class RateHolds:
         ``first_after_hold``: the one request that went first after a hold; what it is told holds
         on, for longer each time.
         """
-        if who in self._own:
+        if now - self._own.get(who, float("-inf")) <= limits.RATE_HOLD_FORGET_S:
             self.of_grants += 1
             return None
         delay_s = limits.RATE_LIMITED_PAUSE_S if asked_s is None else asked_s
@@ -50,14 +52,17 @@ class RateHolds:
             return None
         return self._hold(min(recent), now)
 
-    def answered(self, who: Hashable, *, first_after_hold: bool) -> None:
-        """It was not limited. Where it went first after a hold, those that led to the hold have
-        limits of their own, each until it is answered too."""
+    def answered(self, who: Hashable, now: float, *, first_after_hold: bool) -> None:
+        """It was not limited. Where it went first after a hold and did not lead to it, those that
+        did have limits of their own, each until it is answered too, or RATE_HOLD_FORGET_S later."""
         self._own.pop(who, None)
         if not first_after_hold:
             return
-        self._limited.pop(who, None)
-        self._own.update(dict.fromkeys(self._limited))
+        if self._limited.pop(who, None) is not None:
+            return  # whichever limit it met, it is free again: that says nothing of the others
+        for one in self._limited:
+            self._own[one] = now
+            self._own.move_to_end(one)
         self._limited.clear()
         while len(self._own) > limits.RATE_LIMITED_GRANTS_MAX:
             self._own.popitem(last=False)

@@ -3,7 +3,8 @@
 A library that finds an answer malformed throws it away, and with it perhaps the only copy of a
 single-use token. This parser takes any bytes: it keeps the body that came, and says what was odd.
 Framing (RFC 9112 §6) tells where an answer ends; where it is missing, broken or contradicts the
-bytes, it is only a hint. A connection whose answer was odd is never used again.
+bytes, it is only a hint. A connection whose answer was odd or empty is never used again: its real
+body may follow, and would be taken for the next answer.
 """
 
 from __future__ import annotations
@@ -71,7 +72,13 @@ class AnswerParser:
         self._headers: dict[str, list[str]] = {}
         self._last = ""  # name of the header that a folded line goes on with
         self._may_persist = False
+        self._may_be_headless = True
         self._headless = False  # it is a body only (HTTP/0.9); without a token in it, no answer
+
+    def needs_status_line(self) -> None:
+        """Its connection carried an answer before: a body alone may belong to that one, and so to
+        somebody else."""
+        self._may_be_headless = False
 
     @property
     def done(self) -> bool:
@@ -83,7 +90,8 @@ class AnswerParser:
         """Whether the next request may go over the same connection."""
         closes = "close" in self.header("connection").lower()
         clean = self.done and not self.refusal and not self.oddities
-        return clean and self._may_persist and not closes
+        # Where nothing came, what was meant may come yet.
+        return clean and bool(self.body.strip()) and self._may_persist and not closes
 
     def header(self, name: str) -> str:
         """Its values with commas between, "" when absent; only those that matter are kept."""
@@ -161,7 +169,7 @@ class AnswerParser:
             self._note("odd bytes in its status line")
             del self._buffer[0]
             return True
-        if self._buffer.startswith(b"{"):
+        if self._may_be_headless and self._buffer.startswith(b"{"):
             self._note("no status line")
             self._headless, self.status, self._state = True, 200, _State.UNTIL_CLOSE
             return True

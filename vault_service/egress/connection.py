@@ -29,6 +29,7 @@ class Connection(asyncio.Protocol):
         self.stale = False
         self.reusable = False
         self.ended_well = False
+        self._used = False
         self._on_lost = on_lost
         self.idle_since = 0.0  # the loop's time
         self._loop = asyncio.get_running_loop()
@@ -55,11 +56,14 @@ class Connection(asyncio.Protocol):
         assert self._parser is None
         self._parser, self._over = parser, self._loop.create_future()
         self.reusable = self.ended_well = False
+        if self._used:
+            parser.needs_status_line()
+        self._used = True
         try:
             self._transport.write(request)
             await self._over
             self.ended_well = not parser.refusal
-            self.reusable = parser.reusable and not self.stale
+            self.reusable = parser.reusable and not self.stale and not _looks_cut(parser)
         finally:
             self._wait_no_more()
             self._parser = self._over = None

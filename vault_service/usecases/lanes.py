@@ -221,9 +221,9 @@ class Lane:
                 await self.permits.hold_back(hold_s, self._held(self.name, hold_s, asked_s))
         elif error is not None and error.judgement.fault is Fault.PROVIDER:
             self.permits.pause.unknown(admitted.pause)
-        else:
+        elif admitted.asked:  # what went all the same was not held back, and ends no pause
             self.permits.pause.succeeded(admitted.pause, now)
-            self.holds.answered(key, first_after_hold=admitted.pause.probe)
+            self.holds.answered(key, now, first_after_hold=admitted.pause.probe)
 
     def _says_nothing(self, admitted: Admitted) -> None:
         self.watch.breaker.unknown(admitted.provider)

@@ -223,10 +223,11 @@ class ResolveAttempt:
                 await self._ask_about(call, tried, prepared, allowed, entry, asked)
 
     def _tell_joiners(self, attempt: RefreshAttempt) -> None:
-        """The provider is about to be asked, and may hang: what callers in other processes hear of
-        its lease, those in this one hear too."""
+        """The provider is about to be asked, and may hang: callers in this process need not wait
+        for it, but mostly its answer is here long before its lease ends."""
         doubt = refusal(TokenEndpointError(AnswerClass.IN_DOUBT, detail="recovery is at work"))
-        doubt.retry_after_s = self._times.for_attempt(attempt).lease_s
+        lease_s = self._times.for_attempt(attempt).lease_s
+        doubt.retry_after_s = min(lease_s, limits.IN_DOUBT_RETRY_S)
         self._flights.tell_joiners(("refresh", attempt.tenant, attempt.grant_id), doubt)
 
     def _may_lie_elsewhere(self, attempt: RefreshAttempt) -> bool:

@@ -125,7 +125,13 @@ def _given_up(worker: _Worker) -> dict[str, Any]:
     time.sleep(1.0)
     os.killpg(worker.pid, signal.SIGKILL)
     number, worker.number = worker.number, None
-    return {"number": number, "fault": f"stuck for {_STUCK_S:g} s"}
+    assert number is not None, "only who has a run is given up"
+    return stuck(number)
+
+
+def stuck(number: int) -> dict[str, Any]:
+    """The result of a run that came to no end: whatever is stuck, its refresh was not resolved."""
+    return {"number": number, "fault": f"stuck for {_STUCK_S:g} s", "is_resolved": False}
 
 
 def _received(worker: _Worker) -> bytes:

@@ -2,8 +2,9 @@
 finding.
 
 The file is the campaign's memory too: ``next`` is the run to go on with, after those that were
-``under_way`` when it was interrupted. A file of another state of the source, of another
-scale or another seed is not gone on with.
+``under_way`` when it was interrupted. ``runs_without_ledger`` are those whose databases nobody has
+read: of the chunk that runs, and of each that was interrupted. A file of another state of the
+source, of another scale or another seed is not gone on with.
 """
 
 from __future__ import annotations
@@ -55,14 +56,16 @@ class Tally:
         """One run is over; ``under_way`` are done again when no more is heard of them."""
         facts = self.facts
         self._count(chunk, result)
+        facts["runs_without_ledger"] += 1
         left = [number for number in facts["under_way"] if number in chunk.again]
         again = {number for number in left if number != result["number"]}
         facts["under_way"] = sorted(again.union(under_way))
         facts["next"] = max(facts["next"], result["number"] + 1, *(n + 1 for n in under_way))
 
     def end(self, chunk: Chunk, runs: int, databases: dict[str, Any], took_s: float) -> None:
-        """All runs of a chunk are counted."""
+        """All runs of a chunk are counted, and its databases were read."""
         facts = self.facts
+        facts["runs_without_ledger"] -= runs
         for name, count in databases.items():
             facts["databases"][name] = facts["databases"].get(name, 0) + count
         facts["chunks"].append(
@@ -79,6 +82,7 @@ class Tally:
         facts = self.facts
         if "fault" in result:
             facts["harness_faults"] += 1
+            facts["never_resolved"] += not result.get("is_resolved", True)
             self._finding(result)
             return
         verdict, refresh_class = _worst(result), result["refresh_class"]
@@ -165,6 +169,7 @@ def _empty(seed: int) -> dict[str, Any]:
         },
         "next": 0,
         "under_way": [],
+        "runs_without_ledger": 0,
         **_losses(),
         "not_built": _LATER,
         "never_resolved": 0,

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 
 def shared_out(table: str, key: str) -> str:
     """A subquery for keys of rows that are due. $2: the room; $3 and $4: tenants, and how many each
-    holds. It reads no more than $2 rows of a tenant, by the index (tenant, next_attempt_time)."""
+    holds.
+
+    It ranks no more than $2 rows of a tenant. How it finds them is the planner's choice: by the
+    index (tenant, next_attempt_time), or by that of the time alone where most rows are due, and
+    then it reads rows of other tenants too. The cost grows with the tenants and with the backlog.
+    """
     return f"""
         WITH RECURSIVE owners AS (
             (SELECT tenant FROM {table} ORDER BY tenant LIMIT 1)

@@ -55,7 +55,9 @@ _MOVE: Final = """
 # A tenant gets one more while it holds fewer than are free, as in usecases.shares: each row, in the
 # order of its place, is compared with the room that the rows before it leave. Of one tenant, the
 # webhooks with nothing put off or under way go first, and among others it is drawn who does: so
-# endpoints that hang keep no other from its turn, however old their backlog is.
+# endpoints that hang keep no other from its turn, however old their backlog is. Between tenants it
+# is drawn anew among those that hold as much: a delivery that failed and the number of webhooks do
+# not count.
 _TAKE: Final = """
     UPDATE webhook_deliveries SET next_attempt_time = clock_timestamp() + $1::interval
     WHERE (webhook_id, position) IN (
@@ -63,7 +65,7 @@ _TAKE: Final = """
         WHERE next_attempt_time <= now() AND dead_time IS NULL AND (webhook_id, position) IN (
             SELECT webhook_id, position FROM (
                 SELECT webhook_id, position, holds,
-                    row_number() OVER (ORDER BY holds, put_off, drawn) AS place
+                    row_number() OVER (ORDER BY holds, random()) AS place
                 FROM (
                     SELECT *, coalesce(number, 0) + row_number() OVER (
                         PARTITION BY tenant ORDER BY nth, put_off, drawn) - 1 AS holds
