@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from tests.fakes.kept_answers import in_question
 from tests.fakes.tables import FakeTables
 from tests.fakes.turns import shared_out
 from tests.fakes.upkeep import note_refreshed
@@ -83,6 +84,9 @@ class FakeGrantStore:
             or current.revision != expected_revision
             or current.state is GrantState.REVOKED
         ):
+            return False
+        before = replace(grant, generation=grant.generation - 1)
+        if grant.carries_its_token_on and in_question(self._tables, before):
             return False
         self._tables.record(record)
         stored = self._change(current, replace(grant, create_time=current.create_time))

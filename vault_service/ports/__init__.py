@@ -199,7 +199,8 @@ class GrantStore(Protocol):
         record: AuditRecord,
     ) -> bool:
         """The same account consented again: write the row as given, generation included, its
-        alias and the outcome; False when the row has moved since ``expected_revision``."""
+        alias and the outcome; False when the row has moved since ``expected_revision``, or would
+        carry on a refresh token that is in question."""
 
     async def list(
         self,

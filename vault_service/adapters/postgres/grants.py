@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
+from vault_service.adapters.postgres.kept_answers import in_question
+from vault_service.adapters.postgres.leases import lock_lease
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
 from vault_service.adapters.postgres.upkeep import note_consented
@@ -177,7 +179,8 @@ class PostgresGrantStore:
         record: AuditRecord,
     ) -> bool:
         """The same account consented again: the row as given at the next revision, its alias and
-        the outcome; False when the row has moved since ``expected_revision`` or is REVOKED.
+        the outcome; False when the row has moved since ``expected_revision`` or is REVOKED, or
+        when it would carry on a refresh token that is in question.
 
         An authorization that has its outcome already: as for ``insert``.
         """
@@ -185,6 +188,8 @@ class PostgresGrantStore:
             if await _has_outcome(connection, authorization):
                 return True
             row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
+            if await _is_presented(connection, grant):
+                return False
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
             await note_consented(connection, grant)
@@ -308,6 +313,14 @@ def _listing(owner: str, only: GrantFilter) -> tuple[str, list[object]]:
 async def _has_outcome(connection: Connection, authorization: Authorization) -> bool:
     key = (authorization.tenant, authorization.state_hash)
     return await connection.fetchval(_LOCK_OUTCOME, *key) is not None
+
+
+async def _is_presented(connection: Connection, grant: Grant) -> bool:
+    """Whether the row would carry on a refresh token that an attempt has presented by now."""
+    if not grant.carries_its_token_on:
+        return False
+    await lock_lease(connection, grant.tenant, grant.grant_id)
+    return await in_question(connection, grant.tenant, grant.grant_id, grant.generation - 1)
 
 
 async def _point_to(connection: Connection, grant: Grant, authorization: Authorization) -> None:
