@@ -74,10 +74,14 @@ class FakeGrantStore:
         expected_revision: int,
         authorization: Authorization,
         record: AuditRecord,
+        *,
+        only_newest: bool = False,
     ) -> bool:
         await self._tables.reach()
         if self._has_outcome(authorization):
             return True
+        if only_newest and self._consented_since(grant, authorization):
+            return False
         current = self._read(grant.tenant, grant.grant_id)
         if (
             current is None
@@ -96,6 +100,19 @@ class FakeGrantStore:
         kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
         self._tables.tell(record, stored, kind)
         return True
+
+    async def is_consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        await self._tables.reach()
+        return self._consented_since(grant, authorization)
+
+    def _consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        assert authorization.claim_time is not None
+        return any(
+            (one.tenant, one.grant_id) == (grant.tenant, grant.grant_id)
+            and one.claim_time is not None
+            and one.claim_time > authorization.claim_time
+            for one in self._tables.authorizations.values()
+        )
 
     async def list(
         self,

@@ -30,6 +30,11 @@ _TOKEN_LIVES: Final = frozenset({ReauthorizationCause.SCOPES_MISSING})
 """Causes that say nothing against the refresh token in the row; all others are its end."""
 
 
+class OvertakenError(Exception):
+    """The grant has a later consent: neither are its tokens replaced, nor these revoked, since many
+    providers would end the newer ones with them."""
+
+
 class StoreConsent:
     """One grant per (tenant, OAuthClient, subject): one refresh token has one holder."""
 
@@ -60,8 +65,11 @@ class StoreConsent:
         profile: ProviderProfile,
         answer: TokenAnswer,
         sealer: Sealer,
+        *,
+        kept: bool,
     ) -> Grant:
-        """The row as written. Two consents of one account at once end as one grant.
+        """The row as written. Two consents of one account at once end as one grant. An answer that
+        was ``kept`` meanwhile may come after those of later consents: OvertakenError.
 
         Token lives are counted from ``authorization.read_time``; ``decision`` is None where
         recovery stores what a process that is gone was allowed to.
@@ -69,6 +77,8 @@ class StoreConsent:
         client = OAuthClientName(authorization.tenant, authorization.oauth_client)
         for _ in range(limits.COMMIT_ATTEMPTS):
             known = await self._known(client, answer)
+            if kept and known and await self._grants.is_consented_since(known, authorization):
+                raise OvertakenError
             fresh = self._blank(authorization, profile, answer)
             if not known:
                 grant = _with_tokens(fresh, fresh, answer, profile, sealer)
@@ -94,7 +104,9 @@ class StoreConsent:
                 },
             )
             stored = (
-                await self._grants.reconnect(grant, revision, authorization, record)
+                await self._grants.reconnect(
+                    grant, revision, authorization, record, only_newest=kept
+                )
                 if known
                 else await self._grants.insert(grant, authorization, record)
             )
@@ -105,6 +117,11 @@ class StoreConsent:
             "the account's grant keeps changing; try again",
             retry_after_s=limits.RETRY_AFTER_S,
         )
+
+    async def has_grant(self, authorization: Authorization, subject: str | None) -> bool:
+        """Whether the account has a live grant, of any owner."""
+        client = OAuthClientName(authorization.tenant, authorization.oauth_client)
+        return bool(subject and await self._grants.get_by_subject(client, subject))
 
     async def _known(self, client: OAuthClientName, answer: TokenAnswer) -> Grant | None:
         """The account's grant. Where its refresh token has to go on, and a refresh has presented
