@@ -14,6 +14,7 @@ from tests.support.samples import (
     a_grant,
     a_record,
     an_authorization,
+    new_id,
     put_grant,
 )
 from vault_service.domain import limits
@@ -342,3 +343,28 @@ async def test_a_mark_of_many_at_once(stores: Stores) -> None:
     ]
     assert kinds.count(RejectionKind.MARKED) == 1
     assert kinds.count(RejectionKind.STANDING) == 7
+
+
+async def test_only_the_newest_consent_is_reconnected(stores: Stores) -> None:
+    """An answer from before does not replace the tokens of a consent that was claimed later,
+    under another label or by another owner."""
+    earlier = await _claimed(stores, "u-1", "crm")
+    await stores.behind.advance(0.01)
+    later = await _claimed(stores, "u-2", "mail")
+    grant = a_grant()
+    assert await stores.grants.insert(grant, later, a_record())
+    assert await stores.grants.is_consented_since(grant, earlier)
+    assert not await stores.grants.is_consented_since(grant, later)
+    again = replace(grant, generation=2, refresh_generation=2, access_generation=2)
+    refused = await stores.grants.reconnect(again, 1, earlier, a_record(), only_newest=True)
+    assert not refused
+    newest = await _claimed(stores, "u-1", "new")
+    assert await stores.grants.reconnect(again, 1, newest, a_record(), only_newest=True)
+
+
+async def _claimed(stores: Stores, owner: str, label: str) -> Authorization:
+    started = await _started(stores, owner=owner, label=label)
+    assert await stores.authorizations.claim(started, b"c" * 32, new_id(), a_record())
+    found = await stores.authorizations.find(started.tenant, started.state_hash)
+    assert found is not None
+    return found

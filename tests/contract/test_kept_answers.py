@@ -12,6 +12,7 @@ from tests.support.samples import (
     a_grant,
     a_profile,
     a_record,
+    an_authorization,
     new_id,
     put_grant,
     some_tokens,
@@ -48,7 +49,7 @@ async def _mend(stores: Stores) -> None:
 
 async def test_a_kept_success_puts_the_token_in_question(stores: Stores) -> None:
     """Whose success is kept unread has used up its refresh token, at that generation; once the
-    answer is forgotten it has not."""
+    answer is forgotten, and the attempt is resolved, it has not."""
     untouched = await put_grant(stores.authorizations, stores.grants, a_grant("acme"), "calm")
     grant, attempt = await _waiting(stores)
     assert await stores.attempts.is_in_question(grant)
@@ -57,6 +58,9 @@ async def test_a_kept_success_puts_the_token_in_question(stores: Stores) -> None
     taken = await stores.attempts.take_ordered(attempt, 25.0)
     assert taken is not None
     assert await stores.attempts.forget_answer(taken[0], attempt, a_record())
+    assert await stores.attempts.is_in_question(grant)
+    unchanged = Ending(AttemptState.RESOLVED_UNCHANGED, "")
+    assert await stores.attempts.end(taken[0], attempt, unchanged, a_record())
     assert not await stores.attempts.is_in_question(grant)
 
 
@@ -185,3 +189,49 @@ async def test_nobody_is_condemned_while_an_answer_is_kept(stores: Stores) -> No
         AttemptState.RESOLVED_REFRESHED, a_record(),
     )  # fmt: skip
     assert (await _found(stores, attempt)).orphan_envelope is None
+
+
+@pytest.mark.parametrize("refresh_class", list(RefreshClass))
+async def test_an_attempt_without_outcome_puts_the_token_in_question(
+    stores: Stores, refresh_class: RefreshClass
+) -> None:
+    """Where a used token is dead, an attempt puts it in question until it ends without one, and no
+    consent carries such a token on."""
+    grant = await put_grant(stores.authorizations, stores.grants, a_grant("acme"))
+    begun = await begin(stores.attempts, grant, refresh_class=refresh_class)
+    used_up = refresh_class in (RefreshClass.G, RefreshClass.S)
+    again = replace(grant, generation=2, access_generation=2)
+    assert again.carries_its_token_on
+    assert await stores.attempts.is_in_question(grant) is used_up
+    if used_up:
+        assert not await _reconnected(stores, again)
+    ending = Ending(AttemptState.NOT_SENT, "PROVIDER_UNAVAILABLE")
+    assert await stores.attempts.end(begun.lease, begun.attempt, ending, a_record())
+    assert not await stores.attempts.is_in_question(grant)
+    assert await _reconnected(stores, again)
+
+
+async def test_a_successor_is_taken_up_once(stores: Stores) -> None:
+    """A row that a consent moved on without a refresh token takes the one of an attempt before,
+    once; a row that has a newer one, or stands where it stood, does not."""
+    grant = await put_grant(stores.authorizations, stores.grants, a_grant("acme"))
+    attempt = (await begin(stores.attempts, grant)).attempt
+    tokens = some_tokens(2)
+    assert not await stores.attempts.take_up(attempt, tokens, a_record())
+    without = replace(grant, generation=2, access_generation=2, refresh_envelope=None)
+    assert await _reconnected(stores, without)
+    record = a_record()
+    assert [await stores.attempts.take_up(attempt, tokens, record) for _ in range(2)] == [True] * 2
+    row = await stores.grants.get(grant.name)
+    assert row is not None
+    assert (row.generation, row.refresh_generation) == (2, 2)
+    assert row.refresh_envelope == tokens.refresh_envelope
+    assert not await stores.attempts.take_up(attempt, tokens, a_record())
+
+
+async def _reconnected(stores: Stores, grant: Grant) -> bool:
+    row = await stores.grants.get(grant.name)
+    assert row is not None
+    authorization = an_authorization("acme", owner=grant.owner, label=new_id().hex)
+    await stores.authorizations.insert(authorization, 600, a_record())
+    return await stores.grants.reconnect(grant, row.revision, authorization, a_record())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from tests.fakes.kept_answers import in_question
 from tests.fakes.tables import FakeTables
 from tests.fakes.turns import shared_out
 from tests.fakes.upkeep import note_refreshed
@@ -73,16 +74,23 @@ class FakeGrantStore:
         expected_revision: int,
         authorization: Authorization,
         record: AuditRecord,
+        *,
+        only_newest: bool = False,
     ) -> bool:
         await self._tables.reach()
         if self._has_outcome(authorization):
             return True
+        if only_newest and self._consented_since(grant, authorization):
+            return False
         current = self._read(grant.tenant, grant.grant_id)
         if (
             current is None
             or current.revision != expected_revision
             or current.state is GrantState.REVOKED
         ):
+            return False
+        before = replace(grant, generation=grant.generation - 1)
+        if grant.carries_its_token_on and in_question(self._tables, before):
             return False
         self._tables.record(record)
         stored = self._change(current, replace(grant, create_time=current.create_time))
@@ -92,6 +100,19 @@ class FakeGrantStore:
         kind = EventKind.RECONNECTED if active else EventKind.RECOVERED
         self._tables.tell(record, stored, kind)
         return True
+
+    async def is_consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        await self._tables.reach()
+        return self._consented_since(grant, authorization)
+
+    def _consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        assert authorization.claim_time is not None
+        return any(
+            (one.tenant, one.grant_id) == (grant.tenant, grant.grant_id)
+            and one.claim_time is not None
+            and one.claim_time > authorization.claim_time
+            for one in self._tables.authorizations.values()
+        )
 
     async def list(
         self,

@@ -20,11 +20,22 @@ from vault_service.domain.attempt import (
     WaitsFor,
 )
 from vault_service.domain.audit import AuditRecord
-from vault_service.domain.grant import Grant, GrantState, Lease
+from vault_service.domain.grant import Grant, GrantState, Lease, SealedTokens
 from vault_service.domain.names import ProviderName
 from vault_service.domain.provider import RefreshClass
 from vault_service.domain.refresh_times import grace_room_s
 from vault_service.ports import Ending
+
+
+def in_question(tables: FakeTables, grant: Grant) -> bool:
+    """See ports.AttemptStore.is_in_question."""
+    upkeep = tables.upkeep.get(grant.grant_id, FakeUpkeep())
+    return upkeep.refused_generation == grant.generation or any(
+        (one.grant, one.base_generation) == (grant.name, grant.generation)
+        and one.state in UNRESOLVED
+        and one.refresh_class in (RefreshClass.G, RefreshClass.S)
+        for one in tables.attempts.values()
+    )
 
 
 class FakeKeptAnswers:
@@ -74,14 +85,30 @@ class FakeKeptAnswers:
 
     async def is_in_question(self, grant: Grant) -> bool:
         await self._tables.reach()
-        upkeep = self._tables.upkeep.get(grant.grant_id, FakeUpkeep())
-        return upkeep.refused_generation == grant.generation or any(
-            (one.grant, one.base_generation) == (grant.name, grant.generation)
-            and one.state in UNRESOLVED
-            and one.refresh_class in (RefreshClass.G, RefreshClass.S)
-            and one.orphan_envelope is not None
-            for one in self._tables.attempts.values()
+        return in_question(self._tables, grant)
+
+    async def take_up(
+        self, attempt: RefreshAttempt, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        await self._tables.reach()
+        if self._tables.is_recorded(record):
+            return True
+        row = self._tables.grants[attempt.grant_id]
+        base, state = attempt.base_generation, self._tables.attempts[attempt.attempt_id].state
+        moved_on = row.state is GrantState.ACTIVE and row.generation > base
+        in_it = state in (AttemptState.COMMITTED, AttemptState.RESOLVED_REFRESHED)
+        if not moved_on or row.refresh_generation > base or in_it:
+            return False
+        self._tables.record(record)
+        self._tables.grants[attempt.grant_id] = replace(
+            row,
+            refresh_envelope=tokens.refresh_envelope,
+            refresh_generation=tokens.generation,
+            revision=row.revision + 1,
+            update_time=self._tables.clock.now(),
         )
+        self._tables.ring_grant(attempt.grant_id)
+        return True
 
     async def put_off(self, lease: Lease, attempt: RefreshAttempt, pause_s: float) -> None:
         await self._tables.reach()

@@ -244,6 +244,7 @@ class House:
                 entropy=self.entropy,
                 flights=self.flights,
                 outages=self.outages,
+                bell=stores.tables.grant_bell,
             )
         )
         self.complete = self.consents.complete

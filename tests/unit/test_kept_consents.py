@@ -137,3 +137,66 @@ async def test_unreachable_key_store_only_delays(house: House) -> None:
     house.wrapper.unreachable = False
     await after.consents.recover(after.call())
     assert len(house.stores.tables.grants) == 1
+
+
+async def unread_of(house: House, number: int, label: str) -> None:
+    """As ``unread``, of the account sub-1, with tokens of its own."""
+    started = await house.started("u-1", label)
+    body = {"data": {"at": f"at-{number}", "rt": f"rt-{number}"}, "user": "sub-1"}
+    sealed = Sensitive(json.dumps(body).encode())
+    house.endpoint.answers.append(HttpAnswer(200, "application/json", sealed))
+    await refused(
+        Reason.AUTHORIZATION_CODE_USED, house.complete(house.call(), house.callback(started))
+    )
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("labels", [("a", "a", "a"), ("a", "b", "c")])
+async def test_the_newest_of_several_stands(
+    house: House, newest_first: bool, labels: tuple[str, ...]
+) -> None:
+    """Of several kept answers of one account the newest consent's tokens are the grant's, under
+    whatever labels and in whatever order they are found."""
+    for number, label in enumerate(labels, 1):
+        await unread_of(house, number, label)
+        house.clock.advance(30)
+    rows = house.stores.tables.authorizations
+    found = list(rows.items())[:: -1 if newest_first else 1]
+    rows.clear()
+    rows.update(found)
+    await mend(house)
+    for _ in labels:
+        await house.consents.recover(house.call())
+    assert await house.consents.recover(house.call()) == 0
+    (grant,) = house.stores.tables.grants.values()
+    assert (await house.token(grant.name)).value.reveal() == b"at-3"
+    house.clock.advance(3_600)
+    await house.token(grant.name)
+    assert [post.refresh_token for post in house.endpoint.posted("refresh")] == ["rt-3"]
+    assert house.endpoint.posted("revoke") == []
+
+
+@pytest.mark.parametrize("waits_s", [60, limits.COMPLETION_REPLAY_S + 1, 3 * 86_400])
+@pytest.mark.parametrize("owner", ["u-1", "u-2"])
+async def test_a_later_consent_of_the_account_stands(
+    house: House, waits_s: int, owner: str
+) -> None:
+    """A later consent of the same account, of whatever owner and label, keeps its tokens: those of
+    the kept answer neither replace them nor are revoked beside them."""
+    await unread_of(house, 9, "crm")
+    house.clock.advance(30)
+    body = {"access_token": "at-10", "refresh_token": "rt-10", "user": "sub-1", "expires_in": 3600}
+    sealed = Sensitive(json.dumps(body).encode())
+    house.endpoint.answers.append(HttpAnswer(200, "application/json", sealed))
+    newer = (await house.consent(owner, "mail")).grant
+    house.clock.advance(waits_s)
+    if waits_s > 86_400:  # its authorization has been cleared away
+        rows = house.stores.tables.authorizations
+        for state_hash in [key for key, one in rows.items() if one.grant_id is not None]:
+            del rows[state_hash]
+    await mend(house)
+    await house.consents.recover(house.call())
+    stands = await house.row(newer.name)
+    assert (stands.generation, stands.revision) == (newer.generation, newer.revision)
+    assert house.endpoint.posted("revoke") == []
+    assert await house.consents.recover(house.call()) == 0

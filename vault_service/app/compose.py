@@ -233,6 +233,7 @@ def _consents(parts: Parts) -> Consents:
             entropy=parts.entropy,
             flights=parts.flights,
             outages=parts.outages,
+            bell=parts.grant_bell,
         )
     )
 

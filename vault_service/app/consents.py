@@ -11,6 +11,7 @@ from vault_service.ports import (
     AuthorizationStore,
     Clock,
     Entropy,
+    GrantBell,
     GrantStore,
     KeptConsents,
     Spool,
@@ -49,6 +50,7 @@ class ConsentParts:
     entropy: Entropy
     flights: Flights
     outages: Outages
+    bell: GrantBell
 
 
 class Consents:
@@ -65,7 +67,9 @@ class Consents:
                 attempts=parts.attempts,
                 envelopes=parts.envelopes,
                 recorder=parts.recorder,
+                clock=parts.clock,
                 entropy=parts.entropy,
+                bell=parts.bell,
             ),
             revoke_at_provider=parts.revoke_at_provider,
             recorder=parts.recorder,

@@ -103,6 +103,12 @@ class Grant:
         """Binding of the access token envelope, of this row or of a coming generation."""
         return self._binding(Field.ACCESS_TOKEN, generation or self.access_generation)
 
+    @property
+    def carries_its_token_on(self) -> bool:
+        """Whether its refresh token is older than its generation: a consent or a refresh that
+        brought none kept it."""
+        return self.refresh_envelope is not None and self.refresh_generation != self.generation
+
     def refresh_binding(self, generation: int | None = None) -> Binding:
         """Binding of the refresh token envelope, of this row or of a coming generation."""
         return self._binding(Field.REFRESH_TOKEN, generation or self.refresh_generation)

@@ -197,9 +197,16 @@ class GrantStore(Protocol):
         expected_revision: int,
         authorization: Authorization,
         record: AuditRecord,
+        *,
+        only_newest: bool = False,
     ) -> bool:
         """The same account consented again: write the row as given, generation included, its
-        alias and the outcome; False when the row has moved since ``expected_revision``."""
+        alias and the outcome; False when the row has moved since ``expected_revision``, or would
+        carry on a refresh token that is in question. ``only_newest``: False too when
+        ``is_consented_since``."""
+
+    async def is_consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        """Whether the grant has a consent, of any owner and label, that was claimed later."""
 
     async def list(
         self,

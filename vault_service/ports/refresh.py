@@ -163,8 +163,15 @@ class AttemptStore(Protocol):
         """What was kept is no success after all: it keeps nobody from asking again."""
 
     async def is_in_question(self, grant: Grant) -> bool:
-        """Whether the refresh token of this generation was refused by the provider, or a success
-        for it is kept that nobody could read: it is used up, as far as anybody knows."""
+        """Whether the refresh token of this generation was refused by the provider, or an attempt
+        of class G or S that presented it has no outcome: it is used up, as far as anybody knows."""
+
+    async def take_up(
+        self, attempt: RefreshAttempt, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        """The refresh token of ``tokens`` into a row that a consent has moved on without a newer
+        one than the attempt presented. False, and nothing happens, where the row is not so, or an
+        answer of the attempt is in it. The same record again is True."""
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """Attempts that wait, or have an answer that could not be read, and for which that may be

@@ -69,7 +69,8 @@ class RecoverConsents:
             due = await self._kept.due(limits.ATTEMPT_BATCH_MAX)
         except VaultError:
             return []  # the database is away
-        return [(row, row.answer_envelope) for row in due if row.answer_envelope is not None]
+        newest = _newest_first(due)
+        return [(row, row.answer_envelope) for row in newest if row.answer_envelope is not None]
 
     async def _reread(self, call: Call, row: Authorization, envelope: bytes) -> None:
         """In the flight that completions of this state read it in too."""
@@ -136,6 +137,15 @@ class RecoverConsents:
             await self._settle.end_unknown(call, found)
         else:
             await self._settle.reread(call, None, found, entry.envelope)
+
+
+def _newest_first(due: Sequence[Authorization]) -> list[Authorization]:
+    """Of an owner's answers under one label the newest claim's: it makes the others, which are due
+    again with the next look, worth nothing."""
+    newest: dict[tuple[str, str, str, str], Authorization] = {}
+    for row in sorted(due, key=lambda row: row.claim_time or row.read_time):
+        newest[row.tenant, row.owner, row.label, row.oauth_client] = row
+    return list(newest.values())
 
 
 def _is_open(authorization: Authorization) -> bool:

@@ -7,8 +7,6 @@ with a fence. Everything that can fail happens before the POST, which is the poi
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import uuid
 
 from vault_service.domain import limits
@@ -42,6 +40,7 @@ from vault_service.usecases.provider_faults import waiting
 from vault_service.usecases.recorder import Recorder
 from vault_service.usecases.refresh_outcomes import Attempted
 from vault_service.usecases.resolve_attempt import ResolveAttempt
+from vault_service.usecases.rings import wait_for_ring
 
 
 class RefreshGrant:
@@ -173,7 +172,7 @@ class RefreshGrant:
                     raise _deferred(holder)
                 if holder is None:
                     return False
-                await _wait(changed, min(limits.HELD_LOOK_S, left_s))
+                await wait_for_ring(changed, min(limits.HELD_LOOK_S, left_s))
         raise _in_progress()
 
     def _times_of(self, prepared: Prepared) -> RefreshTimes:
@@ -193,12 +192,6 @@ class RefreshGrant:
             str(grant.name),
             detail={"attempt": str(attempt_id), "generation": str(grant.generation)},
         )
-
-
-async def _wait(event: asyncio.Event, limit_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()
 
 
 def _same_generation(current: Grant, grant: Grant) -> bool:

@@ -39,7 +39,7 @@ from vault_service.usecases.flights import Flights
 from vault_service.usecases.provider_faults import refusal as refusal_of
 from vault_service.usecases.recorder import Recorder, shown
 from vault_service.usecases.revoke_at_provider import RevokeAtProvider
-from vault_service.usecases.store_consent import StoreConsent
+from vault_service.usecases.store_consent import OvertakenError, StoreConsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Exchanged:
     sealer: Sealer
     decision: Decision | None  # None: recovery goes on with what was allowed before
     receive_time: datetime  # an id_token must not have expired by then
+    kept: bool = False  # the answer is from before: later consents may have come first
 
 
 class SettleConsent:
@@ -91,18 +92,25 @@ class SettleConsent:
     ) -> VaultError | None:
         """Tokens that could be read: stored, or revoked where the subject is not believed."""
         authorization, profile = exchanged.authorization, exchanged.profile
-        nonce = authorization.nonce if "openid" in authorization.scopes else ""
-        expected = Expected(exchanged.client_id, nonce, exchanged.receive_time)
         try:
-            subject = read_subject_of(raw, profile, expected)
+            subject = _subject(exchanged, raw)
         except SubjectRefusedError as refused:
             return await self._discard(call, exchanged, tokens, _subject_refusal(refused))
         answer = replace(tokens, subject=subject)
-        await self._until_stored(
-            lambda: self._store_consent(
-                call, exchanged.decision, authorization, profile, answer, exchanged.sealer
+        try:
+            await self._until_stored(
+                lambda: self._store_consent(
+                    call,
+                    exchanged.decision,
+                    authorization,
+                    profile,
+                    answer,
+                    exchanged.sealer,
+                    kept=exchanged.kept,
+                )
             )
-        )
+        except OvertakenError:
+            return await self._superseded(call, authorization)
         return None
 
     async def refuse(
@@ -160,6 +168,7 @@ class SettleConsent:
             sealer=sealer,
             decision=decision,
             receive_time=authorization.claim_time,
+            kept=True,
         )
         try:
             opened = await self._envelopes.open(authorization.answer_binding, envelope)
@@ -181,13 +190,32 @@ class SettleConsent:
             kept = envelope if _may_hold_tokens(error) else None
             return await self._unread(call, authorization, provider, ending_of(error), kept)
         if await self._authorizations.is_superseded(authorization):
-            # Not revoked: many providers end the newer consent's tokens with them.
-            superseded = _too_late({"why": "the owner has consented again since"})
-            await self._end(call, authorization, superseded)
-            return superseded
+            return await self._superseded(call, authorization)
         if authorization.read_time - authorization.claim_time > _REPLAY:
-            return await self._discard(call, exchanged, tokens, _too_late())
+            return await self._found_late(call, exchanged, tokens, raw)
         return await self.accept(call, exchanged, tokens, raw)
+
+    async def _found_late(
+        self, call: Call, exchanged: Exchanged, tokens: TokenAnswer, raw: HttpAnswer
+    ) -> VaultError:
+        """Revoked, unless the account has a grant: with that one's tokens they might end."""
+        with contextlib.suppress(SubjectRefusedError):
+            subject = _subject(exchanged, raw)
+            if await self._store_consent.has_grant(exchanged.authorization, subject):
+                why = "found after the time for replays, and the account has a grant"
+                return await self._superseded(call, exchanged.authorization, why)
+        return await self._discard(call, exchanged, tokens, _too_late())
+
+    async def _superseded(
+        self,
+        call: Call,
+        authorization: Authorization,
+        why: str = "the owner or the account has consented again since",
+    ) -> VaultError:
+        """Not revoked: many providers end the newer consent's tokens with them."""
+        superseded = _too_late({"why": why})
+        await self._end(call, authorization, superseded)
+        return superseded
 
     async def _unread(
         self,
@@ -331,6 +359,14 @@ def _subject_refusal(refused: SubjectRefusedError) -> VaultError:
         metadata=metadata,
         recorded={"why": str(refused), **metadata},
     )
+
+
+def _subject(exchanged: Exchanged, raw: HttpAnswer) -> str | None:
+    """SubjectRefusedError."""
+    authorization = exchanged.authorization
+    nonce = authorization.nonce if "openid" in authorization.scopes else ""
+    expected = Expected(exchanged.client_id, nonce, exchanged.receive_time)
+    return read_subject_of(raw, exchanged.profile, expected)
 
 
 def _may_hold_tokens(error: TokenEndpointError) -> bool:

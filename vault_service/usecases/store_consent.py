@@ -8,6 +8,7 @@ from typing import Final
 from vault_service.crypto.envelopes import Envelopes, Sealer
 from vault_service.domain import limits
 from vault_service.domain.access import Call, Decision
+from vault_service.domain.attempt import Busy
 from vault_service.domain.audit import AuditAction
 from vault_service.domain.errors import Reason, VaultError
 from vault_service.domain.grant import (
@@ -20,12 +21,18 @@ from vault_service.domain.grant import (
 from vault_service.domain.names import OAuthClientName
 from vault_service.domain.oauth import Authorization, TokenAnswer
 from vault_service.domain.provider import ProviderProfile
-from vault_service.ports import AttemptStore, Entropy, GrantStore
+from vault_service.ports import AttemptStore, Clock, Entropy, GrantBell, GrantStore
 from vault_service.usecases.recorder import Recorder
+from vault_service.usecases.rings import wait_for_ring
 from vault_service.usecases.seal_answer import seal_answer
 
 _TOKEN_LIVES: Final = frozenset({ReauthorizationCause.SCOPES_MISSING})
 """Causes that say nothing against the refresh token in the row; all others are its end."""
+
+
+class OvertakenError(Exception):
+    """The grant has a later consent: neither are its tokens replaced, nor these revoked, since many
+    providers would end the newer ones with them."""
 
 
 class StoreConsent:
@@ -38,13 +45,17 @@ class StoreConsent:
         attempts: AttemptStore,
         envelopes: Envelopes,
         recorder: Recorder,
+        clock: Clock,
         entropy: Entropy,
+        bell: GrantBell,
     ) -> None:
         self._grants = grants
         self._attempts = attempts
         self._envelopes = envelopes
         self._recorder = recorder
+        self._clock = clock
         self._entropy = entropy
+        self._bell = bell
 
     async def __call__(
         self,
@@ -54,15 +65,20 @@ class StoreConsent:
         profile: ProviderProfile,
         answer: TokenAnswer,
         sealer: Sealer,
+        *,
+        kept: bool,
     ) -> Grant:
-        """The row as written. Two consents of one account at once end as one grant.
+        """The row as written. Two consents of one account at once end as one grant. An answer that
+        was ``kept`` meanwhile may come after those of later consents: OvertakenError.
 
         Token lives are counted from ``authorization.read_time``; ``decision`` is None where
         recovery stores what a process that is gone was allowed to.
         """
         client = OAuthClientName(authorization.tenant, authorization.oauth_client)
         for _ in range(limits.COMMIT_ATTEMPTS):
-            known = answer.subject and await self._grants.get_by_subject(client, answer.subject)
+            known = await self._known(client, answer)
+            if kept and known and await self._grants.is_consented_since(known, authorization):
+                raise OvertakenError
             fresh = self._blank(authorization, profile, answer)
             if not known:
                 grant = _with_tokens(fresh, fresh, answer, profile, sealer)
@@ -88,7 +104,9 @@ class StoreConsent:
                 },
             )
             stored = (
-                await self._grants.reconnect(grant, revision, authorization, record)
+                await self._grants.reconnect(
+                    grant, revision, authorization, record, only_newest=kept
+                )
                 if known
                 else await self._grants.insert(grant, authorization, record)
             )
@@ -100,11 +118,40 @@ class StoreConsent:
             retry_after_s=limits.RETRY_AFTER_S,
         )
 
+    async def has_grant(self, authorization: Authorization, subject: str | None) -> bool:
+        """Whether the account has a live grant, of any owner."""
+        client = OAuthClientName(authorization.tenant, authorization.oauth_client)
+        return bool(subject and await self._grants.get_by_subject(client, subject))
+
+    async def _known(self, client: OAuthClientName, answer: TokenAnswer) -> Grant | None:
+        """The account's grant. Where its refresh token has to go on, and a refresh has presented
+        it, the grant is as that refresh leaves it."""
+        if not answer.subject:
+            return None
+        known = await self._grants.get_by_subject(client, answer.subject)
+        if known is None or answer.refresh_token is not None:
+            return known
+        if await self._attempts.is_in_question(known):
+            await self._after_its_refresh(known)
+            return await self._grants.get_by_subject(client, answer.subject)
+        return known
+
+    async def _after_its_refresh(self, grant: Grant) -> None:
+        """Until the first request of a refresh has its outcome, or is in doubt. One that takes
+        longer is not waited for: what it brings goes into the row all the same."""
+        give_up = self._clock.monotonic() + limits.COMMIT_RETRY_S
+        with self._bell.waiting(grant.grant_id) as changed:
+            while (left_s := give_up - self._clock.monotonic()) > 0:
+                changed.clear()
+                if await self._attempts.holder(grant) is not Busy.HELD:
+                    return
+                await wait_for_ring(changed, min(limits.HELD_LOOK_S, left_s))
+
     async def _without_a_dead_token(self, row: Grant) -> Grant:
         """The row, whose refresh token goes on with a consent that brings none (Google gives one
-        only at the first consent). One that the provider refused, or whose successor is lost or
-        lies in an answer that nobody can read, is dead: presented again it would be refused again,
-        or end the whole family."""
+        only at the first consent). One that the provider refused, or that was presented and whose
+        successor is not here, is dead: presented again it would be refused again, or end the whole
+        family."""
         alive = row.state is GrantState.ACTIVE or row.cause in _TOKEN_LIVES
         if alive and not await self._attempts.is_in_question(row):
             return row

@@ -71,7 +71,17 @@ class StoreSuccessor:
             **detail,
         }
         record = self._done(call, AuditAction.GRANT_REFRESHED, tried, facts)
-        await self._patiently(lambda: self._once(call, tried, tokens, state, envelope, record))
+        late = {**facts, "how": "its refresh token, after a consent that brought none"}
+        taken_up = self._done(call, AuditAction.GRANT_REFRESHED, tried, late)
+
+        async def store() -> None:
+            lease, attempt, grant = tried.lease, tried.attempt, tried.grant
+            if await self._attempts.commit(lease, attempt, grant, tokens, state, record):
+                return
+            if not await self._taken_up(tried, tokens, taken_up):
+                await self._lost_race(call, tried, tokens, envelope)
+
+        await self._patiently(store)
 
     async def keep(
         self, call: Call, tried: Attempted, envelope: bytes, detail: Mapping[str, str]
@@ -99,18 +109,12 @@ class StoreSuccessor:
                     raise
             await asyncio.sleep(limits.LEASE_POLL_S)
 
-    async def _once(
-        self,
-        call: Call,
-        tried: Attempted,
-        tokens: SealedTokens,
-        state: AttemptState,
-        envelope: bytes,
-        record: AuditRecord,
-    ) -> None:
-        lease, attempt, grant = tried.lease, tried.attempt, tried.grant
-        if not await self._attempts.commit(lease, attempt, grant, tokens, state, record):
-            await self._lost_race(call, tried, tokens, envelope)
+    async def _taken_up(self, tried: Attempted, tokens: SealedTokens, record: AuditRecord) -> bool:
+        """Whether the row, moved on by a consent without a refresh token, has this one now. Where
+        the token that was presented works on, the row keeps that."""
+        if tokens.refresh_envelope is None or tried.keeps_its_token:
+            return False
+        return await self._attempts.take_up(tried.attempt, tokens, record)
 
     async def _lost_race(
         self, call: Call, tried: Attempted, tokens: SealedTokens, envelope: bytes

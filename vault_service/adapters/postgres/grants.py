@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from vault_service.adapters.postgres import pages, rows
 from vault_service.adapters.postgres.audit import insert_record, is_recorded
 from vault_service.adapters.postgres.events import insert_event
+from vault_service.adapters.postgres.kept_answers import in_question
+from vault_service.adapters.postgres.leases import lock_lease
 from vault_service.adapters.postgres.pool import Database
 from vault_service.adapters.postgres.revocations import enqueue
 from vault_service.adapters.postgres.upkeep import note_consented
@@ -92,6 +94,10 @@ _DELETE: Final = f"""
 """  # noqa: S608
 _LOCK_OUTCOME: Final = """
     SELECT grant_id FROM authorizations WHERE tenant = $1 AND state_hash = $2 FOR NO KEY UPDATE
+"""
+_CONSENTED_SINCE: Final = """
+    SELECT EXISTS (
+        SELECT FROM authorizations WHERE tenant = $1 AND grant_id = $2 AND claim_time > $3)
 """
 _OUTCOME: Final = """
     UPDATE authorizations SET grant_id = $3, ending = NULL, answer_envelope = NULL
@@ -175,9 +181,13 @@ class PostgresGrantStore:
         expected_revision: int,
         authorization: Authorization,
         record: AuditRecord,
+        *,
+        only_newest: bool = False,
     ) -> bool:
         """The same account consented again: the row as given at the next revision, its alias and
-        the outcome; False when the row has moved since ``expected_revision`` or is REVOKED.
+        the outcome; False when the row has moved since ``expected_revision`` or is REVOKED, or
+        when it would carry on a refresh token that is in question. ``only_newest``: False too when
+        a consent that was claimed later is in the row.
 
         An authorization that has its outcome already: as for ``insert``.
         """
@@ -185,6 +195,10 @@ class PostgresGrantStore:
             if await _has_outcome(connection, authorization):
                 return True
             row = await connection.fetchrow(_LOCK, grant.tenant, grant.grant_id)
+            if only_newest and await _consented_since(connection, grant, authorization):
+                return False
+            if await _is_presented(connection, grant):
+                return False
             if not await connection.fetchval(_RECONNECT, *_columns(grant), expected_revision):
                 return False
             await note_consented(connection, grant)
@@ -195,6 +209,11 @@ class PostgresGrantStore:
             stored = replace(grant, revision=expected_revision + 1)
             await insert_event(connection, record.record_id, stored, kind)
         return True
+
+    async def is_consented_since(self, grant: Grant, authorization: Authorization) -> bool:
+        """Whether the grant has a consent, of any owner and label, that was claimed later."""
+        async with self._database.tenant_transaction(grant.tenant) as connection:
+            return await _consented_since(connection, grant, authorization)
 
     async def list(
         self,
@@ -308,6 +327,21 @@ def _listing(owner: str, only: GrantFilter) -> tuple[str, list[object]]:
 async def _has_outcome(connection: Connection, authorization: Authorization) -> bool:
     key = (authorization.tenant, authorization.state_hash)
     return await connection.fetchval(_LOCK_OUTCOME, *key) is not None
+
+
+async def _consented_since(
+    connection: Connection, grant: Grant, authorization: Authorization
+) -> bool:
+    key = (grant.tenant, grant.grant_id, authorization.claim_time)
+    return await connection.fetchval(_CONSENTED_SINCE, *key) is True
+
+
+async def _is_presented(connection: Connection, grant: Grant) -> bool:
+    """Whether the row would carry on a refresh token that an attempt has presented by now."""
+    if not grant.carries_its_token_on:
+        return False
+    await lock_lease(connection, grant.tenant, grant.grant_id)
+    return await in_question(connection, grant.tenant, grant.grant_id, grant.generation - 1)
 
 
 async def _point_to(connection: Connection, grant: Grant, authorization: Authorization) -> None:

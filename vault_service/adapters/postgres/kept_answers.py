@@ -6,6 +6,7 @@ is read again once for each revision of the provider and each reader (``domain.a
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,7 @@ from vault_service.adapters.postgres.leases import end_lease, holds_lease
 from vault_service.domain import limits
 from vault_service.domain.attempt import MAY_KEEP_AN_ANSWER, READER, RefreshAttempt
 from vault_service.domain.audit import AuditRecord
-from vault_service.domain.grant import Grant, Lease
+from vault_service.domain.grant import Grant, Lease, SealedTokens
 
 if TYPE_CHECKING:
     from vault_service.adapters.postgres.pool import Connection, Database
@@ -61,8 +62,19 @@ _IN_QUESTION: Final = """
     ) OR EXISTS (
         SELECT FROM refresh_attempts
         WHERE tenant = $1 AND grant_id = $2 AND base_generation = $3 AND state IN (1, 5)
-            AND refresh_class IN (3, 4) AND orphan_envelope IS NOT NULL
+            AND refresh_class IN (3, 4)
     )
+"""
+# A row that a consent moved on, and that has no newer refresh token than the one presented.
+_TAKE_UP: Final = """
+    UPDATE grants SET
+        refresh_envelope = $3, refresh_generation = $4, revision = revision + 1,
+        update_time = clock_timestamp()
+    WHERE tenant = $1 AND grant_id = $2 AND state = 1 AND generation > $5
+        AND refresh_generation <= $5 AND NOT EXISTS (
+            SELECT FROM refresh_attempts
+            WHERE tenant = $1 AND attempt_id = $6 AND state IN (2, 6))
+    RETURNING true
 """
 _IS_KEPT: Final = """
     SELECT orphan_envelope IS NOT NULL FROM refresh_attempts
@@ -78,6 +90,13 @@ async def supersede(connection: Connection, attempt: RefreshAttempt) -> None:
 async def is_kept(connection: Connection, attempt: RefreshAttempt) -> bool:
     """Whether its answer is kept; the row stays locked until commit."""
     return await connection.fetchval(_IS_KEPT, attempt.tenant, attempt.attempt_id) is True
+
+
+async def in_question(
+    connection: Connection, tenant: str, grant_id: uuid.UUID, generation: int
+) -> bool:
+    """See ports.AttemptStore.is_in_question."""
+    return await connection.fetchval(_IN_QUESTION, tenant, grant_id, generation) is True
 
 
 class PostgresKeptAnswers:
@@ -130,7 +149,23 @@ class PostgresKeptAnswers:
         """See ports.AttemptStore."""
         key = (grant.tenant, grant.grant_id, grant.generation)
         async with self._database.tenant_transaction(grant.tenant) as connection:
-            return await connection.fetchval(_IN_QUESTION, *key) is True
+            return await in_question(connection, *key)
+
+    async def take_up(
+        self, attempt: RefreshAttempt, tokens: SealedTokens, record: AuditRecord
+    ) -> bool:
+        """See ports.AttemptStore."""
+        async with self._database.tenant_transaction(attempt.tenant) as connection:
+            if await is_recorded(connection, record):
+                return True
+            taken = await connection.fetchval(
+                _TAKE_UP, attempt.tenant, attempt.grant_id, tokens.refresh_envelope,
+                tokens.generation, attempt.base_generation, attempt.attempt_id,
+            )  # fmt: skip
+            if taken:
+                await ring(connection, attempt.grant_id)
+                await insert_record(connection, record)
+        return taken is True
 
     async def due_anew(self, limit: int) -> Sequence[RefreshAttempt]:
         """See ports.AttemptStore."""

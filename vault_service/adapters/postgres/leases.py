@@ -31,6 +31,12 @@ _HOLDS: Final = """
     SELECT true FROM grant_leases
     WHERE tenant = $1 AND grant_id = $2 AND fence = $3 FOR NO KEY UPDATE
 """
+# Also where there is no row yet: an insert that is not committed is waited for.
+_LOCK: Final = """
+    INSERT INTO grant_leases AS l (grant_id, tenant, instance, fence, lease_until)
+    VALUES ($1, $2, '', 0, '-infinity')
+    ON CONFLICT (grant_id) DO UPDATE SET fence = l.fence
+"""
 _RENEW: Final = """
     UPDATE grant_leases SET lease_until = clock_timestamp() + $4::interval
     WHERE tenant = $1 AND grant_id = $2 AND fence = $3
@@ -66,6 +72,12 @@ async def holds_lease(connection: Connection, tenant: str, lease: Lease) -> bool
     """Whether its fence is the newest, until the end of this transaction; it goes on."""
     held = await connection.fetchval(_HOLDS, tenant, lease.grant_id, lease.fence)
     return held is True
+
+
+async def lock_lease(connection: Connection, tenant: str, grant_id: uuid.UUID) -> None:
+    """Nobody takes, ends or renews the lease before the end of this transaction, and what such a
+    transaction wrote before is seen from here on."""
+    await connection.execute(_LOCK, grant_id, tenant)
 
 
 async def renew_lease(connection: Connection, tenant: str, lease: Lease, lease_s: float) -> bool:
