@@ -99,7 +99,7 @@ async def test_a_failed_delivery_costs_its_tenant_no_turn(stores: Stores) -> Non
     for number in range(25):
         await consent(stores, "globex", f"l{number}")
     await stores.webhook_queue.fan_out(100)
-    seen = []
+    seen: list[str] = []
     while "acme" not in seen and len(seen) < 24:  # each look draws one of two tenants
         (one,) = await take(stores, 1)
         await stores.webhook_queue.delivered(one)
