@@ -6,6 +6,7 @@ retries, and two breakers, of which the provider's is shared with its other OAut
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
@@ -92,7 +93,7 @@ class Lane:
         self.holds = RateHolds()
         self.consents = ConsentPace()
         self.rates: Rates | None = None
-        self.last_chance = False  # a request of a grant in the last of its grace is under way
+        self.last_chances = asyncio.Lock()  # of grants in the last of their grace
         self._clock = clock
         self._revisions = (0, 0)  # of the OAuthClient and of the profile
 
@@ -100,6 +101,7 @@ class Lane:
     def idle(self) -> bool:
         """Whether nothing is lost when it is forgotten."""
         busy = self.bulkhead.inside or self.bulkhead.waiting or self.permits.held_s()
+        busy = busy or self.last_chances.locked()
         return not busy and not self.is_down()
 
     def notice(self, client: OAuthClient, provider: Provider) -> None:
@@ -156,10 +158,6 @@ class Lane:
         assert client is not None, "no time has passed since it was asked"
         assert pause is not None, "no time has passed since it was asked"
         return Admitted(provider, client, pause)
-
-    def end_last_chance(self) -> None:
-        """The next grant in the last of its grace may go."""
-        self.last_chance = False
 
     def unasked(self) -> Admitted:
         """Past all, for a request that goes in any case."""

@@ -181,15 +181,20 @@ class Outages:
         lane.permits.owe()
         return Permit(lane, key, [leave], lane.unasked())
 
-    def last_chance(self, client: OAuthClient, provider: Provider, key: Hashable) -> Permit | None:
+    async def last_chance(
+        self, client: OAuthClient, provider: Provider, key: Hashable, wait_s: float
+    ) -> Permit | None:
         """For a refresh token that dies soon: past the breakers and the queue, as a probe, and the
-        budget pays later. One at a time of an OAuthClient; None while another one is under way."""
+        budget pays later. One at a time of an OAuthClient; the others wait their turn, since all
+        their graces may end at once. None where none came within ``wait_s``."""
         lane = self._lane(client, provider)
-        if lane.last_chance:
+        try:
+            async with asyncio.timeout(wait_s):
+                await lane.last_chances.acquire()
+        except TimeoutError:
             return None
-        lane.last_chance = True
         lane.permits.owe()
-        return Permit(lane, key, [lane.end_last_chance], lane.unasked())
+        return Permit(lane, key, [lane.last_chances.release], lane.unasked())
 
     def answering(self, now: float) -> list[ProviderName]:
         """Providers that gave tokens to this process a moment before ``now`` (monotonic)."""

@@ -94,7 +94,8 @@ class ResolveAttempt:
             return await self._outages.permit(client, provider, grant, Priority.RECOVERY, wait_s)
         except VaultError as refused:
             if in_grace and not _ends_in_time(refused, attempt):
-                return self._outages.last_chance(client, provider, grant.grant_id)
+                wait_s = min(wait_s, attempt.grace_left_s(attempt.read_time))
+                return await self._outages.last_chance(client, provider, grant.grant_id, wait_s)
         return None
 
     async def __call__(
