@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -92,8 +93,8 @@ async def test_filters(stores: Stores) -> None:
     erp = await _put(stores, a_grant(oauth_client="erp", owner="u-2"), "erp")
     await stores.grants.revoke(crm[1], False, a_record())
 
-    async def ids(owner: str = "", **only: object) -> list[object]:
-        page = await stores.grants.list("acme", owner, 50, "", GrantFilter(**only))  # type: ignore[arg-type]
+    async def ids(owner: str = "", **only: Any) -> list[object]:
+        page = await stores.grants.list("acme", owner, 50, "", GrantFilter(**only))
         return [grant.grant_id for grant in page.items]
 
     assert await ids(oauth_client="erp") == [erp.grant_id]

@@ -48,8 +48,8 @@ async def _mend(stores: Stores) -> None:
 
 
 async def test_a_kept_success_puts_the_token_in_question(stores: Stores) -> None:
-    """Whose success is kept unread has used up its refresh token, at that generation; once the
-    answer is forgotten, and the attempt is resolved, it has not."""
+    """A grant with an unread 2xx has used up the refresh token of that generation. Once the
+    answer is forgotten and the attempt is resolved, the token counts as unused again."""
     untouched = await put_grant(stores.authorizations, stores.grants, a_grant("acme"), "calm")
     grant, attempt = await _waiting(stores)
     assert await stores.attempts.is_in_question(grant)

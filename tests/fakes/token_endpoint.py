@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from vault_service.domain.answers import AnswerClass, TokenEndpointError
@@ -143,10 +144,10 @@ class FakeTokenEndpoint:
         """The requests of one kind."""
         return [entry for entry in self.ledger if entry.kind == kind]
 
-    def fail(self, answer_class: AnswerClass, times: int = 1, **facts: object) -> None:
+    def fail(self, answer_class: AnswerClass, times: int = 1, **facts: Any) -> None:
         """Queue failures; ``facts`` as ``TokenEndpointError`` takes them."""
         for _ in range(times):
-            self.answers.append(TokenEndpointError(answer_class, **facts))  # type: ignore[arg-type]
+            self.answers.append(TokenEndpointError(answer_class, **facts))
 
     def authorize(self, url: str) -> None:
         """The browser was sent here: what the id_token of its code's exchange must repeat."""

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -25,7 +26,7 @@ from vault_service.embedded.settings_files import TENANT, TRUST_DOMAIN
 _APP = f"spiffe://{TRUST_DOMAIN}/calendar-app"
 _DATA, _HEADERS, _SETTINGS = 0, 1, 4  # frame types of RFC 9113 §6
 _SECRET = sdk.secret_name(TENANT, "identity")
-_ODD = {
+_ODD: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "no URI": ({"dns": ("calendar-app",)}, "has 0 URI names"),
     "two URIs": ({"uris": (_APP, f"spiffe://{TRUST_DOMAIN}/operator")}, "has 2 URI names"),
     "twice the same URI": ({"uris": (_APP, _APP)}, "has 2 URI names"),
@@ -67,7 +68,7 @@ async def test_odd_certificate(
     """What TLS lets through is CALLER_UNKNOWN, says what is wrong, and is on record under the
     tenant that was asked for, without a caller."""
     says, why = _ODD[odd]
-    issued = real_vault.ca.build_odd("odd", **says)  # type: ignore[arg-type]
+    issued = real_vault.ca.build_odd("odd", **says)
     async with _client(real_vault, port, issued) as client:
         call = client.get_secret_value(_SECRET)
         error, record = await recorded_refusal(auditor, call, "CALLER_UNKNOWN", why)

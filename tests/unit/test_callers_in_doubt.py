@@ -84,8 +84,8 @@ PROVIDER_ASKS_S = 600.0
     ],
 )
 def test_the_true_delay(profile: dict[str, Any], asks_s: float | None, longest_s: float) -> None:
-    """Whoever asks is told when the provider is asked next, however far that is: neither sooner,
-    to ask in vain, nor later than a grace ends."""
+    """Every caller is told when the provider is asked next, however far that is. The delay is not
+    shorter, so nobody asks in vain, and it does not pass the end of a grace."""
 
     async def main(clock: LoopClock) -> None:
         house, grant = await _with_token(clock, 100, **profile)
@@ -136,7 +136,7 @@ def test_the_delay_while_a_provider_is_down() -> None:
 
 
 def test_the_delay_of_what_waits_for_a_person() -> None:
-    """Who sent the request, and who asks later, are told the same minute."""
+    """The caller that sent the request and callers that come later are told the same minute."""
 
     async def main(clock: LoopClock) -> None:
         house, grant = await _with_token(clock, 100)

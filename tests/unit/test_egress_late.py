@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.fakes.https_server import (
-    DevCertificates,
     Request,
     Server,
-    make_certificates,
     reply,
-    serve,
 )
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
-from vault_service.egress.guard import EgressGuard
 
 _LIMIT_S = 0.4
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> DevCertificates:
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def server(certificates: DevCertificates) -> AsyncIterator[Server]:
-    async with serve(reply(b"{}"), certificates) as state:
-        yield state
-
-
-@pytest.fixture
-async def http(server: Server, certificates: DevCertificates) -> AsyncIterator[HttpClient]:
-    client = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
-    yield client
-    await client.close()
 
 
 def _stand_still(seconds: float) -> None:

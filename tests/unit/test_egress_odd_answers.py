@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,9 +12,7 @@ from tests.fakes.https_server import (
     DevCertificates,
     Request,
     Server,
-    make_certificates,
     reply,
-    serve,
 )
 from tests.fakes.odd_answers import ENDS, ODD_ANSWERS, TEXT, TOKENS, behaves
 from tests.support.samples import a_profile
@@ -26,24 +23,6 @@ from vault_service.domain.token_answer import read_refresh
 from vault_service.egress.answer import TransportFailure
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> DevCertificates:
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def server(certificates: DevCertificates) -> AsyncIterator[Server]:
-    async with serve(reply(b"{}"), certificates) as state:
-        yield state
-
-
-@pytest.fixture
-async def http(server: Server, certificates: DevCertificates) -> AsyncIterator[HttpClient]:
-    client = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
-    yield client
-    await client.close()
 
 
 def stand_still(seconds: float) -> None:

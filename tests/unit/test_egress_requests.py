@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from tests.fakes.https_server import DevCertificates, Server, make_certificates, reply, serve
+from tests.fakes.https_server import Server, reply
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.client import HttpClient
-from vault_service.egress.guard import EgressGuard
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> DevCertificates:
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def server(certificates: DevCertificates) -> AsyncIterator[Server]:
-    async with serve(reply(b"{}"), certificates) as state:
-        yield state
-
-
-@pytest.fixture
-async def http(server: Server, certificates: DevCertificates) -> AsyncIterator[HttpClient]:
-    client = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
-    yield client
-    await client.close()
 
 
 async def test_json_is_one_object_of_texts(server: Server, http: HttpClient) -> None:

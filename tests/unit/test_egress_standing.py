@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,9 +12,7 @@ from tests.fakes.https_server import (
     DevCertificates,
     Request,
     Server,
-    make_certificates,
     reply,
-    serve,
 )
 from vault_service.domain import limits
 from vault_service.egress.answer import TransportFailure
@@ -24,24 +21,6 @@ from vault_service.egress.connection import Connection
 from vault_service.egress.guard import EgressGuard
 
 _CUT_WITHIN_S = 15.0  # half of what asyncio waits unless it is told
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> DevCertificates:
-    return make_certificates(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-async def server(certificates: DevCertificates) -> AsyncIterator[Server]:
-    async with serve(reply(b"{}"), certificates) as state:
-        yield state
-
-
-@pytest.fixture
-async def http(server: Server, certificates: DevCertificates) -> AsyncIterator[HttpClient]:
-    client = HttpClient(EgressGuard([server.authority]), certificates.ca_file)
-    yield client
-    await client.close()
 
 
 @pytest.mark.parametrize("closes", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ _KILLED_S = 10.0
 
 
 def _entry(sequence: int, at_s: float, presented: int = 1, **changes: object) -> Entry:
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "done": Done.ISSUED,
         "status": 200,
         "ended_s": at_s + 0.5,
@@ -33,7 +34,7 @@ def _entry(sequence: int, at_s: float, presented: int = 1, **changes: object) ->
         fields={},
         authorization="",
         presented=presented,
-        **facts,  # type: ignore[arg-type]
+        **facts,
     )
 
 

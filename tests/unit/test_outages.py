@@ -52,8 +52,8 @@ async def test_a_provider_that_is_down_is_not_asked(house: House) -> None:
 
 
 async def test_a_delay_that_is_nearly_over_is_worth_waiting_for(house: House) -> None:
-    """Who is refused a billionth of a second before the pause ends is not told to come at once:
-    such a caller asked ten thousand times in that moment."""
+    """A caller refused a billionth of a second before the pause ends is told to wait 0.05 s. Told
+    to come at once, it asked ten thousand times in that moment."""
     *_, grant = await down(house)
     error = await refused(Reason.PROVIDER_UNAVAILABLE, house.token(grant.name))
     assert error.retry_after_s is not None

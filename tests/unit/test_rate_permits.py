@@ -260,8 +260,8 @@ def test_a_permit_that_was_not_used() -> None:
 
 
 def test_a_database_slower_than_a_permit_lives() -> None:
-    """Who asked goes with a permit whose statement took longer than permits live; whose deadline
-    has passed asks no more."""
+    """A caller may use a permit whose statement took longer than permits live. A caller whose
+    deadline has passed asks no more."""
 
     class Slow(FakeRateBudget):
         async def take(self, client: OAuthClientName, rates: Rates, wanted: int) -> Taken:

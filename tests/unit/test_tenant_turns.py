@@ -160,7 +160,9 @@ async def test_hanging_endpoints_of_one_tenant(monkeypatch: pytest.MonkeyPatch) 
     await dispatch.close()
 
 
-async def test_a_fault_of_fan_out_keeps_nobody_from_what_is_due() -> None:
+async def test_a_fault_of_fan_out_keeps_nobody_from_what_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Where events cannot become deliveries the look fails, and what is due already is sent."""
     house = House()
     await register(house, CLIENT)
@@ -172,7 +174,7 @@ async def test_a_fault_of_fan_out_keeps_nobody_from_what_is_due() -> None:
         raise RuntimeError
 
     dispatch = WebhookDispatch(house.deliver_webhooks, house.clock, house.entropy)
-    house.deliver_webhooks.fan_out = fails  # type: ignore[method-assign]
+    monkeypatch.setattr(house.deliver_webhooks, "fan_out", fails)
     with pytest.raises(RuntimeError):
         await dispatch.step()
     while not house.webhook_endpoint.sent:

@@ -155,7 +155,7 @@ class RatePermits:
             while not self._ready(rates):
                 if await self._ask_budget(rates, deadline):
                     return True
-                # Who waited for a permit takes it: the turn goes to nobody less urgent.
+                # A caller that waited takes the permit: background work would cost it a turn.
                 if any(self._turns.waiting_as(other) for other in Priority if other < priority):
                     return False
             return True

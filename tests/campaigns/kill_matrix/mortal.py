@@ -278,6 +278,7 @@ def watch_wire(life: Life) -> None:
         life.reach("k3.connected")
         return made
 
+    # Methods of this process are replaced on purpose: it has to die between two of their steps.
     loop.create_connection = create_connection  # type: ignore[method-assign]
     _patch(asyncio.sslproto._SSLProtocolTransport, "write", life)
     _patch(asyncio.sslproto._SSLProtocolTransport, "writelines", life)

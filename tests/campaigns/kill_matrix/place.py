@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from tests.campaigns.kill_matrix.moments import PROVIDERS, Provider
 from tests.campaigns.kill_matrix.scaling import scaled
 from tests.campaigns.kill_matrix.vault import DEPLOYMENT, OWNER, TENANT, Place
@@ -109,11 +111,8 @@ def _place(
 ) -> Place:
     for provider in PROVIDERS:
         grace_s = scaled(provider.grace_s)
-        behaviour = Behaviour(
-            refresh_class=provider.refresh_class,  # type: ignore[arg-type]
-            grace_s=grace_s,
-            **provider.behaviour,  # type: ignore[arg-type]
-        )
+        facts = {"refresh_class": provider.refresh_class, "grace_s": grace_s}
+        behaviour = msgspec.convert({**facts, **provider.behaviour}, Behaviour)
         server.realm(provider.name, behaviour)
     settings = bao.settings(deployment=DEPLOYMENT)
     names = (*_TRANSIT, *_TRANSIT_PATHS) if transit else ()

@@ -10,6 +10,7 @@ import functools
 import math
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tests.campaigns.kill_matrix.moments import (
     BY_NAME,
@@ -217,8 +218,8 @@ def _away(random: Random, index: int) -> dict[str, object]:
     }
 
 
-def _case(random: Random, number: int, facts: dict[str, object]) -> Case:
-    made = {
+def _case(random: Random, number: int, facts: dict[str, Any]) -> Case:
+    made: dict[str, Any] = {
         "spool_destroyed": False,
         "restart_s": random.uniform(0, 2.0),
         "asks": random.random() < 0.5,
@@ -226,4 +227,4 @@ def _case(random: Random, number: int, facts: dict[str, object]) -> Case:
         "asks_after": random.uniform(0, 1.1) if random.random() < 0.2 else 0.9,
         **facts,
     }
-    return Case(number=number, **made)  # type: ignore[arg-type]
+    return Case(number=number, **made)

@@ -18,6 +18,7 @@ import socket
 import time
 import traceback
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,8 @@ class Slot:
         gc.freeze()
         for number in range(_RIVALS):
             name = f"rival-{number}"
-            self._rivals.append(
-                fork(lambda end, n=name: live(self._place, n, self._folder / n, self._http, end))  # type: ignore[misc]
-            )
+            folder = self._folder / name
+            self._rivals.append(fork(partial(live, self._place, name, folder, self._http)))
         with contextlib.suppress(ChildError):
             self._run(WARM_UP)  # counts for nothing: the first one meets cold servers
         for line in self._orders.makefile("r"):

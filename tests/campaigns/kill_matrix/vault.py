@@ -46,7 +46,6 @@ from vault_service.domain.refresh_times import RefreshTimes
 from vault_service.domain.sensitive import Sensitive
 from vault_service.egress.client import HttpClient
 from vault_service.egress.guard import EgressGuard
-from vault_service.ports import KeyWrapper
 from vault_service.usecases.credentials import Credentials
 from vault_service.usecases.flights import Flights
 from vault_service.usecases.outages import Outages
@@ -97,13 +96,13 @@ class Place:
         guard = EgressGuard([f"127.0.0.1:{self.provider_port}"])
         return HttpClient(guard, Path(self.ca_file))
 
-    def wrapper(self) -> KeyWrapper:
+    def wrapper(self) -> TransitKeyWrapper | OpenedKeys:
         """The real one, or what the real one gave at the preparation."""
         if not self.transit:
             return OpenedKeys({bytes.fromhex(i): bytes.fromhex(k) for i, k in self.deks.items()})
         paths = {name: Path(self.transit[name]) for name in _TRANSIT_PATHS}
-        texts = {name: text for name, text in self.transit.items() if name not in paths}
-        return TransitKeyWrapper(TransitSettings(**(texts | paths)), SystemClock())  # type: ignore[arg-type]
+        facts: dict[str, Any] = {**self.transit, **paths}
+        return TransitKeyWrapper(TransitSettings(**facts), SystemClock())
 
 
 _TRANSIT_PATHS = ("ca_file", "role_id_file", "secret_id_file")
@@ -244,7 +243,7 @@ class Vault:
         await self.spool.close()
         await self.http.close()
         await self.ring.close()
-        await self.wrapper.close()  # type: ignore[attr-defined]
+        await self.wrapper.close()
         await self.database.close()
         await self.worker.close()
 
